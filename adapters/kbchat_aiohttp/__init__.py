@@ -1,0 +1,1 @@
+"""kbchat over HTTP: a thin aiohttp adapter."""

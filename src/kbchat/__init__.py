@@ -1,0 +1,1 @@
+"""kbchat: chat with your own documents."""

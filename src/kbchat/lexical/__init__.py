@@ -1,0 +1,76 @@
+"""Lexical indexes: the protocol every one obeys. Text comes analysed, so that all see the same terms."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple, Protocol
+
+from kbchat.analysis import Terms
+
+
+class LexicalEntry(NamedTuple):
+    """A chunk's id with the terms of its text (and of the headings above it)."""
+
+    id: int
+    terms: Terms
+
+
+class LexicalHit(NamedTuple):
+    """A chunk found. `score` is BM25 over the most it could be for this question (`labs`), in [0, 1)."""
+
+    id: int
+    score: float
+
+
+class Weighted(NamedTuple):
+    """A question's terms with their weight w(t) in this index, one mapping a field."""
+
+    uni: dict[str, float]
+    bi: dict[str, float]
+    c1: dict[str, float]
+
+
+class LexicalResult(NamedTuple):
+    """The hits, best first (ties break by id), and the weights that the question's terms have in this index."""
+
+    hits: list[LexicalHit]
+    weights: Weighted
+
+
+class LexicalIndex(Protocol):
+    """Inverted indexes, one a space, named by the space's collection name.
+
+    Every method may raise `LexicalIndexError`. An index that was never written to is empty, not an error. What a
+    `commit` made lasting is seen by every later search of this and every other process on the same folder; writes
+    without a commit may be seen or not and are lost with the process.
+    """
+
+    async def upsert(self, name: str, entries: Sequence[LexicalEntry]) -> None:
+        """Write entries, replacing those with the same id."""
+        ...
+
+    async def delete(self, name: str, ids: Sequence[int]) -> None:
+        """Remove entries. Ids that are not there are ignored."""
+        ...
+
+    async def commit(self, name: str) -> None:
+        """Make lasting and searchable what was written since the last commit."""
+        ...
+
+    async def search(self, name: str, question: Terms, *, limit: int) -> LexicalResult:
+        """The `limit` best entries that share at least one term with the question."""
+        ...
+
+    async def count(self, name: str) -> int:
+        """How many entries are committed."""
+        ...
+
+    def iterate(self, name: str, *, batch: int = 1000) -> AsyncIterator[list[int]]:
+        """All committed ids, in unspecified order."""
+        ...
+
+    async def drop(self, name: str) -> None:
+        """Remove the index and every trace of it. Does nothing when there is none."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of files. Uncommitted writes are lost. Closing twice does nothing."""
+        ...

@@ -1,0 +1,309 @@
+"""The words of the house: immutable values that travel between its floors.
+
+Records of the catalog and what users hold are pydantic models. Events are slotted dataclasses, because an answer is
+thousands of them. Offsets are counted in characters (code points) of the document's extracted text, from 0, end
+exclusive.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+Metadata = dict[str, JsonValue]
+"""What is known about a document or chunk beside its text. Chunks use `page`, `page_end`, `slide`, `sheet` (pages and
+slides from 1) and `headings` (a list, outermost first); documents use `source`, `title` and whatever the caller adds."""
+
+FinishReason = Literal["stop", "length"]
+Role = Literal["system", "user", "assistant"]
+Score = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class VectorType(StrEnum):
+    """Which vector store holds a space's vectors."""
+
+    CHROMA = "Chroma"
+    MILVUS = "Milvus"
+
+
+class DocumentStatus(StrEnum):
+    """Where a document is on its way into the index. The names are those of the wire."""
+
+    TODO = "TODO"
+    RUNNING = "RUNNING"
+    FINISHED = "FINISHED"
+    FAILED = "FAILED"
+
+
+class EmbedderPin(_Value):
+    """What a space remembers of its embedder.
+
+    `fingerprint` tells models apart that share a name and a dimension: it is made from the vectors of fixed texts.
+    """
+
+    name: str
+    dimension: int
+    fingerprint: str
+
+
+class SpaceInfo(_Value):
+    """A knowledge space as the catalog holds it."""
+
+    id: int
+    name: str
+    owner: str = ""
+    vector_type: VectorType = VectorType.CHROMA
+    desc: str = ""
+    context: str | None = None
+    collection: str
+    embedder: EmbedderPin | None = None
+    revision: int = 0
+    """Counts the changes of what can be found in the space."""
+    last_writer: str = ""
+    """The token of the process that made the last change: another one's means that cached readers are stale."""
+    document_count: int = 0
+    chunk_count: int = 0
+    created_at: datetime
+    updated_at: datetime
+
+
+class Document(_Value):
+    """A document of a space. `text` is filled by `get_document` and None in listings."""
+
+    id: int
+    space_id: int
+    name: str
+    doc_type: str = "TEXT"
+    source: str | None = None
+    status: DocumentStatus = DocumentStatus.FINISHED
+    error: str | None = None
+    metadata: Metadata = {}
+    content_hash: str = ""
+    chunk_count: int = 0
+    created_at: datetime
+    updated_at: datetime
+    text: str | None = None
+
+
+class TextDocument(_Value):
+    """A document given as text, not as a file. The name is unique in its space: giving it again replaces the text."""
+
+    name: str
+    text: str
+    metadata: Metadata = {}
+    source: str | None = None
+
+
+class Chunk(_Value):
+    """A piece of a document: `document.text[start:end] == content`."""
+
+    id: int
+    document_id: int
+    document_name: str
+    position: int
+    """Its number within the document, from 0."""
+    start: int
+    end: int
+    content: str
+    metadata: Metadata = {}
+    """The document's metadata overlaid with the chunk's own (page, headings)."""
+
+
+class Reference(_Value):
+    """A chunk found for a question, with how well it fits and where it stands.
+
+    `recall_score` is in [0, 1] and means the same on every store; a best hit below 0.5 means that the space does not
+    hold the answer. The parts it was made from follow: `dense` is the cosine of question and chunk in [-1, 1],
+    `lexical` BM25 over the most it could be for this question in [0, 1), `sentence` the best cosine of one of its
+    sentences, `rerank` a reranker's score; None where that part was not asked.
+    """
+
+    name: str
+    document_id: int
+    chunk_id: int
+    content: str
+    start: int
+    end: int
+    recall_score: Score
+    metadata: Metadata = {}
+    dense: float | None = None
+    lexical: float | None = None
+    sentence: float | None = None
+    rerank: float | None = None
+
+
+class Message(_Value):
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+class Usage(_Value):
+    """Counted tokens. The references tag is not counted."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Sampling(_Value):
+    """How a model is asked to choose its words. None leaves a choice to the model server."""
+
+    temperature: float | None = Field(default=None, ge=0.0, le=2.0)
+    top_p: float | None = Field(default=None, gt=0.0, le=1.0)
+    max_tokens: int | None = Field(default=None, ge=1)
+    stop: tuple[str, ...] = ()
+    frequency_penalty: float | None = Field(default=None, ge=-2.0, le=2.0)
+    presence_penalty: float | None = Field(default=None, ge=-2.0, le=2.0)
+
+
+class Passage(_Value):
+    """What a prompt quotes: one or more neighbouring chunks of a document in reading order, with its number.
+
+    `number` is what the answer cites as `[number]`. `references` are the chunks it was merged from, in reading order.
+    """
+
+    number: int
+    name: str
+    content: str
+    score: Score
+    references: tuple[Reference, ...]
+
+
+class Prompt(_Value):
+    """What a generator answers: the messages to send, and the parts they were made from for one that needs no model.
+
+    `grounded` is False for a chat without a space; then there are no passages and none are missing.
+    """
+
+    messages: tuple[Message, ...]
+    question: str
+    passages: tuple[Passage, ...] = ()
+    grounded: bool = True
+
+
+class DocumentFailure(_Value):
+    """A document that did not go in, and why."""
+
+    name: str
+    reason: str
+
+
+class IngestReport(_Value):
+    """What an ingest did. Counts are documents but for `chunks`, which counts chunks written."""
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    failed: tuple[DocumentFailure, ...] = ()
+    chunks: int = 0
+    seconds: float = 0.0
+
+
+class IngestProgress(_Value):
+    """Where an ingest is. `total` is None while the documents are still being counted."""
+
+    done: int
+    total: int | None
+    chunks: int
+    name: str = ""
+
+
+class Answer(_Value):
+    """A whole answer. `text` carries no references tag; `dropped` are hits the prompt's budget left no room for."""
+
+    text: str
+    references: tuple[Reference, ...] = ()
+    usage: Usage = Usage()
+    finish_reason: FinishReason | None = "stop"
+    model: str = ""
+    dropped: tuple[Reference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """First event: what was found. `dropped` are hits the prompt's budget left no room for."""
+
+    references: tuple[Reference, ...]
+    passages: tuple[Passage, ...] = ()
+    dropped: tuple[Reference, ...] = ()
+
+
+@dataclass(slots=True, unsafe_hash=True)
+class Delta:
+    """A piece of the answer's text, never empty."""
+
+    text: str
+
+
+@dataclass(slots=True, unsafe_hash=True)
+class Deltas:
+    """The pieces that one read from the model brought: the engine's own event, unfolded to `Delta` for users.
+
+    They travel together so that a busy stream is written once a read, and nothing ever waits to fill a batch.
+    """
+
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """After the last delta: the chunks the answer rests on. Not sent when there are none."""
+
+    references: tuple[Reference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Last event."""
+
+    finish_reason: FinishReason | None = "stop"
+    usage: Usage = field(default_factory=Usage)
+    model: str = ""
+
+
+Event = Retrieved | Delta | References | Done
+EngineEvent = Retrieved | Deltas | References | Done
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A stretch of a document's text that came from one place: a page, a slide, a sheet or a section."""
+
+    start: int
+    end: int
+    metadata: Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedDocument:
+    """What a loader took from a file: the text that offsets refer to, and where its parts came from.
+
+    `blocks` are ordered, do not overlap and may leave gaps. `markup` says how the text is to be split.
+    """
+
+    text: str
+    metadata: Mapping[str, JsonValue]
+    blocks: tuple[Block, ...] = ()
+    markup: Literal["plain", "markdown"] = "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A chunk to be: offsets into the text, the headings above it and its own metadata."""
+
+    start: int
+    end: int
+    headings: tuple[str, ...] = ()
+    metadata: Mapping[str, JsonValue] = field(default_factory=dict)

@@ -1,0 +1,112 @@
+"""Configuration: arguments first, then `KBCHAT_*` variables, then `kbchat.toml` in the working folder.
+
+Nothing is read when this module is imported, only when a `Settings` is made.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+DEFAULT_MODEL_ALIAS = "chatgpt_proxyllm"
+"""The documentation's model name: it always means the default model."""
+
+
+class ModelSettings(BaseModel):
+    """One OpenAI-compatible model server. `model` is the name the server knows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: str
+    model: str
+    api_key: SecretStr | None = None
+    context_tokens: int = Field(default=8192, ge=256)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Each field is also a variable: `KBCHAT_` and its name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="KBCHAT_", env_nested_delimiter="__", toml_file="kbchat.toml", extra="ignore", frozen=True
+    )
+
+    # Where things are
+    data_dir: Path = Path("kb-data")
+    catalog_url: str | None = Field(default=None, description="sqlite:///… or postgresql://…; default: in data_dir")
+    chroma_url: str | None = Field(default=None, description="A Chroma server; default: embedded, in data_dir")
+    milvus_uri: str | None = Field(default=None, description="A Milvus server; default: a Milvus Lite file in data_dir")
+    milvus_token: SecretStr | None = None
+    store_timeout: float = Field(default=10.0, gt=0, description="Seconds a store may take to answer")
+    busy_timeout: float = Field(default=10.0, ge=0, description="Seconds to wait for another writing process")
+    threads: int = Field(default=16, ge=1, le=256, description="Blocking calls at once")
+
+    # Embedding
+    embedder: str = Field(default="static", description="static, openai:MODEL or sentence-transformers:NAME_OR_FOLDER")
+    embedder_base_url: str | None = Field(default=None, description="Default: llm_base_url")
+    embedder_api_key: SecretStr | None = None
+
+    # Splitting
+    chunk_tokens: int = Field(default=256, ge=16, le=8192)
+    chunk_overlap: int = Field(default=0, ge=0)
+
+    # Retrieval and prompt
+    top_k: int = Field(default=5, ge=1, le=1000)
+    score_threshold: float | None = Field(default=None, ge=0, le=1)
+    prompt_tokens: int = Field(default=4096, ge=256, description="Budget of passages, turns and question together")
+
+    # Models
+    llm_base_url: str | None = None
+    llm_api_key: SecretStr | None = None
+    llm_model: str | None = None
+    models: dict[str, ModelSettings] = Field(default={}, description="Further model servers by name")
+    default_model: str | None = Field(default=None, description="Default: the llm_* one, else extractive")
+    unknown_model: Literal["error", "default"] = "error"
+    connect_timeout: float = Field(default=10.0, gt=0, description="Seconds to reach a model server")
+    read_timeout: float = Field(default=60.0, gt=0, description="Seconds a model server may be silent")
+
+    # Serving
+    host: str = "127.0.0.1"
+    port: int = Field(default=5670, ge=0, le=65535)
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(default=(), description="Admin keys, comma-separated")
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Host names accepted without keys, beside loopback"
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(default=(), description="Web origins that may call")
+    max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+    max_question_chars: int = Field(default=100_000, ge=1)
+    max_streams: int = Field(default=1000, ge=1)
+    keep_alive_seconds: float = Field(default=15.0, gt=0)
+    shutdown_seconds: float = Field(default=5.0, ge=0, description="How long running streams may finish after SIGTERM")
+
+    @field_validator("api_keys", "allowed_hosts", "allowed_origins", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> "Settings":
+        if self.chunk_overlap >= self.chunk_tokens:
+            raise ValueError("chunk_overlap must be smaller than chunk_tokens")
+        if self.llm_base_url and not self.llm_model:
+            raise ValueError("llm_base_url needs llm_model: the name of a model on that server")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
