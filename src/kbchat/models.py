@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 Metadata = dict[str, JsonValue]
 """What is known about a document or chunk beside its text. Chunks use `page`, `page_end`, `slide`, `sheet` (pages and
-slides from 1) and `headings` (a list, outermost first); documents use `source`, `title` and whatever the caller adds."""
+slides from 1) and `headings` (a list, outermost first); documents use `source`, `title` and what the caller adds."""
 
 FinishReason = Literal["stop", "length"]
 Role = Literal["system", "user", "assistant"]

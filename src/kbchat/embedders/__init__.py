@@ -17,7 +17,7 @@ class Embedder(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in settings and pinned to spaces, for example `static` or `openai:text-embedding-3-small`."""
+        """What settings call it and spaces pin, for example `static` or `openai:text-embedding-3-small`."""
         ...
 
     @property
