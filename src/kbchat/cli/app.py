@@ -8,7 +8,7 @@ import typer
 
 from kbchat.cli import screen, spaces
 from kbchat.cli.exits import Exit, say
-from kbchat.cli.session import AsJson, DataDir, find_space, read_settings, run
+from kbchat.cli.session import AsJson, DataDir, read_settings, run
 from kbchat.cli.spaces import Space
 from kbchat.errors import KbchatError, SpaceNotFoundError
 
@@ -87,7 +87,7 @@ def search(
     """Find passages, best first, with their scores. A best score below 0.5 means: the answer is not here."""
 
     async def action(kb: "KnowledgeBase") -> None:
-        target = await find_space(kb, space)
+        target = await kb.get_space(space)
         found = await target.retrieve(query, top_k=top_k, score_threshold=score_threshold)
         if json:
             screen.print_json([reference.model_dump(mode="json") for reference in found])
@@ -112,7 +112,7 @@ def ask(
     """Answer a question from a space. The answer streams; the passages it rests on follow as a table."""
 
     async def action(kb: "KnowledgeBase") -> None:
-        target = await find_space(kb, space)
+        target = await kb.get_space(space)
         if json:
             answer = await target.chat(question, model=model)
             screen.print_json(answer.model_dump(mode="json"))
@@ -143,7 +143,7 @@ def serve(
 
 async def _find_or_create(kb: "KnowledgeBase", name: str) -> "tuple[KnowledgeSpace, bool]":
     try:
-        return await find_space(kb, name), False
+        return await kb.get_space(name), False
     except SpaceNotFoundError:
         return await kb.create_space(name), True
 

@@ -7,7 +7,7 @@ import typer
 
 from kbchat.cli import screen
 from kbchat.cli.exits import Exit, say
-from kbchat.cli.session import AsJson, DataDir, find_space, read_settings, run
+from kbchat.cli.session import AsJson, DataDir, read_settings, run
 
 if TYPE_CHECKING:
     from kbchat import KnowledgeBase
@@ -29,7 +29,7 @@ def list_spaces(
     """List the spaces."""
 
     async def action(kb: "KnowledgeBase") -> None:
-        spaces = await kb.list_spaces(owner=owner)
+        spaces = [space.info for space in await kb.list_spaces(owner=owner)]
         if json:
             screen.print_json([space.model_dump(mode="json") for space in spaces])
             return
@@ -77,7 +77,7 @@ def show(
     """Show a space, and with --documents what is in it."""
 
     async def action(kb: "KnowledgeBase") -> None:
-        found = await find_space(kb, space)
+        found = await kb.get_space(space)
         inside = await found.documents() if documents else []
         if json:
             listed = {"documents": [it.model_dump(mode="json", exclude={"text"}) for it in inside]}
@@ -106,9 +106,9 @@ def update(
     """Change a space. What is not given stays."""
 
     async def action(kb: "KnowledgeBase") -> None:
-        found = await find_space(kb, space)
-        await kb.update_space(found.info.id, name=name, desc=desc, owner=owner, vector_type=vector_type)
-        _show((await kb.get_space(found.info.id)).info, json=json)
+        found = await kb.get_space(space)
+        changed = await kb.update_space(found.id, name=name, desc=desc, owner=owner, vector_type=vector_type)
+        _show(changed.info, json=json)
 
     return run(read_settings(data_dir), action)
 
@@ -123,7 +123,7 @@ def delete(
     """Remove a space and everything in it. Asks first on a terminal."""
 
     async def action(kb: "KnowledgeBase") -> int:
-        info = (await find_space(kb, space)).info
+        info = (await kb.get_space(space)).info
         question = f"Remove {screen.one_line(info.name)!r} with its {info.document_count} documents?"
         if not yes and sys.stdin.isatty() and not typer.confirm(question, err=True):
             say("nothing was removed")
@@ -134,6 +134,19 @@ def delete(
         else:
             screen.console().print(f"removed {screen.one_line(info.name)!r}")
         return Exit.DONE
+
+    return run(read_settings(data_dir), action)
+
+
+@app.command()
+def reembed(space: Space, data_dir: DataDir = None, json: AsJson = False) -> int:
+    """Embed a space anew with the embedder in use. Readers keep the old vectors until all new ones are there."""
+
+    async def action(kb: "KnowledgeBase") -> None:
+        found = await kb.get_space(space)
+        with screen.progress_bar() as advance:
+            info = await found.reembed(progress=advance)
+        _show(info, json=json)
 
     return run(read_settings(data_dir), action)
 
