@@ -52,7 +52,7 @@ def list_spaces(
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Any script; unique for its owner.", show_default=False)],
-    vector_type: Annotated[Store, typer.Option(help="The store of its vectors.")] = "Chroma",
+    vector_type: Annotated[Store, typer.Option(help="The store of its vectors.", case_sensitive=False)] = "Chroma",
     desc: Annotated[str, typer.Option(help="What it is about.")] = "",
     owner: Annotated[str, typer.Option(help="Whose it is.")] = "",
     data_dir: DataDir = None,
@@ -98,7 +98,8 @@ def update(
     desc: Annotated[str | None, typer.Option(help="New description.", show_default=False)] = None,
     owner: Annotated[str | None, typer.Option(help="New owner.", show_default=False)] = None,
     vector_type: Annotated[
-        Store | None, typer.Option(help="New store; the space must be empty.", show_default=False)
+        Store | None,
+        typer.Option(help="New store; the space must be empty.", case_sensitive=False, show_default=False),
     ] = None,
     data_dir: DataDir = None,
     json: AsJson = False,
