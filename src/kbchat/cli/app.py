@@ -13,7 +13,7 @@ from kbchat.cli.spaces import Space
 from kbchat.errors import KbchatError, SpaceNotFoundError
 
 if TYPE_CHECKING:
-    from kbchat import KnowledgeBase, KnowledgeSpace
+    from kbchat import AnswerStream, KnowledgeBase, KnowledgeSpace
     from kbchat.models import IngestReport
 
 app = typer.Typer(
@@ -106,6 +106,8 @@ def ask(
     model: Annotated[
         str | None, typer.Option(help="One of the configured models. Default: the default one.", show_default=False)
     ] = None,
+    top_k: TopK = None,
+    score_threshold: Threshold = None,
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> int:
@@ -114,10 +116,10 @@ def ask(
     async def action(kb: "KnowledgeBase") -> None:
         target = await kb.get_space(space)
         if json:
-            answer = await target.chat(question, model=model)
+            answer = await target.chat(question, model=model, top_k=top_k, score_threshold=score_threshold)
             screen.print_json(answer.model_dump(mode="json"))
         else:
-            await _print_answer(target, question, model)
+            await _print_answer(target.stream(question, model=model, top_k=top_k, score_threshold=score_threshold))
 
     return run(read_settings(data_dir), action)
 
@@ -167,12 +169,12 @@ def _print_report(report: "IngestReport", space: str, *, json: bool) -> None:
     )
 
 
-async def _print_answer(space: "KnowledgeSpace", question: str, model: str | None) -> None:
+async def _print_answer(stream: "AnswerStream") -> None:
     from kbchat.models import Delta, Done, References, Retrieved
 
     numbers: dict[int, int] = {}
     references: References | None = None
-    async with space.stream(question, model=model) as events:
+    async with stream as events:
         async for event in events:
             match event:
                 case Retrieved(passages=passages):
