@@ -36,8 +36,14 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_blocking_calls() -> Iterator[None]:
-    """A blocking call that kbchat makes in the event loop's thread raises `BlockingError`."""
-    with blockbuster_ctx(["kbchat", "kbchat_aiohttp"]):
+    """A blocking call that kbchat makes in the event loop's thread raises `BlockingError`.
+
+    But for what happens once: a module is imported when it is first used, settings are read when a program starts.
+    """
+    with blockbuster_ctx(["kbchat", "kbchat_aiohttp"]) as blockbuster:
+        for function in blockbuster.functions.values():
+            function.can_block_in("<frozen importlib._bootstrap>", "_find_and_load")
+            function.can_block_in("pydantic_settings/main.py", "__init__")
         yield
 
 
