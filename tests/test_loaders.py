@@ -18,7 +18,9 @@ def test_text_is_utf8_or_what_its_mark_says() -> None:
 
 def test_another_encoding_is_refused_with_the_byte() -> None:
     """Latin-1 without a mark could be anything: the reason says where and what to do."""
-    with pytest.raises(UnreadableDocumentError, match="not UTF-8 text: byte 0xe9 at offset 3; convert the file to UTF-8"):
+    with pytest.raises(
+        UnreadableDocumentError, match="not UTF-8 text: byte 0xe9 at offset 3; convert the file to UTF-8"
+    ):
         decode("café".encode("latin-1"), name="a.txt")
 
 
