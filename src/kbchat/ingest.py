@@ -13,6 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kbchat import analysis
 from kbchat.analysis import analyse
 from kbchat.catalog import Catalog, NewChunk, NewGeneration, PendingGeneration, SourceState
 from kbchat.embedders import Embedder, Vectors
@@ -29,7 +30,7 @@ from kbchat.models import (
     SpaceInfo,
     TextDocument,
 )
-from kbchat.splitting import chunk_key, embedded_text, recipe, split
+from kbchat.splitting import chunk_key, embedded_text, fingerprint, split
 from kbchat.stores import VectorStore
 from kbchat.threads import Threads, together
 
@@ -113,7 +114,8 @@ class Ingester:
         self._chunk_tokens = chunk_tokens
         self._chunk_overlap = chunk_overlap
         self._max_bytes = max_document_bytes
-        self._recipe = recipe(max_tokens=chunk_tokens, overlap=chunk_overlap)
+        # What was split or analysed in another way is written anew, though the document is the same.
+        self._recipe = f"{fingerprint(max_tokens=chunk_tokens, overlap=chunk_overlap)}:{analysis.VERSION}"
 
     async def ingest(
         self, sources: Sequence[Source], *, progress: Callable[[IngestProgress], None] | None = None
