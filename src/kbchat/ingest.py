@@ -27,6 +27,7 @@ from kbchat.models import (
     IngestProgress,
     IngestReport,
     LoadedDocument,
+    Metadata,
     SpaceInfo,
     TextDocument,
 )
@@ -255,7 +256,9 @@ class Ingester:
         texts: list[str] = []
         for span in spans:
             content = document.text[span.start : span.end]
-            metadata = {**span.metadata, "headings": list(span.headings)} if span.headings else dict(span.metadata)
+            metadata: Metadata = dict(span.metadata)
+            if span.headings:
+                metadata["headings"] = list(span.headings)
             chunks.append(NewChunk(span.start, span.end, content, metadata, chunk_key(span.headings, content)))
             texts.append(embedded_text(span.headings, content))
         generation = NewGeneration(
@@ -280,7 +283,7 @@ class Ingester:
 
         async def write_vectors() -> None:
             vectors = await self._vectors(batch, pending, texts)
-            found = vectors.any(axis=1).nonzero()[0]  # A text without a known word has no direction to be found in.
+            found = known_rows(vectors)
             await self._store.upsert(space.collection, [ids[row] for row in found], vectors[found])
             await self._store.flush(space.collection)
 
@@ -338,6 +341,13 @@ async def embed_all(embedder: Embedder, texts: Sequence[str]) -> Vectors:
     size = embedder.batch_size
     parts = [await embedder.embed_documents(texts[first : first + size]) for first in range(0, len(texts), size)]
     return np.concatenate(parts) if parts else np.zeros((0, 1), dtype=np.float32)
+
+
+def known_rows(vectors: Vectors) -> list[int]:
+    """The rows that are not zero: a text without a word that the model knows has no direction to be found in."""
+    import numpy as np
+
+    return [int(row) for row in np.flatnonzero(vectors.any(axis=1))]
 
 
 def is_current(known: SourceState | None, content_hash: str) -> bool:
