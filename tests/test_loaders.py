@@ -1,6 +1,5 @@
 """Files become text: decoded, named by where they are, and refused with a reason."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -82,6 +81,6 @@ def test_a_file_that_vanished_says_so(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("x")
     (source,) = discover([path])
-    os.unlink(path)
+    path.unlink()
     with pytest.raises(UnreadableDocumentError, match="cannot be read: No such file"):
         read(source, max_bytes=100)
