@@ -1,18 +1,11 @@
 """The command line: what it prints where, and how it ends."""
 
 import json
-import os
-import pty
 import re
 import shlex
-import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, get_args
-from urllib.request import urlopen
 
 import pytest
 from hypothesis import given
@@ -67,26 +60,7 @@ def handbook(kbchat: Kbchat, tmp_path: Path) -> Kbchat:
     return kbchat
 
 
-def child(
-    *arguments: str,
-    cwd: Path,
-    env: Mapping[str, str] = {},
-    stdout: int = subprocess.PIPE,
-    stderr: int = subprocess.PIPE,
-) -> subprocess.Popen[str]:
-    """Start a command line in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "kbchat", *arguments],
-        cwd=cwd,
-        env={**os.environ, **env},
-        stdout=stdout,
-        stderr=stderr,
-        stdin=subprocess.DEVNULL,
-        text=True,
-    )
-
-
-# -- ingest, search, ask -------------------------------------------------------------------------------------------------
+# -- ingest, search, ask --
 
 
 def test_ingest_reports_what_it_did(kbchat: Kbchat, tmp_path: Path) -> None:
@@ -152,7 +126,7 @@ def test_ask_as_json_is_the_whole_answer(handbook: Kbchat) -> None:
     assert answer["finish_reason"] == "stop"
 
 
-# -- spaces --------------------------------------------------------------------------------------------------------------
+# -- spaces --
 
 
 def test_spaces_are_made_shown_changed_and_removed(kbchat: Kbchat) -> None:
@@ -199,7 +173,7 @@ def test_the_stores_offered_are_those_there_are() -> None:
     assert list(get_args(Store)) == [kind.value for kind in VectorType]
 
 
-# -- mistakes ------------------------------------------------------------------------------------------------------------
+# -- mistakes --
 
 WRONG = {
     "": "kbchat --help",
@@ -317,7 +291,7 @@ def test_every_error_is_a_mistake_or_a_failure(capsys: pytest.CaptureFixture[str
     assert "report it" in err
 
 
-# -- terminals -----------------------------------------------------------------------------------------------------------
+# -- terminals --
 
 
 def test_documents_cannot_command_the_terminal(kbchat: Kbchat, tmp_path: Path) -> None:
@@ -367,82 +341,6 @@ def test_a_place_is_said_as_people_would() -> None:
     assert place(page=3, page_end=4) == "page 3-4, characters 5-6"
     assert place(slide=2) == "slide 2, characters 5-6"
     assert place(sheet="Q1", headings=["Sales", "North"]) == "sheet Q1, Sales > North, characters 5-6"
-
-
-def test_wide_characters_survive_a_narrow_encoding(tmp_path: Path) -> None:
-    """Chinese on an ASCII stream is escaped, not a crash; in UTF-8 it is itself."""
-    made = child("spaces", "create", "手册", cwd=tmp_path, env={"PYTHONIOENCODING": "ascii"})
-    out, err = made.communicate()
-    assert (made.returncode, err) == (Exit.DONE, "")
-    assert r"\u624b\u518c" in out
-    listed = child("spaces", "list", cwd=tmp_path, env={"PYTHONIOENCODING": "utf-8"})
-    assert "手册" in listed.communicate()[0]
-
-
-def test_progress_is_shown_on_a_terminal_only(tmp_path: Path) -> None:
-    """With stderr on a terminal a bar with a rate is drawn there; stdout stays the report."""
-    (tmp_path / "a.md").write_text("# A\n\nAlpha.\n")
-    ours, theirs = pty.openpty()
-    ingest = child("ingest", "s", "a.md", cwd=tmp_path, env={"TERM": "xterm", "COLUMNS": "100"}, stderr=theirs)
-    os.close(theirs)
-    drawn = b""
-    while True:
-        try:
-            piece = os.read(ours, 65536)
-        except OSError:  # How Linux says that the other side is closed.
-            break
-        if not piece:
-            break
-        drawn += piece
-    os.close(ours)
-    out, _ = ingest.communicate()
-    assert ingest.returncode == Exit.DONE
-    assert out.startswith("s: 1 added")
-    assert b"1/1" in drawn
-    assert b"a.md" in drawn
-
-
-# -- ending --------------------------------------------------------------------------------------------------------------
-
-
-def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
-    """Interrupted while a model server is silent: exit code 130, one line, no traceback."""
-    (tmp_path / "a.md").write_text("# Keys\n\nKeys are rotated every 90 days.\n")
-    assert child("ingest", "s", "a.md", cwd=tmp_path).wait() == Exit.DONE
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
-        env = {"KBCHAT_LLM_BASE_URL": url, "KBCHAT_LLM_MODEL": "silent"}
-        asking = child("ask", "s", "How often are keys rotated?", cwd=tmp_path, env=env)
-        connection, _ = silent.accept()
-        with connection:
-            asking.send_signal(signal.SIGINT)
-            out, err = asking.communicate()
-    assert (asking.returncode, out, err) == (Exit.INTERRUPTED, "", "kbchat: interrupted\n")
-
-
-def test_a_closed_pipe_is_quiet(tmp_path: Path) -> None:
-    """Nobody reads the output: exit code 141 and not a word."""
-    assert child("spaces", "create", "s", cwd=tmp_path).wait() == Exit.DONE
-    ours, theirs = os.pipe()
-    os.close(ours)
-    listing = child("spaces", "list", cwd=tmp_path, stdout=theirs)
-    os.close(theirs)
-    _, err = listing.communicate()
-    assert (listing.returncode, err) == (Exit.PIPE, "")
-
-
-def test_serve_listens_until_sigterm(tmp_path: Path) -> None:
-    """It says where it listens, answers there, and SIGTERM ends it with exit code 0."""
-    serving = child("serve", "--port", "0", cwd=tmp_path)
-    assert serving.stderr is not None
-    said = serving.stderr.readline()
-    url = re.search(r"http://127\.0\.0\.1:\d+", said)
-    assert url, said
-    with urlopen(f"{url[0]}/healthz", timeout=10) as answer:
-        assert answer.status == 200
-    serving.send_signal(signal.SIGTERM)
-    _, err = serving.communicate()
-    assert (serving.returncode, err) == (Exit.DONE, "")
 
 
 def test_version_and_help(kbchat: Kbchat) -> None:
