@@ -127,8 +127,8 @@ class Catalog:
         """Pin the embedder unless one is pinned; returns the one that holds now."""
         raise NotImplementedError
 
-    async def unpin_embedder(self, space_id: int) -> None:
-        """Forget the pin of a space without chunks (for embedding anew)."""
+    async def replace_collection(self, space_id: int, *, collection: str, pin: EmbedderPin, writer: str) -> None:
+        """In one transaction: give the space another collection and embedder, and raise its revision."""
         raise NotImplementedError
 
     # -- documents ---------------------------------------------------------------------------------------------------
