@@ -38,11 +38,14 @@ class Page(BaseModel, Generic[T]):
 
 
 def json_response(
-    body: BaseModel | Mapping[str, JsonValue], *, status: int = 200, headers: Mapping[str, str] | None = None
+    body: BaseModel | Mapping[str, JsonValue] | bytes,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
 ) -> web.Response:
-    """A JSON answer. Nothing a proxy or browser may keep: what it holds belongs to the key that asked."""
+    """A JSON answer; bytes are JSON already. Nobody on the way may keep it: it belongs to the key that asked."""
     return web.Response(
-        body=to_json(body),
+        body=body if isinstance(body, bytes) else to_json(body),
         status=status,
         content_type="application/json",
         headers={"Cache-Control": "no-store", **(headers or {})},

@@ -10,12 +10,12 @@ from kbchat.knowledge import KnowledgeBase
 from kbchat_aiohttp.auth import ApiKeys, Authenticate, Principal
 from kbchat_aiohttp.bodies import postpone_invitation
 from kbchat_aiohttp.chat import Chat
-from kbchat_aiohttp.errors import MethodNotAllowedError, RequestError, RouteNotFoundError, error_response
+from kbchat_aiohttp.errors import MethodNotAllowedError, RouteNotFoundError, error_response
 from kbchat_aiohttp.health import Health
 from kbchat_aiohttp.origins import OriginRules
 from kbchat_aiohttp.routes import Route
 from kbchat_aiohttp.spaces import Spaces
-from kbchat_aiohttp.streams import Readers
+from kbchat_aiohttp.streams import Readers, gone
 
 NOBODY = Principal("nobody")
 """Who asks where no key is asked for."""
@@ -87,8 +87,7 @@ class Guard:
                 await self._lost(request, request.match_info.http_exception)
             return await handler(request)
         except Exception as error:
-            transport = request.transport
-            if transport is None or transport.is_closing():
+            if gone(request):
                 raise  # nobody is there to be told
             return error_response(error)
 

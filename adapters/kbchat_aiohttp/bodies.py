@@ -4,7 +4,7 @@ import asyncio
 from typing import TypeVar
 
 from aiohttp import web
-from aiohttp.web import HttpVersion11
+from aiohttp.http import HttpVersion11
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 

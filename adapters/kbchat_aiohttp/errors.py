@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
+from pydantic import JsonValue
 
 from kbchat import errors as core
 from kbchat_aiohttp.answers import json_response
@@ -214,7 +215,7 @@ def error_response(error: Exception) -> web.Response:
     """The one body that both families of client understand."""
     failure = describe(error)
     kind = failure.kind
-    body = {
+    body: dict[str, JsonValue] = {
         "success": False,
         "err_code": kind.number,
         "err_msg": failure.message,

@@ -1,6 +1,5 @@
 """The routes by which machines see how the server is."""
 
-import kbchat
 from aiohttp import web
 
 from kbchat.errors import KbchatError

@@ -64,7 +64,11 @@ class OriginRules:
         origin = request.headers.get("Origin", "")
         if not self._allows(origin):
             return {"Vary": "Origin"}
-        return {"Vary": "Origin", "Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": "X-Request-ID"}
+        return {
+            "Vary": "Origin",
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Expose-Headers": "X-Request-ID",
+        }
 
     def _allows(self, origin: str) -> bool:
         return bool(origin) and ("*" in self.origins or origin.lower() in self.origins)

@@ -62,7 +62,7 @@ def _as_list(value: object) -> object:
 
 def _as_messages(value: object) -> object:
     """A string, a list of strings, or a list of messages: each string is something the user says."""
-    items = [value] if isinstance(value, str | Mapping) else value
+    items = [value] if isinstance(value, str) else value
     if not isinstance(items, list):
         raise ValueError("must be a string, a list of strings or a list of messages with role and content")
     return [{"role": "user", "content": item} if isinstance(item, str) else item for item in items]
@@ -191,7 +191,6 @@ class StreamOptions(RequestModel):
 Messages = Annotated[
     list[ChatMessage],
     BeforeValidator(_as_messages, json_schema_input_type=str | list[str] | list[ChatMessage]),
-    Field(min_length=1),
 ]
 
 
@@ -213,14 +212,6 @@ class ChatCompletion(RequestModel):
     stop: Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])] = []
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
-
-    @field_validator("messages")
-    @classmethod
-    def _something_is_asked(cls, messages: list[ChatMessage]) -> list[ChatMessage]:
-        questions = [message.content for message in messages if message.role == "user"]
-        if not questions or not questions[-1].strip():
-            raise ValueError("the question is empty; the last message of the user must say something")
-        return messages
 
     def turns(self) -> tuple[Message, ...]:
         return tuple(Message(role=message.role, content=message.content) for message in self.messages)
@@ -251,3 +242,21 @@ class KnowledgeChatCompletion(ChatCompletion):
         if info.data.get("chat_mode") == "chat_knowledge" and not (chat_param or "").strip():
             raise ValueError("must name the space when chat_mode is chat_knowledge")
         return chat_param
+
+
+class ModelObject(BaseModel):
+    """A model, or a space, as OpenAI's clients list it. `created` is in seconds since 1970."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: Literal["kbchat"] = "kbchat"
+
+
+class ModelList(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    object: Literal["list"] = "list"
+    data: list[ModelObject]

@@ -3,7 +3,8 @@
 from aiohttp import web
 
 from kbchat.errors import SpaceNotFoundError
-from kbchat.knowledge import KnowledgeBase, KnowledgeSpace
+from kbchat.knowledge import KnowledgeBase
+from kbchat.space import KnowledgeSpace
 from kbchat_aiohttp.answers import Page, success
 from kbchat_aiohttp.auth import Principal, Role
 from kbchat_aiohttp.bodies import read_json, read_query

@@ -26,8 +26,18 @@ class Reader:
 
     @property
     def left(self) -> bool:
-        transport = self.request.transport
-        return transport is None or transport.is_closing()
+        return gone(self.request)
+
+    def raise_if_cut(self) -> None:
+        """Raise the reason for which the answer was cut, if it was."""
+        if self.cut is not None:
+            raise self.cut
+
+
+def gone(request: web.Request) -> bool:
+    """Whether whoever sent the request has left."""
+    transport = request.transport
+    return transport is None or transport.is_closing()
 
 
 class Readers:
@@ -124,9 +134,11 @@ class EventStream:
 
     async def fail(self, error: Exception) -> None:
         """Say in mid-stream that the answer is cut, and close the connection: no `[DONE]` follows."""
+        if gone(self._request):
+            return
         failure = describe(error)
         self.response.force_close()
-        await self.write(error_frame(message=failure.message, type=failure.kind.type, code=failure.kind.code))
+        await self.write(error_frame(failure.message, type=failure.kind.type, code=failure.kind.code))
         await self.response.write_eof()
 
     @asynccontextmanager
