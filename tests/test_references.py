@@ -249,7 +249,7 @@ def test_details_say_where_a_chunk_stands() -> None:
         ],
     }
     [parsed] = references.detailed(references.parse(references.render([found]))[1])
-    assert parsed["chunks"] == [{"id": 1, "content": "text", "meta_info": "{}", "recall_score": 0.9}]
+    assert parsed == {"name": "a.md", "chunks": [{"id": 1, "content": "text", "meta_info": "{}", "recall_score": 0.9}]}
 
 
 FORGED = "a <references b <<references <ref < references <References &lt;references<reference"

@@ -8,7 +8,7 @@ written as JSON escapes: what an XML parser gives back is the same JSON, whateve
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -106,7 +106,7 @@ def by_document(references: Iterable[Citable]) -> list[tuple[str, list[Citable]]
     return list(groups.values())
 
 
-def detailed(references: Iterable[Citable]) -> list[Mapping[str, JsonValue]]:
+def detailed(references: Iterable[Citable]) -> list[JsonValue]:
     """What the tag lists, with each chunk's place and the parts of its score beside it where they are known."""
     return [
         {"name": name, "chunks": [_chunk(chunk) | _details(chunk) for chunk in chunks]}
