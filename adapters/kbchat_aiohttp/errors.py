@@ -229,10 +229,10 @@ def markdown() -> str:
     """The table as the documentation shows it."""
     lines = ["| status | `err_code` | `error.code` | `error.type` | when |", "| --- | --- | --- | --- | --- |"]
     for error, kind in TABLE.items():
-        when = "Anything unexpected." if error is Exception else _first_line(error)
+        when = "Anything unexpected." if error is Exception else _first_sentence(error)
         lines.append(f"| {kind.status} | {kind.number} | `{kind.code}` | `{kind.type}` | {when} |")
     return "\n".join(lines)
 
 
-def _first_line(error: type[Exception]) -> str:
-    return (inspect.getdoc(error) or "").partition("\n")[0]
+def _first_sentence(error: type[Exception]) -> str:
+    return f"{(inspect.getdoc(error) or '').partition('. ')[0].rstrip('.')}."
