@@ -10,7 +10,9 @@ import pytest
 import kbchat
 from kbchat.errors import DocumentNotFoundError, EmbedderMismatchError, InvalidInputError, StoreUnavailableError
 
-AWEL = "# AWEL\n\nAWEL is a workflow expression language for agents.\n\n## Operators\n\nA map operator transforms data.\n"
+AWEL = (
+    "# AWEL\n\nAWEL is a workflow expression language for agents.\n\n## Operators\n\nA map operator transforms data.\n"
+)
 KEYS = "# Keys\n\nKeys are rotated every ninety days by the vault.\n"
 
 

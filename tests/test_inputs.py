@@ -68,11 +68,11 @@ def test_the_empty_owner_is_nobody_in_particular() -> None:
 def test_text_with_what_no_database_keeps_is_refused() -> None:
     """NUL and lone surrogates are refused with their position; everything else stays as it is."""
     assert checked_text("a\tb\u0085🙂", field="desc") == "a\tb\u0085🙂"
-    with pytest.raises(InvalidInputError, match="desc: .*NUL .*position 3"):
+    with pytest.raises(InvalidInputError, match=r"desc: .*NUL .*position 3"):
         checked_text("abc\x00", field="desc")
-    with pytest.raises(InvalidInputError, match="desc: .*surrogate .*position 1"):
+    with pytest.raises(InvalidInputError, match=r"desc: .*surrogate .*position 1"):
         checked_text("a\udc80", field="desc")
-    with pytest.raises(InvalidInputError, match="desc: .*20,000 characters"):
+    with pytest.raises(InvalidInputError, match=r"desc: .*20,000 characters"):
         checked_prose("x" * 20_000, field="desc")
 
 
@@ -84,7 +84,7 @@ def test_vector_types_are_known_in_any_letter_case(word: str) -> None:
 
 def test_an_unknown_vector_type_names_the_two() -> None:
     """The refusal says what can be used."""
-    with pytest.raises(InvalidInputError, match="vector_type: .*'Chroma' or 'Milvus'"):
+    with pytest.raises(InvalidInputError, match=r"vector_type: .*'Chroma' or 'Milvus'"):
         checked_vector_type("Weaviate")
 
 
@@ -92,9 +92,9 @@ def test_questions_are_neither_blank_nor_endless() -> None:
     """A limit is a setting; a blank question is none."""
     assert checked_question("why?", field="query", limit=4) == "why?"
     for blank in ("", " \n"):
-        with pytest.raises(InvalidInputError, match="query: .*empty"):
+        with pytest.raises(InvalidInputError, match=r"query: .*empty"):
             checked_question(blank, field="query", limit=4)
-    with pytest.raises(InvalidInputError, match="query: .*5 characters; at most 4"):
+    with pytest.raises(InvalidInputError, match=r"query: .*5 characters; at most 4"):
         checked_question("why??", field="query", limit=4)
 
 
@@ -103,7 +103,7 @@ def test_a_conversation_ends_with_a_question() -> None:
     assert checked_messages("hi", limit=10) == (Message(role="user", content="hi"),)
     turns = [Message(role="user", content="a"), Message(role="assistant", content="b")]
     for wrong in ([], turns):
-        with pytest.raises(InvalidInputError, match="messages: .*role 'user'"):
+        with pytest.raises(InvalidInputError, match=r"messages: .*role 'user'"):
             checked_messages(wrong, limit=10)
 
 

@@ -1,6 +1,5 @@
 """Files become text: decoded, named by where they are, and refused with a reason."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,9 @@ def test_text_is_utf8_or_what_its_mark_says() -> None:
 
 def test_another_encoding_is_refused_with_the_byte() -> None:
     """Latin-1 without a mark could be anything: the reason says where and what to do."""
-    with pytest.raises(UnreadableDocumentError, match="not UTF-8 text: byte 0xe9 at offset 3; convert the file to UTF-8"):
+    with pytest.raises(
+        UnreadableDocumentError, match="not UTF-8 text: byte 0xe9 at offset 3; convert the file to UTF-8"
+    ):
         decode("café".encode("latin-1"), name="a.txt")
 
 
@@ -80,6 +81,6 @@ def test_a_file_that_vanished_says_so(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("x")
     (source,) = discover([path])
-    os.unlink(path)
+    path.unlink()
     with pytest.raises(UnreadableDocumentError, match="cannot be read: No such file"):
         read(source, max_bytes=100)

@@ -12,33 +12,32 @@ async with kbchat.KnowledgeBase("./kb-data") as kb:
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from kbchat.answers import AnswerStream
-from kbchat.errors import KbchatError
-from kbchat.knowledge import KnowledgeBase
-from kbchat.models import (
-    Answer,
-    Delta,
-    Document,
-    DocumentFailure,
-    DocumentStatus,
-    Done,
-    IngestProgress,
-    IngestReport,
-    Message,
-    Reference,
-    References,
-    Retrieved,
-    Sampling,
-    SpaceInfo,
-    TextDocument,
-    Usage,
-    VectorType,
-)
-from kbchat.space import KnowledgeSpace
-
 if TYPE_CHECKING:
     from kbchat import errors, references
+    from kbchat.answers import AnswerStream
+    from kbchat.errors import KbchatError
+    from kbchat.knowledge import KnowledgeBase
+    from kbchat.models import (
+        Answer,
+        Delta,
+        Document,
+        DocumentFailure,
+        DocumentStatus,
+        Done,
+        IngestProgress,
+        IngestReport,
+        Message,
+        Reference,
+        References,
+        Retrieved,
+        Sampling,
+        SpaceInfo,
+        TextDocument,
+        Usage,
+        VectorType,
+    )
     from kbchat.settings import ModelSettings, Settings
+    from kbchat.space import KnowledgeSpace
 
 __all__ = [
     "Answer",
@@ -70,13 +69,28 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-# Reading settings costs three times the rest: those who only pass a folder load them with the first knowledge base.
-_LATER = {"ModelSettings": "kbchat.settings", "Settings": "kbchat.settings"}
+# Every name is loaded when it is first used: building the models alone takes longer than importing pydantic does.
+_HOMES = {
+    "AnswerStream": "answers",
+    "KbchatError": "errors",
+    "KnowledgeBase": "knowledge",
+    "KnowledgeSpace": "space",
+    "ModelSettings": "settings",
+    "Settings": "settings",
+    "errors": "",
+    "references": "",
+}
+"""Which module a name lives in; those not listed are models, those with an empty one are modules themselves."""
 
 
 def __getattr__(name: str) -> object:
-    if name in _LATER:
-        return getattr(import_module(_LATER[name]), name)
-    if name in __all__:
-        return import_module(f"kbchat.{name}")
-    raise AttributeError(f"module 'kbchat' has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module 'kbchat' has no attribute {name!r}")
+    home = _HOMES.get(name, "models")
+    value: object = getattr(import_module(f"kbchat.{home}"), name) if home else import_module(f"kbchat.{name}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -13,6 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kbchat import analysis
 from kbchat.analysis import analyse
 from kbchat.catalog import Catalog, NewChunk, NewGeneration, PendingGeneration, SourceState
 from kbchat.embedders import Embedder, Vectors
@@ -26,10 +27,11 @@ from kbchat.models import (
     IngestProgress,
     IngestReport,
     LoadedDocument,
+    Metadata,
     SpaceInfo,
     TextDocument,
 )
-from kbchat.splitting import chunk_key, embedded_text, recipe, split
+from kbchat.splitting import chunk_key, embedded_text, fingerprint, split
 from kbchat.stores import VectorStore
 from kbchat.threads import Threads, together
 
@@ -113,7 +115,8 @@ class Ingester:
         self._chunk_tokens = chunk_tokens
         self._chunk_overlap = chunk_overlap
         self._max_bytes = max_document_bytes
-        self._recipe = recipe(max_tokens=chunk_tokens, overlap=chunk_overlap)
+        # What was split or analysed in another way is written anew, though the document is the same.
+        self._recipe = f"{fingerprint(max_tokens=chunk_tokens, overlap=chunk_overlap)}:{analysis.VERSION}"
 
     async def ingest(
         self, sources: Sequence[Source], *, progress: Callable[[IngestProgress], None] | None = None
@@ -253,7 +256,9 @@ class Ingester:
         texts: list[str] = []
         for span in spans:
             content = document.text[span.start : span.end]
-            metadata = {**span.metadata, "headings": list(span.headings)} if span.headings else dict(span.metadata)
+            metadata: Metadata = dict(span.metadata)
+            if span.headings:
+                metadata["headings"] = list(span.headings)
             chunks.append(NewChunk(span.start, span.end, content, metadata, chunk_key(span.headings, content)))
             texts.append(embedded_text(span.headings, content))
         generation = NewGeneration(
@@ -278,7 +283,7 @@ class Ingester:
 
         async def write_vectors() -> None:
             vectors = await self._vectors(batch, pending, texts)
-            found = vectors.any(axis=1).nonzero()[0]  # A text without a known word has no direction to be found in.
+            found = known_rows(vectors)
             await self._store.upsert(space.collection, [ids[row] for row in found], vectors[found])
             await self._store.flush(space.collection)
 
@@ -336,6 +341,13 @@ async def embed_all(embedder: Embedder, texts: Sequence[str]) -> Vectors:
     size = embedder.batch_size
     parts = [await embedder.embed_documents(texts[first : first + size]) for first in range(0, len(texts), size)]
     return np.concatenate(parts) if parts else np.zeros((0, 1), dtype=np.float32)
+
+
+def known_rows(vectors: Vectors) -> list[int]:
+    """The rows that are not zero: a text without a word that the model knows has no direction to be found in."""
+    import numpy as np
+
+    return [int(row) for row in np.flatnonzero(vectors.any(axis=1))]
 
 
 def is_current(known: SourceState | None, content_hash: str) -> bool:

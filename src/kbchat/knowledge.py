@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from kbchat.answers import AnswerStream
-from kbchat.errors import AmbiguousSpaceError, BusyError, SpaceNotFoundError
+from kbchat.errors import AmbiguousSpaceError, BusyError, SpaceExistsError, SpaceNotFoundError
 from kbchat.inputs import Messages, checked_messages, checked_name, checked_owner, checked_prose, checked_vector_type
 from kbchat.models import Sampling, SpaceInfo, VectorType
 from kbchat.space import KnowledgeSpace, open_answer
@@ -81,18 +81,25 @@ class KnowledgeBase:
         desc: str = "",
         owner: str = "",
         context: str | None = None,
+        exist_ok: bool = False,
     ) -> KnowledgeSpace:
         """Make an empty space. Its name may be of any script and is unique to its owner.
 
-        Raises `SpaceExistsError`, or `InvalidInputError` naming the argument.
+        With `exist_ok`, a space of that name and owner that is already there is returned as it is. Raises
+        `SpaceExistsError`, or `InvalidInputError` naming the argument.
         """
-        info = await self._open.catalog.create_space(
-            name=checked_name(name, field="name"),
-            owner=checked_owner(owner),
-            vector_type=checked_vector_type(vector_type),
-            desc=checked_prose(desc, field="desc"),
-            context=None if context is None else checked_prose(context, field="context"),
-        )
+        try:
+            info = await self._open.catalog.create_space(
+                name=checked_name(name, field="name"),
+                owner=checked_owner(owner),
+                vector_type=checked_vector_type(vector_type),
+                desc=checked_prose(desc, field="desc"),
+                context=None if context is None else checked_prose(context, field="context"),
+            )
+        except SpaceExistsError:
+            if not exist_ok:
+                raise
+            return await self.get_space(name, owner=owner)
         return KnowledgeSpace(self._open, info)
 
     async def get_space(self, name_or_id: str | int, *, owner: str | None = None) -> KnowledgeSpace:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from kbchat.catalog import Catalog
 from kbchat.embedders import Embedder
-from kbchat.ingest import embed_all
+from kbchat.ingest import embed_all, known_rows
 from kbchat.models import Chunk, EmbedderPin, IngestProgress, SpaceInfo
 from kbchat.splitting import embedded_text
 from kbchat.stores import VectorStore
@@ -32,7 +32,7 @@ async def reembed(
     done, last = 0, 0
     while chunks := await catalog.embedding_fields(space.id, after=last, limit=BATCH_CHUNKS):
         vectors = await embed_all(embedder, [embedded_text(headings_of(chunk), chunk.content) for chunk in chunks])
-        found = vectors.any(axis=1).nonzero()[0]
+        found = known_rows(vectors)
         await store.upsert(collection, [chunks[row].id for row in found], vectors[found])
         done, last = done + len(chunks), chunks[-1].id
         if progress is not None:

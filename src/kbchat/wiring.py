@@ -106,8 +106,10 @@ class Parts:
             stack.push_async_callback(self.catalog.aclose)
             stack.push_async_callback(self.lexical.aclose)
             stack.push_async_callback(self.embedder.aclose)
-            for part in (*self._stores.values(), *self.generators.values()):
-                stack.push_async_callback(part.aclose)
+            for store in self._stores.values():
+                stack.push_async_callback(store.aclose)
+            for generator in self.generators.values():
+                stack.push_async_callback(generator.aclose)
 
 
 def make_store(vector_type: VectorType, settings: Settings, folder: DataFolder, threads: Threads) -> VectorStore:
