@@ -185,7 +185,7 @@ def _connect(uri: str, token: str, database: str, timeout: float) -> "MilvusClie
 class _LiteServer:
     """Milvus Lite over a folder: one in a process, however many stores use it, on a socket only this user can reach."""
 
-    _running: "ClassVar[dict[Path, _LiteServer]]" = {}
+    _running: ClassVar["dict[Path, _LiteServer]"] = {}
     _lock = threading.Lock()
 
     def __init__(self, folder: Path) -> None:
