@@ -1,5 +1,19 @@
 """The catalog: the SQL database that is the truth about spaces, documents, their text and their chunks."""
 
-from kbchat.catalog.catalog import Catalog, NewChunk, NewGeneration, PendingGeneration, SourceState
+from typing import TYPE_CHECKING
+
+from kbchat.catalog.records import NewChunk, NewGeneration, PendingGeneration, SourceState
+
+if TYPE_CHECKING:
+    from kbchat.catalog.catalog import Catalog
 
 __all__ = ["Catalog", "NewChunk", "NewGeneration", "PendingGeneration", "SourceState"]
+
+
+def __getattr__(name: str) -> object:
+    # The records are for everybody; SQLAlchemy, which the catalog itself loads, takes a while.
+    if name == "Catalog":
+        from kbchat.catalog.catalog import Catalog
+
+        return Catalog
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,89 +1,98 @@
-"""What the house asks of its catalog. Each method is one transaction, run in a worker thread."""
+"""The catalog's async face. Each method is one transaction, run in a worker thread."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
 
-from pydantic import JsonValue
+import anyio
+from sqlalchemy import Connection
 
-from kbchat.models import Chunk, Document, DocumentStatus, EmbedderPin, Metadata, SpaceInfo, VectorType
+from kbchat.catalog import chunks, documents, spaces
+from kbchat.catalog import generations as generation_sql
+from kbchat.catalog.database import Database, database_url
+from kbchat.catalog.records import NewGeneration, PendingGeneration, SourceState
+from kbchat.models import Chunk, Document, DocumentStatus, EmbedderPin, SpaceInfo, VectorType
 from kbchat.threads import Threads
 
-
-@dataclass(frozen=True, slots=True)
-class NewChunk:
-    """A chunk to be written. `content` equals `text[start:end]` of its generation."""
-
-    start: int
-    end: int
-    content: str
-    metadata: Mapping[str, JsonValue]
-    key: str
-    """Hash of what is embedded and indexed for it (headings and content): an equal key may reuse the vector."""
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class NewGeneration:
-    """A document's new text and chunks, to be written beside the ones it has."""
-
-    name: str
-    text: str
-    content_hash: str
-    metadata: Metadata
-    chunks: Sequence[NewChunk]
-    doc_type: str = "TEXT"
-    source: str | None = None
-    size: int | None = None
-    mtime_ns: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PendingGeneration:
-    """A generation that is written but not live. `chunk_ids` are in the order of its chunks."""
-
-    id: int
-    document_id: int
-    chunk_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SourceState:
-    """What an ingest must know of a document to see whether it changed."""
-
-    document_id: int
-    content_hash: str
-    status: DocumentStatus
-    source: str | None
-    size: int | None
-    mtime_ns: int | None
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Catalog:
-    """Spaces, documents, generations and chunks in SQLite or PostgreSQL, by URL."""
+    """Spaces, documents, generations and chunks in SQLite or PostgreSQL.
 
-    def __init__(self, url: str, *, threads: Threads, timeout: float = 10.0) -> None: ...
+    `url` is `sqlite:///PATH`, `postgresql://…` or the path of a SQLite file. `timeout` is how many seconds to wait for
+    another process's write, for a connection and for a statement of PostgreSQL. Raises `SettingsError` for another URL
+    and `MissingExtraError` without PostgreSQL's driver.
+
+    Texts may hold any character but NUL and lone surrogates, which are `InvalidInputError` at the latest here.
+
+    Every method may raise `CatalogUnavailableError` (no connection, no right, no room), `CatalogCorruptError` and
+    `BusyError`; one that changes something and raises has changed nothing. Methods on one space raise
+    `SpaceNotFoundError` when it is not there or hidden. Readers never wait for a writer and see one state of the
+    catalog a call. Every await can be cancelled: a change then happened wholly or not at all.
+    """
+
+    def __init__(
+        self,
+        url: str | Path,
+        *,
+        threads: Threads,
+        timeout: float = 10.0,
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
+        self._threads = threads
+        self._clock = clock
+        self._database = Database(database_url(url), timeout=timeout)
+        # SQLite has one writer at a time: ours wait here, in turn, and not each in a thread that polls the file.
+        self._writing = anyio.Lock() if self._database.is_sqlite else nullcontext()
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        return await self._threads.read(self._database.read, work)
+
+    async def _write(self, work: Callable[[Connection], T]) -> T:
+        async with self._writing:
+            return await self._threads.write(self._database.write, work)
 
     async def open(self) -> None:
-        """Connect and bring the schema up to date. Raises `CatalogCorruptError` or `CatalogUnavailableError`."""
+        """Connect and bring the schema up to date. Must be called once before any other method."""
+        await self._threads.write(self._database.open)
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        """Let go of all connections, after the calls that are running. Closing twice does nothing."""
+        with anyio.CancelScope(shield=True):
+            await self._threads.write(self._database.close)
 
-    async def ping(self) -> None: ...
+    async def ping(self) -> None:
+        """Return when the catalog answers."""
+        # A small query that nothing but the database itself can answer.
+        await self._read(spaces.deleted)
 
     # -- spaces ------------------------------------------------------------------------------------------------------
 
     async def create_space(
         self, *, name: str, owner: str, vector_type: VectorType, desc: str, context: str | None
     ) -> SpaceInfo:
-        """Raises `SpaceExistsError`."""
-        raise NotImplementedError
+        """Make an empty space. Its id is never given to another one. Raises `SpaceExistsError`."""
+        now = self._clock()
+        return await self._write(
+            lambda connection: spaces.create(
+                connection, name=name, owner=owner, vector_type=vector_type, desc=desc, context=context, now=now
+            )
+        )
 
     async def get_space(self, space_id: int) -> SpaceInfo:
-        """With counts. Raises `SpaceNotFoundError`."""
-        raise NotImplementedError
+        """With counts, which are kept, not counted."""
+        return await self._read(lambda connection: spaces.get(connection, space_id))
 
     async def find_spaces(self, name: str, *, owner: str | None = None) -> list[SpaceInfo]:
-        """Spaces of that exact name: at most one an owner."""
-        raise NotImplementedError
+        """Spaces of that exact name by id: at most one an owner."""
+        return await self._read(lambda connection: spaces.find(connection, name, owner))
 
     async def list_spaces(
         self,
@@ -95,7 +104,8 @@ class Catalog:
         limit: int | None = None,
     ) -> tuple[list[SpaceInfo], int]:
         """A page of spaces by id, and how many there are in all."""
-        raise NotImplementedError
+        where = spaces.SpaceFilter(owner=owner, name=name, vector_type=vector_type)
+        return await self._read(lambda connection: spaces.page(connection, where, offset=offset, limit=limit))
 
     async def update_space(
         self,
@@ -108,41 +118,54 @@ class Catalog:
         context: str | None = None,
     ) -> SpaceInfo:
         """Change what is not None. Raises `SpaceExistsError`, and `SpaceInUseError` for another vector type once the
-        space holds documents."""
-        raise NotImplementedError
+        space holds documents or vectors that are not collected."""
+        now = self._clock()
+        change = spaces.SpaceChange(name=name, owner=owner, vector_type=vector_type, desc=desc, context=context)
+        return await self._write(lambda connection: spaces.update(connection, space_id, change, now=now))
 
     async def begin_space_deletion(self, space_id: int) -> SpaceInfo:
         """Hide the space from every other method and free its name; returns it as it was."""
-        raise NotImplementedError
+        now = self._clock()
+        return await self._write(lambda connection: spaces.begin_deletion(connection, space_id, now=now))
 
     async def deleted_spaces(self) -> list[SpaceInfo]:
         """Spaces whose deletion was begun and not finished."""
-        raise NotImplementedError
+        return await self._read(spaces.deleted)
 
     async def finish_space_deletion(self, space_id: int) -> None:
-        """Remove every row of a hidden space."""
-        raise NotImplementedError
+        """Remove every row of a hidden space, in several transactions so that other writers get their turn. Does
+        nothing for a space that is not hidden or not there. Cut short, it can be called again."""
+        while await self._write(lambda connection: spaces.finish_deletion(connection, space_id)):
+            pass
 
     async def pin_embedder(self, space_id: int, pin: EmbedderPin) -> EmbedderPin:
         """Pin the embedder unless one is pinned; returns the one that holds now."""
-        raise NotImplementedError
+        return await self._write(lambda connection: spaces.pin(connection, space_id, pin))
 
-    async def unpin_embedder(self, space_id: int) -> None:
-        """Forget the pin of a space without chunks (for embedding anew)."""
-        raise NotImplementedError
+    async def replace_collection(self, space_id: int, *, collection: str, pin: EmbedderPin, writer: str) -> None:
+        """Give the space another collection and embedder in one transaction, and raise its revision."""
+        now = self._clock()
+        await self._write(
+            lambda connection: spaces.replace_collection(
+                connection, space_id, collection=collection, pin=pin, writer=writer, now=now
+            )
+        )
 
     # -- documents ---------------------------------------------------------------------------------------------------
 
     async def source_states(self, space_id: int, names: Sequence[str]) -> dict[str, SourceState]:
         """The state of those documents that are there, by name. Any number of names."""
-        raise NotImplementedError
+        return await self._read(lambda connection: documents.states(connection, space_id, names))
 
     async def get_document(self, space_id: int, document_id: int, *, with_text: bool = False) -> Document:
-        """Raises `DocumentNotFoundError`."""
-        raise NotImplementedError
+        """Raises `DocumentNotFoundError`. The text is None for a document that never was FINISHED."""
+        return await self._read(
+            lambda connection: documents.get(connection, space_id, document_id, with_text=with_text)
+        )
 
     async def find_document(self, space_id: int, name: str, *, with_text: bool = False) -> Document | None:
-        raise NotImplementedError
+        """The document of that exact name."""
+        return await self._read(lambda connection: documents.find(connection, space_id, name, with_text=with_text))
 
     async def list_documents(
         self,
@@ -153,49 +176,66 @@ class Catalog:
         limit: int | None = None,
     ) -> tuple[list[Document], int]:
         """A page of documents by id, and how many there are in all."""
-        raise NotImplementedError
+        return await self._read(
+            lambda connection: documents.page(connection, space_id, status, offset=offset, limit=limit)
+        )
 
     async def delete_document(self, space_id: int, document_id: int, *, writer: str) -> Document:
-        """Remove a document: it is gone for every reader at once, its generations are dead. Raises
+        """Remove a document: it is gone for every reader at once, all its generations are dead (an ingest of it that
+        is under way will not bring it back), the space's revision rises. Returns it as it was, without text. Raises
         `DocumentNotFoundError`."""
-        raise NotImplementedError
+        now = self._clock()
+        return await self._write(
+            lambda connection: documents.delete(connection, space_id, document_id, writer=writer, now=now)
+        )
 
     # -- generations -------------------------------------------------------------------------------------------------
 
     async def begin_generations(self, space_id: int, generations: Sequence[NewGeneration]) -> list[PendingGeneration]:
         """Write new generations beside the live ones, all in one transaction. Documents that are new appear with no
-        live generation and are not seen by `live_chunks`, counts and listings before `publish`."""
-        raise NotImplementedError
+        live generation and are not seen by any reader before `publish`."""
+        now = self._clock()
+        return await self._write(lambda connection: generation_sql.begin(connection, space_id, generations, now=now))
 
-    async def publish(self, space_id: int, generation_ids: Sequence[int], *, writer: str) -> None:
+    async def publish(self, space_id: int, generation_ids: Sequence[int], *, writer: str) -> list[int]:
         """In one transaction: make these live, those they replace dead, their documents FINISHED, and raise the
-        space's revision, with `writer` as its last writer."""
-        raise NotImplementedError
+        space's revision, with `writer` as its last writer.
+
+        Returns those that are live now: generations of a document that was deleted since are not, nor is any but the
+        last of several of one document.
+        """
+        now = self._clock()
+        return await self._write(
+            lambda connection: generation_sql.publish(connection, space_id, generation_ids, writer=writer, now=now)
+        )
 
     async def collectable(self, space_id: int, *, pending: bool) -> dict[int, list[int]]:
         """Chunk ids by generation of the dead generations, and with `pending` also of those never published (the
         caller holds the writer's lock, so nobody is about to publish them)."""
-        raise NotImplementedError
+        return await self._read(lambda connection: generation_sql.collectable(connection, space_id, pending=pending))
 
     async def collect(self, space_id: int, generation_ids: Sequence[int]) -> None:
-        """Remove the rows of dead or abandoned generations, after the indexes have forgotten their chunks. Documents
-        that never had a live generation go with them."""
-        raise NotImplementedError
+        """Remove the rows of dead or pending generations, after the indexes have forgotten their chunks; live ones
+        stay. Documents that never had a live generation go with them. Large ones are removed in several transactions;
+        cut short, what is left is collectable still."""
+        while await self._write(lambda connection: generation_sql.collect(connection, space_id, generation_ids)):
+            pass
 
     # -- chunks ------------------------------------------------------------------------------------------------------
 
     async def live_chunks(self, space_id: int, ids: Sequence[int]) -> dict[int, Chunk]:
-        """Those of the chunks that belong to a live generation, by id. Any number of ids."""
-        raise NotImplementedError
+        """Those of the chunks that belong to a live generation of the space, by id. Any number of ids."""
+        return await self._read(lambda connection: chunks.live(connection, space_id, ids))
 
     async def document_chunks(self, document_id: int) -> list[Chunk]:
-        """The live chunks of a document in order."""
-        raise NotImplementedError
+        """The live chunks of a document in order; none for a document that is not there."""
+        return await self._read(lambda connection: chunks.of_document(connection, document_id))
 
     async def reusable_chunks(self, document_ids: Sequence[int]) -> dict[int, dict[str, int]]:
-        """For each document the live chunks' ids by `key`, so that an unchanged chunk keeps its vector."""
-        raise NotImplementedError
+        """For each document the live chunks' ids by `key` (of equal ones the lowest id), so that an unchanged chunk
+        keeps its vector."""
+        return await self._read(lambda connection: chunks.reusable(connection, document_ids))
 
     async def embedding_fields(self, space_id: int, *, after: int = 0, limit: int = 1000) -> list[Chunk]:
         """Live chunks of a space by id, from the one after `after` (for rebuilding an index from the catalog)."""
-        raise NotImplementedError
+        return await self._read(lambda connection: chunks.after(connection, space_id, after=after, limit=limit))

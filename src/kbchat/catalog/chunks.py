@@ -1,0 +1,91 @@
+"""Reading chunks. Each function runs inside the caller's transaction."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, bindparam, exists, select
+
+from kbchat.catalog import documents, schema, spaces
+from kbchat.catalog.schema import SpaceState, among
+from kbchat.models import Chunk, Metadata
+
+_chunks = schema.chunks
+_documents = schema.documents
+_is_live = sa.and_(_documents.c.id == _chunks.c.document_id, _documents.c.live_generation_id == _chunks.c.generation_id)
+_in_live_space = exists().where(schema.spaces.c.id == _documents.c.space_id, schema.spaces.c.state == SpaceState.LIVE)
+_SELECT = select(
+    _chunks.c.id,
+    _chunks.c.document_id,
+    _documents.c.name,
+    _chunks.c.position,
+    _chunks.c.start,
+    _chunks.c.end,
+    _chunks.c.content,
+    _documents.c.metadata,
+    _chunks.c.metadata,
+).join(_documents, _is_live)
+# The space is asked of the document: asked of the chunk, SQLite would go by the index of spaces instead of by id.
+_LIVE = _SELECT.where(
+    among(_chunks.c.id, schema.ids("ids")),
+    _documents.c.space_id == bindparam("space_id"),
+    exists().where(schema.spaces.c.id == bindparam("space_id"), schema.spaces.c.state == SpaceState.LIVE),
+)
+_OF_DOCUMENT = _SELECT.where(_documents.c.id == bindparam("document_id"), _in_live_space).order_by(_chunks.c.position)
+_AFTER = (
+    _SELECT.where(_chunks.c.space_id == bindparam("space_id"), _chunks.c.id > bindparam("after"))
+    .order_by(_chunks.c.id)
+    .limit(bindparam("limit"))
+)
+_KEYS = (
+    select(_chunks.c.document_id, _chunks.c.key, _chunks.c.id)
+    .join(_documents, _is_live)
+    .where(among(_documents.c.id, schema.ids("ids")), _in_live_space)
+    .order_by(_chunks.c.id.desc())
+)
+
+
+def _read(rows: Iterable[Any]) -> list[Chunk]:
+    # Unchecked: the catalog's own rows, and a hundred of them in the path of each question.
+    of_document: dict[int, Metadata] = {}
+    chunks = []
+    for chunk_id, document_id, name, position, start, end, content, shared, own in rows:
+        inherited = of_document.get(document_id)
+        if inherited is None:
+            inherited = of_document[document_id] = documents.load(shared)
+        chunks.append(
+            Chunk.model_construct(
+                id=chunk_id,
+                document_id=document_id,
+                document_name=name,
+                position=position,
+                start=start,
+                end=end,
+                content=content,
+                metadata={**inherited, **documents.load(own)},
+            )
+        )
+    return chunks
+
+
+def live(conn: Connection, space_id: int, ids: Sequence[int]) -> dict[int, Chunk]:
+    found = {chunk.id: chunk for chunk in _read(conn.execute(_LIVE, {"space_id": space_id, "ids": ids}))}
+    if not found:
+        spaces.require(conn, space_id)
+    return found
+
+
+def of_document(conn: Connection, document_id: int) -> list[Chunk]:
+    return _read(conn.execute(_OF_DOCUMENT, {"document_id": document_id}))
+
+
+def after(conn: Connection, space_id: int, *, after: int, limit: int) -> list[Chunk]:
+    spaces.require(conn, space_id)
+    return _read(conn.execute(_AFTER, {"space_id": space_id, "after": after, "limit": limit}))
+
+
+def reusable(conn: Connection, document_ids: Sequence[int]) -> dict[int, dict[str, int]]:
+    found: dict[int, dict[str, int]] = {document_id: {} for document_id in document_ids}
+    for document_id, key, chunk_id in conn.execute(_KEYS, {"ids": document_ids}):
+        found[document_id][key] = chunk_id
+    return found

@@ -1,0 +1,125 @@
+"""Transactions on documents. Each function runs inside the caller's transaction."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from pydantic import JsonValue
+from sqlalchemy import Connection, bindparam, func, select
+
+from kbchat.catalog import schema, spaces
+from kbchat.catalog.records import SourceState
+from kbchat.catalog.schema import GenerationState, among
+from kbchat.errors import DocumentNotFoundError
+from kbchat.models import Document, DocumentStatus, Metadata
+
+_documents = schema.documents
+_generations = schema.generations
+_seen = (_documents.c.space_id == bindparam("space_id"), _documents.c.visible)
+_BY_ID = select(_documents).where(*_seen, _documents.c.id == bindparam("id"))
+_BY_NAME = select(_documents).where(*_seen, _documents.c.name == bindparam("name"))
+_STATES = select(
+    _documents.c.id,
+    _documents.c.name,
+    _documents.c.content_hash,
+    _documents.c.status,
+    _documents.c.source,
+    _documents.c.size,
+    _documents.c.mtime_ns,
+).where(*_seen, among(_documents.c.name, schema.texts("names")))
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_encode = msgspec.json.Encoder(enc_hook=lambda value: dict(value)).encode
+
+
+def dump(metadata: Mapping[str, JsonValue]) -> str:
+    """Metadata as it is stored: JSON text, the same on every database."""
+    return _encode(dict(metadata)).decode()
+
+
+def load(text: str) -> Metadata:
+    return _decode(text)
+
+
+def _document(row: sa.Row[Any], text: str | None = None) -> Document:
+    return Document(
+        id=row.id,
+        space_id=row.space_id,
+        name=row.name,
+        doc_type=row.doc_type,
+        source=row.source,
+        status=DocumentStatus(row.status),
+        error=row.error,
+        metadata=load(row.metadata),
+        content_hash=row.content_hash,
+        chunk_count=row.chunk_count,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        text=text,
+    )
+
+
+def states(conn: Connection, space_id: int, names: Sequence[str]) -> dict[str, SourceState]:
+    spaces.require(conn, space_id)
+    rows = conn.execute(_STATES, {"space_id": space_id, "names": names})
+    return {
+        row.name: SourceState(
+            document_id=row.id,
+            content_hash=row.content_hash,
+            status=DocumentStatus(row.status),
+            source=row.source,
+            size=row.size,
+            mtime_ns=row.mtime_ns,
+        )
+        for row in rows
+    }
+
+
+def get(conn: Connection, space_id: int, document_id: int, *, with_text: bool) -> Document:
+    spaces.require(conn, space_id)
+    row = conn.execute(_BY_ID, {"space_id": space_id, "id": document_id}).one_or_none()
+    if row is None:
+        raise DocumentNotFoundError(document_id)
+    return _document(row, _text(conn, row) if with_text else None)
+
+
+def find(conn: Connection, space_id: int, name: str, *, with_text: bool) -> Document | None:
+    spaces.require(conn, space_id)
+    row = conn.execute(_BY_NAME, {"space_id": space_id, "name": name}).one_or_none()
+    if row is None:
+        return None
+    return _document(row, _text(conn, row) if with_text else None)
+
+
+def _text(conn: Connection, document: sa.Row[Any]) -> str | None:
+    """The live text; None while there is none."""
+    statement = select(_generations.c.text).where(_generations.c.id == document.live_generation_id)
+    return conn.execute(statement).scalar_one_or_none()
+
+
+def page(
+    conn: Connection, space_id: int, status: DocumentStatus | None, *, offset: int, limit: int | None
+) -> tuple[list[Document], int]:
+    total = spaces.get(conn, space_id).document_count
+    where = [_documents.c.space_id == space_id, _documents.c.visible]
+    if status is not None:
+        where.append(_documents.c.status == status)
+        total = conn.execute(select(func.count()).select_from(_documents).where(*where)).scalar_one()
+    rows = conn.execute(select(_documents).where(*where).order_by(_documents.c.id).offset(offset).limit(limit))
+    return [_document(row) for row in rows], total
+
+
+def delete(conn: Connection, space_id: int, document_id: int, *, writer: str, now: datetime) -> Document:
+    spaces.lock(conn, space_id)
+    document = get(conn, space_id, document_id, with_text=False)
+    # The pending ones too: an ingest that began before the deletion must not bring the document back.
+    conn.execute(
+        _generations.update()
+        .where(_generations.c.document_id == document_id, _generations.c.state != GenerationState.DEAD)
+        .values(state=GenerationState.DEAD.value)
+    )
+    conn.execute(_documents.delete().where(_documents.c.id == document_id))
+    spaces.changed(conn, space_id, documents=-1, chunks=-document.chunk_count, writer=writer, now=now)
+    return document

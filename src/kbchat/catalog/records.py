@@ -1,0 +1,56 @@
+"""What goes into and comes out of the catalog beside the words of `kbchat.models`. Loads no database library."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from kbchat.models import DocumentStatus
+
+
+@dataclass(frozen=True, slots=True)
+class NewChunk:
+    """A chunk to be written. `content` equals `text[start:end]` of its generation."""
+
+    start: int
+    end: int
+    content: str
+    metadata: Mapping[str, JsonValue]
+    key: str
+    """Hash of what is embedded and indexed for it (headings and content): an equal key may reuse the vector."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewGeneration:
+    """A document's new text and chunks, to be written beside the ones it has."""
+
+    name: str
+    text: str
+    content_hash: str
+    metadata: Mapping[str, JsonValue]
+    chunks: Sequence[NewChunk]
+    doc_type: str = "TEXT"
+    source: str | None = None
+    size: int | None = None
+    mtime_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingGeneration:
+    """A generation that is written but not live. `chunk_ids` are in the order of its chunks."""
+
+    id: int
+    document_id: int
+    chunk_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """What an ingest must know of a document to see whether it changed."""
+
+    document_id: int
+    content_hash: str
+    status: DocumentStatus
+    source: str | None
+    size: int | None
+    mtime_ns: int | None

@@ -1,0 +1,227 @@
+"""Transactions on spaces. Each function runs inside the caller's transaction."""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from kbchat.catalog import schema
+from kbchat.catalog.schema import SpaceState
+from kbchat.errors import SpaceExistsError, SpaceInUseError, SpaceNotFoundError
+from kbchat.models import EmbedderPin, SpaceInfo, VectorType
+
+_spaces = schema.spaces
+_is_live = _spaces.c.state == SpaceState.LIVE
+_SPACE = select(_spaces).where(_spaces.c.id == bindparam("space_id"), _is_live)
+_EXISTS = select(_spaces.c.id).where(_spaces.c.id == bindparam("space_id"), _is_live)
+_SHARED = _EXISTS.with_for_update(read=True)
+_EXCLUSIVE = _SPACE.with_for_update()
+
+SLICE_CHUNKS = 5000
+"""Rows removed in one transaction, so that other writers need not wait long."""
+SLICE_ROWS = 500
+
+
+class SpaceFilter(NamedTuple):
+    """Which spaces a listing is of; None means any."""
+
+    owner: str | None = None
+    name: str | None = None
+    vector_type: VectorType | None = None
+
+
+class SpaceChange(NamedTuple):
+    """What an update sets; None leaves as it is."""
+
+    name: str | None = None
+    owner: str | None = None
+    vector_type: VectorType | None = None
+    desc: str | None = None
+    context: str | None = None
+
+
+def _info(row: sa.Row[Any]) -> SpaceInfo:
+    pin = None
+    if row.embedder_name is not None:
+        pin = EmbedderPin(
+            name=row.embedder_name, dimension=row.embedder_dimension, fingerprint=row.embedder_fingerprint
+        )
+    return SpaceInfo(
+        id=row.id,
+        name=row.name,
+        owner=row.owner,
+        vector_type=VectorType(row.vector_type),
+        desc=row.desc,
+        context=row.context,
+        collection=row.collection,
+        embedder=pin,
+        revision=row.revision,
+        last_writer=row.last_writer,
+        document_count=row.document_count,
+        chunk_count=row.chunk_count,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _one(conn: Connection, statement: sa.Select[Any], space_id: int) -> sa.Row[Any]:
+    row = conn.execute(statement, {"space_id": space_id}).one_or_none()
+    if row is None:
+        raise SpaceNotFoundError(space_id)
+    return row
+
+
+def require(conn: Connection, space_id: int) -> None:
+    """Raises `SpaceNotFoundError` unless the space is there."""
+    _one(conn, _EXISTS, space_id)
+
+
+def hold(conn: Connection, space_id: int) -> None:
+    """As `require`, and keep the space from being changed or deleted until the transaction ends."""
+    _one(conn, _SHARED, space_id)
+
+
+def lock(conn: Connection, space_id: int) -> SpaceInfo:
+    """The space, as nobody else can change it until the transaction ends."""
+    return _info(_one(conn, _EXCLUSIVE, space_id))
+
+
+def create(
+    conn: Connection, *, name: str, owner: str, vector_type: VectorType, desc: str, context: str | None, now: datetime
+) -> SpaceInfo:
+    insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
+    statement = (
+        insert(_spaces)
+        .values(
+            state=SpaceState.LIVE,
+            name=name,
+            owner=owner,
+            vector_type=vector_type,
+            desc=desc,
+            context=context,
+            collection=f"kb-{uuid4().hex}",
+            revision=0,
+            last_writer="",
+            document_count=0,
+            chunk_count=0,
+            created_at=now,
+            updated_at=now,
+        )
+        .on_conflict_do_nothing()
+        .returning(_spaces)
+    )
+    row = conn.execute(statement).one_or_none()
+    if row is None:
+        raise SpaceExistsError(name, owner)
+    return _info(row)
+
+
+def get(conn: Connection, space_id: int) -> SpaceInfo:
+    return _info(_one(conn, _SPACE, space_id))
+
+
+def find(conn: Connection, name: str, owner: str | None) -> list[SpaceInfo]:
+    return page(conn, SpaceFilter(owner=owner, name=name), offset=0, limit=None)[0]
+
+
+def page(conn: Connection, where: SpaceFilter, *, offset: int, limit: int | None) -> tuple[list[SpaceInfo], int]:
+    given = [_spaces.c[column] == value for column, value in where._asdict().items() if value is not None]
+    total = conn.execute(select(func.count()).select_from(_spaces).where(_is_live, *given)).scalar_one()
+    rows = conn.execute(select(_spaces).where(_is_live, *given).order_by(_spaces.c.id).offset(offset).limit(limit))
+    return [_info(row) for row in rows], total
+
+
+def update(conn: Connection, space_id: int, change: SpaceChange, *, now: datetime) -> SpaceInfo:
+    space = lock(conn, space_id)
+    if change.vector_type not in (None, space.vector_type) and _is_used(conn, space):
+        raise SpaceInUseError(
+            f"space {space.name!r} holds documents in {space.vector_type}; empty it before you choose another store"
+        )
+    values = {column: value for column, value in change._asdict().items() if value is not None}
+    statement = _spaces.update().where(_spaces.c.id == space_id).values(**values, updated_at=now).returning(_spaces)
+    try:
+        return _info(conn.execute(statement).one())
+    except IntegrityError:
+        raise SpaceExistsError(change.name or space.name, change.owner or space.owner) from None
+
+
+def _is_used(conn: Connection, space: SpaceInfo) -> bool:
+    """Whether the space has a document, or vectors of one that is being written or not yet collected."""
+    written = select(schema.generations.c.id).where(schema.generations.c.space_id == space.id).limit(1)
+    return space.document_count > 0 or conn.execute(written).first() is not None
+
+
+def begin_deletion(conn: Connection, space_id: int, *, now: datetime) -> SpaceInfo:
+    space = lock(conn, space_id)
+    conn.execute(
+        _spaces.update().where(_spaces.c.id == space_id).values(state=SpaceState.DELETED.value, updated_at=now)
+    )
+    return space
+
+
+def deleted(conn: Connection) -> list[SpaceInfo]:
+    rows = conn.execute(select(_spaces).where(_spaces.c.state == SpaceState.DELETED).order_by(_spaces.c.id))
+    return [_info(row) for row in rows]
+
+
+def finish_deletion(conn: Connection, space_id: int) -> bool:
+    """Remove a slice of a hidden space's rows; returns whether there are more."""
+    state = conn.execute(select(_spaces.c.state).where(_spaces.c.id == space_id)).scalar_one_or_none()
+    if state != SpaceState.DELETED:
+        return False
+    # Children first; what is left of one kind is looked at again before the next kind is touched.
+    for table, count in (
+        (schema.chunks, SLICE_CHUNKS),
+        (schema.generations, SLICE_ROWS),
+        (schema.documents, SLICE_ROWS),
+    ):
+        some = select(table.c.id).where(table.c.space_id == space_id).limit(count)
+        if conn.execute(table.delete().where(table.c.id.in_(some))).rowcount == count:
+            return True
+    conn.execute(_spaces.delete().where(_spaces.c.id == space_id))
+    return False
+
+
+def pin(conn: Connection, space_id: int, wanted: EmbedderPin) -> EmbedderPin:
+    space = lock(conn, space_id)
+    if space.embedder is not None:
+        return space.embedder
+    _set_pin(conn, space_id, wanted)
+    return wanted
+
+
+def replace_collection(
+    conn: Connection, space_id: int, *, collection: str, pin: EmbedderPin, writer: str, now: datetime
+) -> None:
+    lock(conn, space_id)
+    conn.execute(_spaces.update().where(_spaces.c.id == space_id).values(collection=collection))
+    _set_pin(conn, space_id, pin)
+    changed(conn, space_id, documents=0, chunks=0, writer=writer, now=now)
+
+
+def _set_pin(conn: Connection, space_id: int, pin: EmbedderPin) -> None:
+    values = {
+        "embedder_name": pin.name,
+        "embedder_dimension": pin.dimension,
+        "embedder_fingerprint": pin.fingerprint,
+    }
+    conn.execute(_spaces.update().where(_spaces.c.id == space_id).values(values))
+
+
+def changed(conn: Connection, space_id: int, *, documents: int, chunks: int, writer: str, now: datetime) -> None:
+    """Raise the revision of a space that the transaction has locked, and add to its counters."""
+    conn.execute(
+        _spaces.update()
+        .where(_spaces.c.id == space_id)
+        .values(
+            revision=_spaces.c.revision + 1,
+            last_writer=writer,
+            document_count=_spaces.c.document_count + documents,
+            chunk_count=_spaces.c.chunk_count + chunks,
+            updated_at=now,
+        )
+    )
