@@ -43,9 +43,10 @@ _ERROR_BYTES = 16 * 1024
 class OpenAIGenerator:
     """One model on one OpenAI-compatible server. Connections are kept and shared; `aclose` lets go of them.
 
-    `name` is what requests call it, `model` what the server does. `connect_timeout` and `read_timeout` are seconds to reach the server and seconds it may be silent. The base URL is
-    used as it is given: `/chat/completions` is put after it. No proxy is asked, no redirect followed, so the key goes
-    nowhere else. Raises `SettingsError` for a base URL that is none.
+    `name` is what requests call it, `model` what the server does. `connect_timeout` and `read_timeout` are seconds to
+    reach the server and seconds it may be silent. The base URL is used as it is given: `/chat/completions` is put
+    after it. No proxy is asked, no redirect followed, so the key goes nowhere else. Raises `SettingsError` for a base
+    URL that is none.
     """
 
     def __init__(
