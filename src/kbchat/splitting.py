@@ -2,7 +2,7 @@
 
 A chunk is the largest run of whole sections, paragraphs, sentences or words that fits the size. Sizes are in tokens,
 estimated from a text's bytes by weights fitted to the encoding of GPT-4o (`benchmarks/token_weights.py`): over 900
-characters the estimate is off by 4 to 10 % in thirteen languages and code. Counting exactly would take most of an
+characters the estimate is off by 5 to 12 % in thirteen languages and code. Counting exactly would take most of an
 ingest's time.
 """
 

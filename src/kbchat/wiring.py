@@ -100,6 +100,12 @@ class Parts:
             self._pin = await identify(self.embedder)
         return self._pin
 
+    async def fits(self, pin: EmbedderPin | None) -> bool:
+        """Whether vectors of that embedder and of the one in use can stand in one index; any fits none."""
+        from kbchat.embedders.fingerprint import is_same
+
+        return pin is None or is_same(pin, await self.pin())
+
     async def aclose(self) -> None:
         """Close every part, also when one of them fails to."""
         async with AsyncExitStack() as stack:
@@ -174,15 +180,7 @@ def make_generators(settings: Settings, embedder: Embedder) -> dict[str, Generat
 def _model_server(name: str, model: ModelSettings, settings: Settings) -> Generator:
     from kbchat.generators.openai import OpenAIGenerator
 
-    return OpenAIGenerator(
-        name,
-        base_url=model.base_url,
-        model=model.model,
-        api_key=_secret(model.api_key),
-        context_tokens=model.context_tokens,
-        connect_timeout=settings.connect_timeout,
-        read_timeout=settings.read_timeout,
-    )
+    return OpenAIGenerator(name, model, connect_timeout=settings.connect_timeout, read_timeout=settings.read_timeout)
 
 
 def _secret(value: SecretStr | None) -> str | None:

@@ -136,10 +136,11 @@ def serve(
     data_dir: DataDir = None,
 ) -> int:
     """Serve the HTTP interface until SIGTERM or Ctrl-C."""
-    from kbchat_aiohttp import serve as serve_http
 
     async def action(kb: "KnowledgeBase") -> None:
-        await serve_http(kb, insecure=insecure, on_ready=lambda urls: say(f"listening at {', '.join(urls)}"))
+        from kbchat_aiohttp import serve as serve_http
+
+        await serve_http(kb, insecure=insecure, on_ready=lambda urls: say(f"listening at {' and '.join(urls)}"))
 
     return run(read_settings(data_dir, host=host, port=port), action)
 
