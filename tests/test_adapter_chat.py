@@ -337,13 +337,15 @@ async def test_each_word_is_sent_when_it_is_there(tmp_path: Path, model: Upstrea
         await exchange.end()
 
     model.behave = behave
-    async with serving(tmp_path, model=model) as served:
-        async with served.client.post(CHAT, json={"messages": "Hi", "stream": True}) as response:
-            first = await response.content.readuntil(b"\n\n")
-            assert json.loads(first.removeprefix(b"data: "))["choices"][0]["delta"]["content"] == "one"
-            go_on.set()
-            assert b"two" in await response.content.readuntil(b"\n\n")
-            assert (await response.content.read()).endswith(b"data: [DONE]\n\n")
+    async with (
+        serving(tmp_path, model=model) as served,
+        served.client.post(CHAT, json={"messages": "Hi", "stream": True}) as response,
+    ):
+        first = await response.content.readuntil(b"\n\n")
+        assert json.loads(first.removeprefix(b"data: "))["choices"][0]["delta"]["content"] == "one"
+        go_on.set()
+        assert b"two" in await response.content.readuntil(b"\n\n")
+        assert (await response.content.read()).endswith(b"data: [DONE]\n\n")
 
 
 @ROUTES
@@ -361,16 +363,18 @@ async def test_a_silent_stream_is_kept_alive(tmp_path: Path, model: Upstream, pa
         await exchange.end()
 
     model.behave = behave
-    async with serving(tmp_path, model=model, keep_alive_seconds=0.02) as served:
-        async with served.client.post(path, json={"messages": "Hi", "stream": True}) as response:
-            assert response.status == 200
-            seen = b""
-            for text in (b"one", b"two"):
-                assert await response.content.readuntil(b"\n\n") == b": keep-alive\n\n"
-                go_on.set()
-                while text not in seen:
-                    seen += await response.content.readuntil(b"\n\n")
-            assert (seen + await response.content.read()).endswith(b"data: [DONE]\n\n")
+    async with (
+        serving(tmp_path, model=model, keep_alive_seconds=0.02) as served,
+        served.client.post(path, json={"messages": "Hi", "stream": True}) as response,
+    ):
+        assert response.status == 200
+        seen = b""
+        for text in (b"one", b"two"):
+            assert await response.content.readuntil(b"\n\n") == b": keep-alive\n\n"
+            go_on.set()
+            while text not in seen:
+                seen += await response.content.readuntil(b"\n\n")
+        assert (seen + await response.content.read()).endswith(b"data: [DONE]\n\n")
 
 
 async def test_a_failure_after_a_keep_alive_is_an_error_frame(tmp_path: Path, model: Upstream) -> None:
@@ -382,13 +386,15 @@ async def test_a_failure_after_a_keep_alive_is_an_error_frame(tmp_path: Path, mo
         await exchange.status(500)
 
     model.behave = behave
-    async with serving(tmp_path, model=model, keep_alive_seconds=0.02) as served:
-        async with served.client.post(CHAT, json={"messages": "Hi", "stream": True}) as response:
-            assert response.status == 200
-            await response.content.readuntil(b": keep-alive\n\n")
-            go_on.set()
-            (error,) = frames((await response.content.read()).decode())
-            assert error["error"]["code"] == "model_unavailable"
+    async with (
+        serving(tmp_path, model=model, keep_alive_seconds=0.02) as served,
+        served.client.post(CHAT, json={"messages": "Hi", "stream": True}) as response,
+    ):
+        assert response.status == 200
+        await response.content.readuntil(b": keep-alive\n\n")
+        go_on.set()
+        (error,) = frames((await response.content.read()).decode())
+        assert error["error"]["code"] == "model_unavailable"
 
 
 def for_ever(gone: list[float]) -> Behaviour:
@@ -498,13 +504,15 @@ async def test_a_stopped_server_cuts_what_does_not_end(tmp_path: Path, model: Up
     """Readers are told, with an error frame and no `[DONE]`."""
     gone: list[float] = []
     model.behave = for_ever(gone)
-    async with serving(tmp_path, model=model, shutdown_seconds=0.05) as served:
-        async with served.client.post(CHAT, json={"messages": "Hi", "stream": True}) as response:
-            await response.content.readuntil(b"\n\n")
-            stopping = asyncio.create_task(served.runner.cleanup())
-            (error,) = frames((await response.content.read()).decode())
-            assert error["error"]["code"] == "shutting_down"
-            await stopping
+    async with (
+        serving(tmp_path, model=model, shutdown_seconds=0.05) as served,
+        served.client.post(CHAT, json={"messages": "Hi", "stream": True}) as response,
+    ):
+        await response.content.readuntil(b"\n\n")
+        stopping = asyncio.create_task(served.runner.cleanup())
+        (error,) = frames((await response.content.read()).decode())
+        assert error["error"]["code"] == "shutting_down"
+        await stopping
 
 
 # -- spaces ----------------------------------------------------------------------------------------------------------
