@@ -3,33 +3,57 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 UV_VERSION = 0.13.9
+# `make test COVERAGE=1` measures while it tests; `make test PYTEST_ARGS="-k cli"` runs a part.
+COVERAGE ?=
+PYTEST_ARGS ?=
+PYTEST = $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest $(PYTEST_ARGS)
+KBCHAT = $(BIN)/kbchat
+QUESTION ?= What does a recall score below 0.5 mean?
 
-.PHONY: demo test check cov lock clean
+.PHONY: demo test clients check cov bench lock dist clean
 
-$(VENV)/.ready: requirements.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
-	touch $@
+# Ingest the project's own documentation into a space and ask it a question.
+demo: $(VENV)/.ready
+	$(KBCHAT) ingest kbchat-docs docs --data-dir .demo
+	@printf '\n%s\n\n' '$(QUESTION)'
+	@$(KBCHAT) ask kbchat-docs '$(QUESTION)' --data-dir .demo
 
-test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+test: $(VENV)/.ready clients
+	$(PYTEST)
+
+# The clients that others wrote, which the tests talk to the server with; each has an environment of its own.
+clients: $(VENV)/.ready
+	$(BIN)/python tests/e2e/environments.py
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Report what `make test COVERAGE=1` measured.
 cov: $(VENV)/.ready
-	$(BIN)/python -m coverage run -m pytest
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --fail-under=90
 
-lock:
+bench: $(VENV)/.ready
+	$(BIN)/python benchmarks/quality.py
+
+dist: $(VENV)/.ready
+	$(BIN)/uv build --quiet --python $(BIN)/python --out-dir dist
+
+lock: $(VENV)/.ready
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --group dev \
 		--extra server --extra milvus --extra documents --extra postgres --extra bench \
 		--custom-compile-command "make lock" --no-emit-index-url --no-emit-find-links -o requirements.lock
 
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "kbchat needs Python 3.11 or newer; say which one: make PYTHON=python3.12 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	touch $@
+
 clean:
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* htmlcov dist
+	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov dist

@@ -1,8 +1,124 @@
-"""What every test shares."""
+"""What every test shares: one event loop library, no blocking call in the loop, nothing left behind."""
+
+import asyncio
+import gc
+import importlib.util
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from types import ModuleType
 
 import pytest
+from blockbuster import blockbuster_ctx
+
+SHARED_THREADS = re.compile(
+    r"AnyIO worker thread"  # they wait for more work until their loop ends
+    r"|asyncio_\d+"  # the loop's own executor, likewise
+    r"|pytest_timeout|MainThread"
+)
+GRACE = 2.0
+"""Seconds in which what is already ending may end."""
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the machine reaches a test."""
+    for name in [name for name in os.environ if name.startswith("KBCHAT_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_blocking_calls() -> Iterator[None]:
+    """A blocking call that kbchat makes in the event loop's thread raises `BlockingError`.
+
+    But for what happens once: a module is imported when it is first used, settings are read when a program starts.
+    """
+    with blockbuster_ctx([_unloaded("kbchat"), _unloaded("kbchat_aiohttp")]) as blockbuster:
+        for function in blockbuster.functions.values():
+            function.can_block_in("<frozen importlib._bootstrap>", "_find_and_load")
+            function.can_block_in("pydantic_settings/main.py", "__init__")
+        yield
+
+
+def _unloaded(package: str) -> ModuleType:
+    """Stands for a package where only its folder is asked for, so that tests load it when they need it."""
+    stand_in = ModuleType(package)
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    stand_in.__path__ = spec.submodule_search_locations or []
+    return stand_in
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test ends the threads it started and closes the sockets it opened.
+
+    `@pytest.mark.leaves("why")` is for tests of a library that cannot be made to.
+    """
+    if request.node.get_closest_marker("leaves"):
+        yield
+        return
+    threads, sockets = _threads(), _sockets()
+    yield
+    deadline = time.monotonic() + GRACE
+    while (left := (_threads() - threads, _sockets() - sockets)) != (set(), set()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"left behind: threads {sorted(t.name for t in left[0])}, sockets {sorted(left[1])}")
+        gc.collect()
+        time.sleep(0.02)
+
+
+@pytest.fixture
+async def no_task_left() -> AsyncIterator[None]:
+    """An async test ends the tasks it started. Every async test uses this."""
+    before = asyncio.all_tasks()
+    yield
+    deadline = time.monotonic() + GRACE
+    while left := {task for task in asyncio.all_tasks() - before if not _is_the_runners(task)}:
+        assert time.monotonic() < deadline, f"left behind: {left}"
+        await asyncio.sleep(0.01)
+
+
+def _is_the_runners(task: asyncio.Task[object]) -> bool:
+    return getattr(task.get_coro(), "__qualname__", "").startswith("TestRunner.")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        if "anyio_backend" in names and "no_task_left" not in names:
+            # First set up, last torn down: what the other fixtures end is gone by then.
+            names.insert(names.index("anyio_backend") + 1, "no_task_left")
+
+
+def _threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if not SHARED_THREADS.match(thread.name)}
+
+
+def _sockets() -> set[str]:
+    """This process's listening and connected internet sockets; empty where /proc does not tell."""
+    if sys.platform != "linux":
+        return set()
+    own = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        try:
+            own.add(str(descriptor.readlink()))
+        except OSError:  # It was the one that listed the folder.
+            continue
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            # States: 01 established, 0A listening. One that the other side closed waits for its owner's loop to turn.
+            if fields[3] in ("01", "0A") and f"socket:[{fields[9]}]" in own:
+                found.add(f"{fields[1]} -> {fields[2]} (state {fields[3]}, inode {fields[9]})")
+    return found

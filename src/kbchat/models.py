@@ -73,6 +73,11 @@ class SpaceInfo(_Value):
     created_at: datetime
     updated_at: datetime
 
+    @property
+    def lexical_name(self) -> str:
+        """What its lexical index is called: unlike the collection it outlives a change of embedder."""
+        return f"space-{self.id}"
+
 
 class Document(_Value):
     """A document of a space. `text` is filled by `get_document` and None in listings."""

@@ -6,7 +6,7 @@ Nothing is read when this module is imported, only when a `Settings` is made.
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -15,8 +15,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-DEFAULT_MODEL_ALIAS = "chatgpt_proxyllm"
-"""The documentation's model name: it always means the default model."""
+from kbchat.errors import SettingsError
 
 
 class ModelSettings(BaseModel):
@@ -41,6 +40,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("kb-data")
     catalog_url: str | None = Field(default=None, description="sqlite:///… or postgresql://…; default: in data_dir")
     chroma_url: str | None = Field(default=None, description="A Chroma server; default: embedded, in data_dir")
+    chroma_token: SecretStr | None = None
     milvus_uri: str | None = Field(default=None, description="A Milvus server; default: a Milvus Lite file in data_dir")
     milvus_token: SecretStr | None = None
     store_timeout: float = Field(default=10.0, gt=0, description="Seconds a store may take to answer")
@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     # Splitting
     chunk_tokens: int = Field(default=256, ge=16, le=8192)
     chunk_overlap: int = Field(default=0, ge=0)
+    max_document_bytes: int = Field(default=64 * 1024 * 1024, ge=1, description="Larger files are refused")
 
     # Retrieval and prompt
     top_k: int = Field(default=5, ge=1, le=1000)
@@ -110,3 +111,19 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings from the environment and `kbchat.toml`, overruled by those given.
+
+    Raises `SettingsError` that names each field that cannot be used, without its value, which may be a secret.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}" for problem in error.errors()
+        )
+        raise SettingsError(f"settings that cannot be used: {problems}") from None
+    except ValueError as error:
+        raise SettingsError(f"kbchat.toml cannot be read: {error}") from None

@@ -142,10 +142,14 @@ class Catalog:
         """Pin the embedder unless one is pinned; returns the one that holds now."""
         return await self._write(lambda connection: spaces.pin(connection, space_id, pin))
 
-    async def unpin_embedder(self, space_id: int) -> None:
-        """Forget the pin of a space without chunks (for embedding anew). Raises `SpaceInUseError` while there are
-        any, live, pending or not yet collected."""
-        await self._write(lambda connection: spaces.unpin(connection, space_id))
+    async def replace_collection(self, space_id: int, *, collection: str, pin: EmbedderPin, writer: str) -> None:
+        """Give the space another collection and embedder in one transaction, and raise its revision."""
+        now = self._clock()
+        await self._write(
+            lambda connection: spaces.replace_collection(
+                connection, space_id, collection=collection, pin=pin, writer=writer, now=now
+            )
+        )
 
     # -- documents ---------------------------------------------------------------------------------------------------
 

@@ -194,19 +194,20 @@ def pin(conn: Connection, space_id: int, wanted: EmbedderPin) -> EmbedderPin:
     return wanted
 
 
-def unpin(conn: Connection, space_id: int) -> None:
-    space = lock(conn, space_id)
-    chunk = select(schema.chunks.c.id).where(schema.chunks.c.space_id == space_id).limit(1)
-    if conn.execute(chunk).first() is not None:
-        raise SpaceInUseError(f"space {space.name!r} holds chunks of its embedder; remove them first")
-    _set_pin(conn, space_id, None)
+def replace_collection(
+    conn: Connection, space_id: int, *, collection: str, pin: EmbedderPin, writer: str, now: datetime
+) -> None:
+    lock(conn, space_id)
+    conn.execute(_spaces.update().where(_spaces.c.id == space_id).values(collection=collection))
+    _set_pin(conn, space_id, pin)
+    changed(conn, space_id, documents=0, chunks=0, writer=writer, now=now)
 
 
-def _set_pin(conn: Connection, space_id: int, pin: EmbedderPin | None) -> None:
+def _set_pin(conn: Connection, space_id: int, pin: EmbedderPin) -> None:
     values = {
-        "embedder_name": pin.name if pin else None,
-        "embedder_dimension": pin.dimension if pin else None,
-        "embedder_fingerprint": pin.fingerprint if pin else None,
+        "embedder_name": pin.name,
+        "embedder_dimension": pin.dimension,
+        "embedder_fingerprint": pin.fingerprint,
     }
     conn.execute(_spaces.update().where(_spaces.c.id == space_id).values(values))
 

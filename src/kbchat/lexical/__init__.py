@@ -36,7 +36,7 @@ class LexicalResult(NamedTuple):
 
 
 class LexicalIndex(Protocol):
-    """Inverted indexes, one a space, named by the space's collection name.
+    """Inverted indexes, one a space, named by `SpaceInfo.lexical_name`.
 
     Every method may raise `LexicalIndexError`. An index that was never written to is empty, not an error. What a
     `commit` made lasting is seen by every later search of this and every other process on the same folder; writes

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 Vectors = npt.NDArray[np.float32]
-"""Shape (n, dimension). Rows need not be normalised, but are finite and not zero."""
+"""Shape (n, dimension). Rows need not be normalised, but are finite and of a length from 1e-15 to 1e15."""
 Vector = npt.NDArray[np.float32]
 """Shape (dimension,)."""
 
@@ -30,7 +30,8 @@ class VectorStore(Protocol):
 
     async def create_collection(self, name: str, *, dimension: int) -> None:
         """Make an empty collection. One that is there already with this dimension is left as it is; with another
-        dimension, `VectorError`. Names are ASCII letters, digits, `-` and `_`, 3 to 63 characters."""
+        dimension, `VectorError`. Names are 3 to 63 ASCII letters, digits and `-`, the first a letter, the last no
+        `-`; `InvalidInputError` for others."""
         ...
 
     async def drop_collection(self, name: str) -> None:
@@ -55,12 +56,13 @@ class VectorStore(Protocol):
     async def query(self, name: str, vector: Vector, *, limit: int) -> list[VectorHit]:
         """The `limit` nearest records, best first; ties break by id. Fewer when the collection holds fewer.
 
-        Raises `VectorError` for a question that is zero, not finite or of another dimension.
+        `limit` is from 0 to 16,000, `InvalidInputError` for others. Raises `VectorError` for a question that is zero,
+        not finite or of another dimension.
         """
         ...
 
     async def fetch(self, name: str, ids: Sequence[int]) -> dict[int, Vector]:
-        """The vectors of those ids that are there."""
+        """The vectors of those ids that are there, as they were written but for float32 rounding."""
         ...
 
     async def count(self, name: str) -> int:

@@ -1,0 +1,68 @@
+"""A streamed answer, as users hold it."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
+from types import TracebackType
+from typing import Self
+
+from kbchat.models import Delta, Deltas, EngineEvent, Event
+
+Open = Callable[[], AbstractAsyncContextManager[AsyncIterator[EngineEvent]]]
+
+
+class AnswerStream:
+    """The events of one answer: `Retrieved`, then `Delta`s, `References` when something was found, and `Done`.
+
+        async for event in space.stream("How are keys rotated?"):
+            ...
+
+    Nothing happens before it is iterated, and it can be iterated once. Leaving the loop early leaves the model working
+    until Python drops the iterator; `async with space.stream(…) as events` stops it at once.
+    """
+
+    def __init__(self, open_events: Open) -> None:
+        self._context = open_events()
+        self._events: AsyncIterator[EngineEvent] | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not self._closed:
+            self._closed = True
+            await self._context.__aexit__(kind, error, traceback)
+
+    async def aclose(self) -> None:
+        """Stop the answer. Closing twice does nothing."""
+        if self._events is None:
+            self._closed = True
+        await self.__aexit__(None, None, None)
+
+    async def batches(self) -> AsyncGenerator[EngineEvent, None]:
+        """The same answer in the batches that the model sent: `Deltas` in place of `Delta`s."""
+        events = await self._open()
+        try:
+            async for event in events:
+                yield event
+        finally:
+            await self.aclose()
+
+    async def __aiter__(self) -> AsyncGenerator[Event, None]:
+        async with aclosing(self.batches()) as batches:
+            async for event in batches:
+                if isinstance(event, Deltas):
+                    for text in event.texts:
+                        yield Delta(text)
+                else:
+                    yield event
+
+    async def _open(self) -> AsyncIterator[EngineEvent]:
+        if self._closed:
+            raise RuntimeError("this answer was streamed to its end or closed; ask again for another")
+        if self._events is None:
+            self._events = await self._context.__aenter__()
+        return self._events

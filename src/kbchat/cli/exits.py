@@ -1,0 +1,130 @@
+"""How a command ends: exit codes, and errors as one line on stderr.
+
+0    done
+1    done but for some documents, which the report names
+2    a mistake in the call: usage, a name that does not exist, a setting, a value
+3    something that kbchat needs failed: catalog, store, embedder, model server
+70   a defect of kbchat; only this one shows a traceback
+130  stopped by Ctrl-C
+141  the reader of our output went away
+"""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from enum import IntEnum
+
+import typer
+
+from kbchat.cli.screen import one_line, tolerate_any_text
+from kbchat.errors import (
+    ConflictError,
+    InvalidInputError,
+    KbchatError,
+    MissingExtraError,
+    NotFoundError,
+    SettingsError,
+    SpaceNotFoundError,
+    UnreadableDocumentError,
+)
+
+
+class Exit(IntEnum):
+    DONE = 0
+    INCOMPLETE = 1
+    MISTAKE = 2
+    FAILED = 3
+    DEFECT = 70
+    INTERRUPTED = 130
+    PIPE = 141
+
+
+MISTAKES = (
+    ConflictError,
+    InvalidInputError,
+    MissingExtraError,
+    NotFoundError,
+    SettingsError,
+    UnreadableDocumentError,
+)
+
+
+def guarded(argv: Sequence[str] | None) -> int:
+    """Run the program. Whatever happens becomes an exit code and at most one line on stderr."""
+    from kbchat.cli.app import app
+
+    tolerate_any_text()
+    logging.basicConfig(format="kbchat: %(message)s", level=logging.WARNING)
+    try:
+        # Commands return their code; typer.Exit is turned into one.
+        code = app(args=None if argv is None else list(argv), prog_name="kbchat", standalone_mode=False)
+        sys.stdout.flush()
+    except SystemExit:
+        # How typer leaves when it finds the pipe closed.
+        code = Exit.PIPE
+    except BaseException as error:
+        code = code_of(_innermost(error))
+    if code == Exit.PIPE:
+        _discard_output()
+    if code == Exit.INTERRUPTED:
+        say("interrupted")
+    return int(code or Exit.DONE)
+
+
+def say(message: str) -> None:
+    """One line on stderr, whatever the message holds."""
+    # stderr may be closed as well; there is nobody left to tell then.
+    with suppress(OSError):
+        print(f"kbchat: {one_line(message)}", file=sys.stderr, flush=True)
+
+
+def code_of(error: BaseException) -> int:
+    """The exit code that an error means; says what there is to say."""
+    if isinstance(error, KbchatError):
+        say(_explanation(error))
+        return Exit.MISTAKE if isinstance(error, MISTAKES) else Exit.FAILED
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return Exit.INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        return Exit.PIPE
+    if (usage := _usage(error)) is not None:
+        say(usage)
+        return Exit.MISTAKE
+    traceback.print_exception(error)
+    say("this is a defect of kbchat; please report it with the lines above")
+    return Exit.DEFECT
+
+
+def _explanation(error: KbchatError) -> str:
+    # The library's message names the library's remedy; here it is a command.
+    if isinstance(error, SpaceNotFoundError):
+        return f"there is no space {error.space!r}; `kbchat spaces list` names those there are"
+    return error.message
+
+
+def _usage(error: BaseException) -> str | None:
+    """The message of a usage error, or None. typer has had several classes for them; this is what they share."""
+    if not callable(format_message := getattr(error, "format_message", None)):
+        return None
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "kbchat"
+    message = str(format_message()).replace("Value error, ", "").rstrip(".")
+    return f"{message or 'a command is missing'}. See: {command} --help"
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The error itself where task groups wrapped a single one."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _discard_output() -> None:
+    # What is still buffered would fail again, with a message, when the interpreter shuts down.
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

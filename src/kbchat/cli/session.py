@@ -1,0 +1,43 @@
+"""From a command's arguments to an open knowledge base and back to an exit code."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kbchat.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from kbchat import KnowledgeBase, Settings
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Where everything is kept. Default: ./kb-data, or KBCHAT_DATA_DIR.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+
+
+def read_settings(data_dir: Path | None = None, **given: object) -> "Settings":
+    """The settings with what the command line gave on top; None means not given. Raises `SettingsError`."""
+    from kbchat.settings import load_settings
+
+    arguments = {"data_dir": data_dir, **given}
+    return load_settings(**{name: value for name, value in arguments.items() if value is not None})
+
+
+def run(settings: "Settings", action: Callable[["KnowledgeBase"], Awaitable[int | None]]) -> int:
+    """Open the knowledge base, do the action, close it. The action returns an exit code; None means done."""
+    import anyio
+
+    from kbchat import KnowledgeBase
+
+    async def session() -> int | None:
+        async with KnowledgeBase(settings=settings) as kb:
+            return await action(kb)
+
+    try:
+        return anyio.run(session) or Exit.DONE
+    except BrokenPipeError:
+        # Said here, because typer would make its own exit of it.
+        raise typer.Exit(Exit.PIPE) from None

@@ -1,0 +1,234 @@
+"""The face: `KnowledgeBase` holds spaces, `KnowledgeSpace` holds documents and answers questions about them."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from kbchat.answers import AnswerStream
+from kbchat.errors import AmbiguousSpaceError, BusyError, SpaceExistsError, SpaceNotFoundError
+from kbchat.inputs import Messages, checked_messages, checked_name, checked_owner, checked_prose, checked_vector_type
+from kbchat.models import Sampling, SpaceInfo, VectorType
+from kbchat.space import KnowledgeSpace, open_answer
+
+if TYPE_CHECKING:
+    from kbchat.settings import Settings
+    from kbchat.wiring import Parts
+
+
+MAX_ID_DIGITS = 18
+"""Ids are 64-bit integers."""
+
+
+class KnowledgeBase:
+    """Knowledge spaces in a data folder (or wherever the settings say).
+
+        async with kbchat.KnowledgeBase("./kb-data") as kb:
+            space = await kb.create_space("handbook")
+
+    Several tasks may use one object at once. Several processes may use one folder at once: all may read, one writes
+    and the others wait for it, or get a `BusyError`.
+    """
+
+    def __init__(self, data_dir: str | os.PathLike[str] | None = None, *, settings: Settings | None = None) -> None:
+        """Without settings they are read from `KBCHAT_*` variables and `kbchat.toml`; `data_dir` overrules them.
+
+        Raises `SettingsError` for settings that cannot be used.
+        """
+        from kbchat.settings import load_settings
+
+        settings = settings or load_settings()
+        if data_dir is not None:
+            settings = settings.model_copy(update={"data_dir": Path(data_dir)})
+        self.settings = settings
+        self._parts: Parts | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the catalog. Raises `CatalogError` when it cannot be used."""
+        from kbchat.wiring import Parts
+
+        parts = Parts(self.settings)
+        try:
+            await parts.catalog.open()
+            await self._finish_deletions(parts)
+        except BaseException:
+            await parts.aclose()
+            raise
+        self._parts = parts
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Let go of every file, thread and connection. Closing twice does nothing."""
+        parts, self._parts = self._parts, None
+        if parts is not None:
+            await parts.aclose()
+
+    # -- spaces ------------------------------------------------------------------------------------------------------
+
+    async def create_space(
+        self,
+        name: str,
+        *,
+        vector_type: VectorType | str = VectorType.CHROMA,
+        desc: str = "",
+        owner: str = "",
+        context: str | None = None,
+        exist_ok: bool = False,
+    ) -> KnowledgeSpace:
+        """Make an empty space. Its name may be of any script and is unique to its owner.
+
+        With `exist_ok`, a space of that name and owner that is already there is returned as it is. Raises
+        `SpaceExistsError`, or `InvalidInputError` naming the argument.
+        """
+        try:
+            info = await self._open.catalog.create_space(
+                name=checked_name(name, field="name"),
+                owner=checked_owner(owner),
+                vector_type=checked_vector_type(vector_type),
+                desc=checked_prose(desc, field="desc"),
+                context=None if context is None else checked_prose(context, field="context"),
+            )
+        except SpaceExistsError:
+            if not exist_ok:
+                raise
+            return await self.get_space(name, owner=owner)
+        return KnowledgeSpace(self._open, info)
+
+    async def get_space(self, name_or_id: str | int, *, owner: str | None = None) -> KnowledgeSpace:
+        """The space of that name, else of that id. With an owner, no other's spaces are seen.
+
+        Raises `SpaceNotFoundError`, and `AmbiguousSpaceError` when several owners have one of that name.
+        """
+        return KnowledgeSpace(self._open, await self._find(name_or_id, owner=owner))
+
+    async def list_spaces(
+        self,
+        *,
+        owner: str | None = None,
+        name: str | None = None,
+        vector_type: VectorType | str | None = None,
+        offset: int = 0,
+        limit: int | None = None,
+    ) -> list[KnowledgeSpace]:
+        """Spaces in the order they were made, those that match every filter given."""
+        kind = None if vector_type is None else checked_vector_type(vector_type)
+        infos, _ = await self._open.catalog.list_spaces(
+            owner=owner, name=name, vector_type=kind, offset=offset, limit=limit
+        )
+        return [KnowledgeSpace(self._open, info) for info in infos]
+
+    async def count_spaces(
+        self, *, owner: str | None = None, name: str | None = None, vector_type: VectorType | str | None = None
+    ) -> int:
+        """How many spaces match every filter given."""
+        kind = None if vector_type is None else checked_vector_type(vector_type)
+        _, total = await self._open.catalog.list_spaces(owner=owner, name=name, vector_type=kind, limit=0)
+        return total
+
+    async def update_space(
+        self,
+        name_or_id: str | int,
+        *,
+        name: str | None = None,
+        owner: str | None = None,
+        vector_type: VectorType | str | None = None,
+        desc: str | None = None,
+        context: str | None = None,
+    ) -> KnowledgeSpace:
+        """Change what is given. The vector type can only change while the space is empty (`SpaceInUseError`)."""
+        found = await self._find(name_or_id)
+        info = await self._open.catalog.update_space(
+            found.id,
+            name=None if name is None else checked_name(name, field="name"),
+            owner=None if owner is None else checked_owner(owner),
+            vector_type=None if vector_type is None else checked_vector_type(vector_type),
+            desc=None if desc is None else checked_prose(desc, field="desc"),
+            context=None if context is None else checked_prose(context, field="context"),
+        )
+        return KnowledgeSpace(self._open, info)
+
+    async def delete_space(self, name_or_id: str | int) -> SpaceInfo:
+        """Remove a space and every trace of it; returns it as it was.
+
+        It is gone for every reader at once. Should the process die while its vectors are being removed, the next one
+        to open the data finishes that.
+        """
+        found = await self._find(name_or_id)
+        parts = self._open
+        async with parts.writing(found.id):
+            await parts.store(found.vector_type).ping()  # Nothing is begun that cannot be finished now.
+            info = await parts.catalog.begin_space_deletion(found.id)
+            await self._remove(parts, info)
+        return info
+
+    # -- models ------------------------------------------------------------------------------------------------------
+
+    def models(self) -> list[str]:
+        """Names of the configured models, the default one first."""
+        return list(self._open.generators)
+
+    @property
+    def default_model(self) -> str:
+        """The model that answers when none is named."""
+        return self.models()[0]
+
+    def stream(self, messages: Messages, *, model: str | None = None, sampling: Sampling | None = None) -> AnswerStream:
+        """Chat with a model alone, without a space. Raises `ModelNotFoundError` or `InvalidInputError`."""
+        parts = self._open
+        turns = checked_messages(messages, limit=self.settings.max_question_chars)
+        return open_answer(parts, turns, model=model, sampling=sampling, retrieve=None)
+
+    async def ping(self) -> None:
+        """Return when the catalog and the stores in use answer; else raise their error."""
+        parts = self._open
+        await parts.catalog.ping()
+        for store in parts.open_stores():
+            await store.ping()
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _open(self) -> Parts:
+        if self._parts is None:
+            raise RuntimeError("the knowledge base is not open; use `async with kbchat.KnowledgeBase(…) as kb`")
+        return self._parts
+
+    async def _find(self, name_or_id: str | int, *, owner: str | None = None) -> SpaceInfo:
+        catalog = self._open.catalog
+        if isinstance(name_or_id, str):
+            found = await catalog.find_spaces(unicodedata.normalize("NFC", name_or_id), owner=owner)
+            if len(found) > 1:
+                raise AmbiguousSpaceError(name_or_id, [info.id for info in found])
+            if found:
+                return found[0]
+            if not (name_or_id.isascii() and name_or_id.isdigit() and len(name_or_id) <= MAX_ID_DIGITS):
+                raise SpaceNotFoundError(name_or_id)
+        info = await catalog.get_space(int(name_or_id))
+        if owner is not None and info.owner != owner:
+            raise SpaceNotFoundError(name_or_id)
+        return info
+
+    async def _finish_deletions(self, parts: Parts) -> None:
+        """Finish what a process that died left of its deletions, unless another one is at work."""
+        if not await parts.catalog.deleted_spaces():
+            return
+        try:
+            async with parts.folder.writing(0):
+                for info in await parts.catalog.deleted_spaces():
+                    await self._remove(parts, info)
+        except BusyError:
+            return
+
+    @staticmethod
+    async def _remove(parts: Parts, info: SpaceInfo) -> None:
+        await parts.store(info.vector_type).drop_collection(info.collection)
+        await parts.lexical.drop(info.lexical_name)
+        await parts.catalog.finish_space_deletion(info.id)

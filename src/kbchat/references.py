@@ -1,0 +1,261 @@
+"""The references tag: what an answer rests on, written into its text and read back.
+
+    <references title="References" references="[{&quot;name&quot;: …, &quot;chunks&quot;: [{…}]}]" />
+
+The attribute is JSON, escaped as XML does. XML cannot hold every character and parsers change some, so those are
+written as JSON escapes: what an XML parser gives back is the same JSON, whatever a document holds.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+from pydantic import JsonValue
+
+from kbchat.errors import ReferencesError
+from kbchat.models import Metadata, Reference
+
+TAG_OPENING = '<references title="References" references="'
+_TAG_CLOSING = '" />'
+_FORGED = "<references"
+_HARMLESS = "&lt;references"
+
+# What an XML parser would end the attribute at, change or refuse (U+FFFE, U+FFFF), and what readers of lines break at.
+# The second kind stands only inside JSON strings, so its JSON escape means the same.
+_ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord('"'): "&quot;"} | {
+    code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029, 0xFFFE, 0xFFFF)
+}
+_ENTITY = re.compile(r"&(?:#x([0-9a-fA-F]{1,6});|#([0-9]{1,7});|(amp|lt|gt|quot|apos);)?")
+_NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
+_TAG = re.compile(r'(?:\n\n)?<references\s+title="References"\s+references="([^"<>]*)"\s*/>\s*\Z')
+
+
+class Citable(Protocol):
+    """What the tag says of a chunk: a `Reference`, or a `ParsedReference` read from another tag."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def chunk_id(self) -> int: ...
+    @property
+    def content(self) -> str: ...
+    @property
+    def metadata(self) -> Metadata: ...
+    @property
+    def recall_score(self) -> float: ...
+
+
+class ParsedReference(msgspec.Struct, frozen=True, kw_only=True):
+    """A chunk as a tag tells of it. Where it stands in its document is not in a tag."""
+
+    name: str
+    chunk_id: int
+    content: str
+    meta_info: str
+    """The metadata as the tag has it: the text of a Python dict."""
+    recall_score: float
+    group: int
+    """The place of its document in the tag, from 0: documents of different spaces may share a name."""
+
+    @property
+    def metadata(self) -> Metadata:
+        """`meta_info` read back; empty when it is no dict of plain values."""
+        return _read_dict(self.meta_info)
+
+
+def render(references: Sequence[Citable]) -> str:
+    """The documented tag, one entry a document, best first; "" when there are no references.
+
+    Raises `ReferencesError` for a text with a lone surrogate, which no encoding can carry.
+    """
+    if not references:
+        return ""
+    listed = [{"name": name, "chunks": [_chunk(chunk) for chunk in chunks]} for name, chunks in by_document(references)]
+    text = json.dumps(listed, ensure_ascii=False).translate(_ESCAPES)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ReferencesError(
+            "a reference holds half of a surrogate pair, which is no character; remove it from the document"
+        ) from error
+    return f"{TAG_OPENING}{text}{_TAG_CLOSING}"
+
+
+def parse(text: str) -> tuple[str, tuple[ParsedReference, ...]]:
+    """Take an answer apart that ends with a tag: the text before it (and its blank line), and what the tag lists.
+
+    A text without a tag is an answer without references. Raises `ReferencesError` for a tag that cannot be read or
+    that the text does not end with.
+    """
+    start = text.rfind(TAG_OPENING)
+    match = _TAG.search(text, max(0, start - 2)) if start >= 0 else _TAG.search(text)
+    if match is None:
+        if start >= 0:
+            raise ReferencesError("the text holds a references tag that does not end it; was it cut?")
+        return text, ()
+    return text[: match.start()], _read_list(_unescape(match[1]))
+
+
+def by_document(references: Iterable[Citable]) -> list[tuple[str, list[Citable]]]:
+    """References grouped by document: the documents by their best chunk, the chunks of each by score."""
+    groups: dict[tuple[str, int], tuple[str, list[Citable]]] = {}
+    for reference in sorted(references, key=lambda reference: -reference.recall_score):
+        groups.setdefault(_document(reference), (reference.name, []))[1].append(reference)
+    return list(groups.values())
+
+
+def detailed(references: Iterable[Citable]) -> list[JsonValue]:
+    """What the tag lists, with each chunk's place and the parts of its score beside it where they are known."""
+    return [
+        {"name": name, "chunks": [_chunk(chunk) | _details(chunk) for chunk in chunks]}
+        for name, chunks in by_document(references)
+    ]
+
+
+def meta_info(reference: Citable) -> str:
+    """A chunk's metadata as the wire has it: the text of a Python dict."""
+    return reference.meta_info if isinstance(reference, ParsedReference) else str(reference.metadata)
+
+
+def neutralise(text: str) -> str:
+    """A text of a model's or a document's own in which nothing can be taken for the tag."""
+    return text.replace(_FORGED, _HARMLESS)
+
+
+class Neutraliser:
+    """`neutralise` for a text that comes in pieces. It keeps back only what may yet become `<references`."""
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """What can be sent of the text so far, which may be nothing."""
+        text = (self._held + text).replace(_FORGED, _HARMLESS)
+        start = text.rfind("<", -len(_FORGED) + 1)
+        if start >= 0 and _FORGED.startswith(text[start:]):
+            self._held = text[start:]
+            return text[:start]
+        self._held = ""
+        return text
+
+    def feed_all(self, texts: tuple[str, ...]) -> tuple[str, ...]:
+        """The pieces as they can be sent, without empty ones."""
+        # Most of what models say holds no "<": one look at all of it is cheaper than one at each piece.
+        if not self._held and "<" not in "".join(texts):
+            return texts
+        return tuple(fed for fed in map(self.feed, texts) if fed)
+
+    def flush(self) -> str:
+        """What was kept back when the text is over."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _chunk(reference: Citable) -> dict[str, JsonValue]:
+    return {
+        "id": reference.chunk_id,
+        "content": reference.content,
+        "meta_info": meta_info(reference),
+        "recall_score": reference.recall_score,
+    }
+
+
+def _document(reference: Citable) -> tuple[str, int]:
+    match reference:
+        case Reference():
+            return "", reference.document_id
+        case ParsedReference():
+            return reference.name, reference.group
+        case _:
+            return reference.name, 0
+
+
+class _Chunk(msgspec.Struct):
+    id: int
+    content: str
+    meta_info: str
+    recall_score: float
+
+
+class _Document(msgspec.Struct):
+    name: str
+    chunks: list[_Chunk]
+
+
+_DOCUMENTS = msgspec.json.Decoder(list[_Document])
+
+
+def _read_list(attribute: str) -> tuple[ParsedReference, ...]:
+    try:
+        documents = _DOCUMENTS.decode(attribute)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise ReferencesError(f"the references tag holds no list of references: {error}") from error
+    return tuple(
+        ParsedReference(
+            name=document.name,
+            chunk_id=chunk.id,
+            content=chunk.content,
+            meta_info=chunk.meta_info,
+            recall_score=chunk.recall_score,
+            group=group,
+        )
+        for group, document in enumerate(documents)
+        for chunk in document.chunks
+    )
+
+
+def _unescape(attribute: str) -> str:
+    def character(match: re.Match[str]) -> str:
+        hexadecimal, decimal, name = match.groups()
+        if name:
+            return _NAMED[name]
+        try:
+            return chr(int(hexadecimal, 16) if hexadecimal else int(decimal))
+        except (TypeError, ValueError, OverflowError):
+            raise ReferencesError(f"the references tag holds {match[0]!r}, which XML does not know") from None
+
+    return _ENTITY.sub(character, attribute)
+
+
+_LITERAL = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([A-Za-z]+)""", re.DOTALL)
+_WORDS = {"None": "null", "True": "true", "False": "false", "nan": "NaN", "inf": "Infinity"}
+_BACKSLASH = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(.))", re.DOTALL)
+_LETTERS = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", "'": "'", '"': '"'}
+
+
+def _read_dict(text: str) -> Metadata:
+    # Rewritten as JSON and read as such: nothing of a foreign text is ever evaluated, however deep or long it is.
+    try:
+        value: JsonValue = json.loads(_LITERAL.sub(_json_literal, text))
+    except (ValueError, KeyError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _json_literal(match: re.Match[str]) -> str:
+    single, double, word = match.groups()
+    if word:
+        # The e of 1e-05 stands within a number.
+        return "e" if word == "e" else _WORDS[word]
+    return json.dumps(_BACKSLASH.sub(_plain, single if single is not None else double))
+
+
+def _plain(match: re.Match[str]) -> str:
+    code = match[1] or match[2] or match[3]
+    return chr(int(code, 16)) if code else _LETTERS[match[4]]
+
+
+def _details(reference: Citable) -> dict[str, JsonValue]:
+    if not isinstance(reference, Reference):
+        return {}
+    return {
+        "document_id": reference.document_id,
+        "start": reference.start,
+        "end": reference.end,
+        "dense": reference.dense,
+        "lexical": reference.lexical,
+        "sentence": reference.sentence,
+        "rerank": reference.rerank,
+    }

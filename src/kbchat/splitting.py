@@ -1,0 +1,267 @@
+"""Splitting: from a document's text to chunks with exact offsets, along its own structure.
+
+A chunk is the largest run of whole sections, paragraphs, sentences or words that fits the size. Sizes are in tokens,
+estimated from a text's bytes by weights fitted to the encoding of GPT-4o (`benchmarks/token_weights.py`): over 900
+characters the estimate is off by 5 to 12 % in thirteen languages and code. Counting exactly would take most of an
+ingest's time.
+"""
+
+import functools
+import hashlib
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from pydantic import JsonValue
+
+from kbchat.models import Block, LoadedDocument, Span
+
+VERSION = 1
+"""Raised whenever the same text and sizes give other chunks than before."""
+
+
+def split(document: LoadedDocument, *, max_tokens: int = 256, overlap: int = 0) -> list[Span]:
+    """The chunks of a document in reading order; none of them is blank.
+
+    Chunks cross from page to page (their metadata then has `page_end` too), but never leave any other block: a slide,
+    sheet or section ends its last chunk.
+    """
+    text = document.text
+    chunks = _splitter(document.markup, max_tokens, overlap)
+    outline = _Outline.of(text) if document.markup == "markdown" else _Outline((), (), ())
+    places = _Places(document.blocks)
+    spans = []
+    for start, end in _regions(document.blocks, len(text)):
+        found = [
+            (piece + offset, piece + offset + len(content))
+            for piece, piece_end in _pieces(text, start, end, outline, max(20_000, 64 * max_tokens))
+            for offset, content in chunks(text[piece:piece_end])
+            if content and not content.isspace()
+        ]
+        for first, last in _with_bare_headings(text, found, outline, max_tokens):
+            metadata = places.metadata(first, last)
+            spans.append(Span(first, last, _above(metadata) + outline.path(text, first, last), _own(metadata)))
+    return spans
+
+
+def embedded_text(headings: Sequence[str], content: str) -> str:
+    """What the embedder and the lexical index see of a chunk: the headings that it does not itself hold, then it."""
+    above = [heading for heading in headings if heading not in content]
+    return "\n".join([*above, content])
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences and lines of a text, none of them blank. Not exact, and not used where offsets matter."""
+    return [part for part in map(str.strip, _SENTENCE.findall(text)) if part]
+
+
+def chunk_key(headings: Sequence[str], content: str) -> str:
+    """A hash of what is embedded: equal keys may share a vector."""
+    return hashlib.blake2b(embedded_text(headings, content).encode("utf-8", "replace"), digest_size=16).hexdigest()
+
+
+def fingerprint(*, max_tokens: int = 256, overlap: int = 0) -> str:
+    """Describes how texts are split: a document split under another fingerprint is to be split anew."""
+    return f"structure-{VERSION}:{max_tokens}:{overlap}"
+
+
+def estimate_tokens(text: str) -> int:
+    """About how many tokens a model reads in a text, at least 1 for any text but the empty one."""
+    return (sum(text.encode("utf-8", "replace").translate(_HUNDREDTHS)) + 99) // 100
+
+
+class _Splitter(Protocol):
+    def chunk_indices(self, text: str, /) -> list[tuple[int, str]]: ...
+
+
+@functools.lru_cache(maxsize=32)
+def _splitter(markup: str, max_tokens: int, overlap: int) -> Callable[[str], list[tuple[int, str]]]:
+    from semantic_text_splitter import MarkdownSplitter, TextSplitter
+
+    kind: Any = MarkdownSplitter if markup == "markdown" else TextSplitter
+    splitter: _Splitter = kind.from_callback(estimate_tokens, max_tokens, overlap)
+    return splitter.chunk_indices
+
+
+def _above(metadata: Mapping[str, JsonValue]) -> tuple[str, ...]:
+    """The headings that a loader already knew of."""
+    headings = metadata.get("headings")
+    return tuple(map(str, headings)) if isinstance(headings, list | tuple) else ()
+
+
+def _own(metadata: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    return {key: value for key, value in metadata.items() if key != "headings"}
+
+
+def _regions(blocks: Sequence[Block], length: int) -> list[tuple[int, int]]:
+    """Stretches that are split each for itself: every block that is not a page, and what lies between those."""
+    regions, position = [], 0
+    for block in blocks:
+        if "page" not in block.metadata:
+            regions += [(position, block.start), (block.start, block.end)]
+            position = block.end
+    regions.append((position, length))
+    return [(start, end) for start, end in regions if start < end]
+
+
+def _pieces(text: str, start: int, end: int, outline: "_Outline", limit: int) -> Iterator[tuple[int, int]]:
+    """Stretches of at most `limit` characters, cut where it harms least: the splitter's time grows with the square of
+    what it is given at once."""
+    while end - start > limit:
+        earliest, latest = start + limit // 2, start + limit
+        cut = outline.last_start(earliest, latest)
+        for border in ("\n\n", "\n", "。", ". ", " "):
+            if cut is None and (found := text.rfind(border, earliest, latest)) >= 0:
+                cut = found + len(border)
+        start, previous = cut or latest, start
+        yield previous, start
+    yield start, end
+
+
+def _with_bare_headings(
+    text: str, chunks: Sequence[tuple[int, int]], outline: "_Outline", max_tokens: int
+) -> list[tuple[int, int]]:
+    """The chunks, but one that is nothing but headings begins the chunk after it, if both fit together."""
+    joined: list[tuple[int, int]] = []
+    for start, end in chunks:
+        if joined and outline.is_bare(text, *joined[-1]) and start >= joined[-1][1]:
+            both = joined[-1][0], end
+            if estimate_tokens(text[slice(*both)]) <= max_tokens:
+                joined[-1] = both
+                continue
+        joined.append((start, end))
+    return joined
+
+
+class _Places:
+    """Finds the metadata of the blocks that a chunk lies in."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self._blocks = blocks
+        self._starts = [block.start for block in blocks]
+
+    def metadata(self, start: int, end: int) -> Mapping[str, JsonValue]:
+        first = max(bisect_right(self._starts, start) - 1, 0)
+        touched = [block for block in self._blocks[first : bisect_right(self._starts, end - 1)] if block.end > start]
+        if not touched:
+            return {}
+        pages = touched[0].metadata.get("page"), touched[-1].metadata.get("page")
+        if pages[0] == pages[1] or pages[1] is None:
+            return touched[0].metadata
+        return {**touched[0].metadata, "page_end": pages[1]}
+
+
+class _Outline(NamedTuple):
+    """A Markdown text's headings: where each begins and ends, and the path down to it."""
+
+    starts: Sequence[int]
+    ends: Sequence[int]
+    paths: Sequence[tuple[str, ...]]
+
+    @classmethod
+    def of(cls, text: str) -> "_Outline":
+        starts, ends, paths = [], [], []
+        open_: list[tuple[int, str]] = []
+        for start, end, level, title in _headings(text):
+            while open_ and open_[-1][0] >= level:
+                open_.pop()
+            open_.append((level, title))
+            starts.append(start)
+            ends.append(end)
+            paths.append(tuple(name for _, name in open_ if name))
+        return cls(starts, ends, paths)
+
+    def last_start(self, earliest: int, latest: int) -> int | None:
+        """Where the last heading in a stretch begins."""
+        at = bisect_right(self.starts, latest) - 1
+        return self.starts[at] if at >= 0 and self.starts[at] > earliest else None
+
+    def path(self, text: str, start: int, end: int) -> tuple[str, ...]:
+        """The headings above the first line of a chunk that is not itself a heading."""
+        at, _ = self._leading(text, start, end)
+        return self.paths[at] if at >= 0 else ()
+
+    def is_bare(self, text: str, start: int, end: int) -> bool:
+        """Whether a chunk is nothing but headings."""
+        _, position = self._leading(text, start, end)
+        return position > start and not text[position:end].strip()
+
+    def _leading(self, text: str, start: int, end: int) -> tuple[int, int]:
+        """The number of the heading that holds after a chunk's leading headings (-1: none), and where they end."""
+        at = bisect_right(self.starts, start) - 1
+        position = max(start, min(self.ends[at], end)) if at >= 0 else start
+        while at + 1 < len(self.starts) and self.starts[at + 1] < end:
+            if text[position : self.starts[at + 1]].strip():
+                break
+            at += 1
+            position = self.ends[at]
+        return at, position
+
+
+def _headings(text: str) -> list[tuple[int, int, int, str]]:
+    """Start, end, level and title of each heading that is not inside a code fence or the front matter."""
+    found: list[tuple[int, int, int, str]] = []
+    front = _FRONT_MATTER.match(text)
+    position = front.end() if front else 0
+    fence = ""
+    for match in _MARKS.finditer(text, position):
+        if match["fence"]:
+            if not fence:
+                fence = match["fence"]
+            elif match["fence"].startswith(fence) and not match["info"].strip():
+                fence = ""
+        elif fence:
+            continue
+        elif match["level"]:
+            found.append((match.start(), match.end(), len(match["level"]), _title(match["atx"] or "")))
+        else:
+            found.append((match.start(), match.end(), 1 if match["line"][0] == "=" else 2, _title(match["over"])))
+    return found
+
+
+_FRONT_MATTER = re.compile(r"---[ \t]*\n(?:.*\n)*?---[ \t]*(?:\n|\Z)")
+_MARKS = re.compile(
+    r"^(?:[ \t>]*(?P<fence>`{3,}|~{3,})(?P<info>[^\n`]*)$"
+    r"| {0,3}(?P<level>\#{1,6})(?:[ \t]+(?P<atx>[^\n]*))?$"
+    r"| {0,3}(?P<over>[^\s#>|*+-][^\n]*)\n {0,3}(?P<line>=+|-{2,})[ \t]*$)",
+    re.MULTILINE,
+)
+_SENTENCE = re.compile(r"[^.!?。！？\n]+(?:[.!?]+(?!\s|$)[^.!?。！？\n]*)*[.!?。！？]*")
+_TITLE_NOISE = re.compile(r"[ \t]*(?:\{[^{}]*\}[ \t]*)?#*[ \t]*$")
+_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+
+
+def _title(raw: str) -> str:
+    """A heading as people read it: without anchors, closing signs, link targets and emphasis."""
+    return _LINK.sub(r"\1", _TITLE_NOISE.sub("", raw)).replace("`", "").replace("**", "").strip()
+
+
+def _hundredths() -> bytes:
+    """What each byte of UTF-8 adds to the estimate, in hundredths of a token; bytes inside a character add nothing."""
+    table = bytearray(256)
+    for first, last, weight in _WEIGHTS:
+        table[first : last + 1] = bytes([weight]) * (last + 1 - first)
+    return bytes(table)
+
+
+_WEIGHTS = (
+    (0x00, 0x1F, 56),  # line ends, tabs
+    (0x20, 0x20, 15),
+    (0x21, 0x7F, 44),  # signs
+    (0x30, 0x39, 82),  # digits
+    (0x41, 0x5A, 47),
+    (0x61, 0x7A, 19),
+    (0xC2, 0xC9, 83),  # accented Latin
+    (0xCA, 0xD7, 27),  # Greek, Cyrillic, Armenian, Hebrew
+    (0xD8, 0xDF, 40),  # Arabic, Syriac, Thaana
+    (0xE0, 0xE0, 28),  # Indic, Thai
+    (0xE1, 0xE1, 80),
+    (0xE2, 0xE2, 57),  # general punctuation, signs
+    (0xE3, 0xE3, 67),  # kana
+    (0xE4, 0xE9, 79),  # Han
+    (0xEA, 0xED, 63),  # Hangul
+    (0xEE, 0xEF, 144),  # full-width signs
+    (0xF0, 0xF7, 255),  # emoji, rare Han
+)
+_HUNDREDTHS = _hundredths()

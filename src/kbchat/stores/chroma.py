@@ -1,0 +1,268 @@
+"""Vectors in Chroma: its engine embedded in this process over a folder, or a server of its own by URL.
+
+Both are one vendor API over two transports. The vendor's process-wide cache of clients by path is passed by: each store
+has an engine of its own, which it can really reopen.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from kbchat.errors import CollectionNotFoundError, KbchatError, StoreError, StoreUnavailableError, VectorError
+from kbchat.stores import Vector, VectorHit, Vectors
+from kbchat.stores.blocking import BlockingStore
+from kbchat.stores.records import without_credentials
+from kbchat.threads import Threads
+
+if TYPE_CHECKING:
+    import chromadb
+    from chromadb.config import Settings
+    from chromadb.types import Collection as Model
+
+# A server takes requests of 40 MiB and SQLite 32,766 variables; these stay well below.
+_SLICE_BYTES = 4 * 1024 * 1024
+_SLICE_IDS = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class HnswSettings:
+    """How the index of a new collection is built and searched: larger finds more and takes longer."""
+
+    max_neighbors: int = 32
+    ef_construction: int = 100
+    ef_search: int = 400
+
+
+class ChromaStore(BlockingStore):
+    """A `VectorStore` on Chroma. Give either `path`, a folder of this store's own, or `url`, a server's address.
+
+    Nothing is opened before the first use. `token` goes out as Bearer token and as `X-Chroma-Token`. `timeout` is how
+    many seconds a server may be silent. Certificates of an `https:` URL are checked; the variable `SSL_CERT_FILE` names
+    an authority of one's own.
+
+    Several processes may share a folder if one at most writes; the others see what it wrote after `refresh`.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: Path | str | None = None,
+        url: str | None = None,
+        token: str | None = None,
+        threads: Threads,
+        timeout: float = 10.0,
+        hnsw: HnswSettings | None = None,
+    ) -> None:
+        if (path is None) == (url is None):
+            raise TypeError("give either the path of a folder or the url of a server")
+        hnsw = hnsw or HnswSettings()
+        vendor = _Folder(Path(path), hnsw) if path is not None else _Server(str(url), token, timeout, hnsw)
+        super().__init__(vendor, threads=threads, timeout=timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    path: Path
+    hnsw: HnswSettings
+    reopens: bool = True
+
+    def open(self) -> "_Engine":
+        from chromadb.config import Settings
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        settings = Settings(
+            chroma_api_impl="chromadb.api.rust.RustBindingsAPI",
+            is_persistent=True,
+            persist_directory=str(self.path),
+            anonymized_telemetry=False,
+        )
+        return _Engine(settings, self.hnsw)
+
+    def explain(self, error: Exception, collection: str) -> KbchatError:
+        # The engine passes on SQLite's and the system's texts and nothing else to go by.
+        signs = ("unable to open", "readonly", "is locked", "disk is full", "disk I/O", "os error", "not a database")
+        if isinstance(error, OSError) or any(sign in str(error) for sign in signs):
+            return StoreUnavailableError(
+                f"the vectors in {self.path} cannot be used ({error}); is the folder as kbchat left it, can it be "
+                "written to, and has the disk room? `kbchat fsck --repair` rebuilds vectors from the catalog"
+            )
+        return _explain(error, collection)
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    url: str
+    token: str | None = field(repr=False)
+    timeout: float
+    hnsw: HnswSettings
+    reopens: bool = False
+
+    def open(self) -> "_Engine":
+        import httpx
+        from chromadb.api.fastapi import FastAPI
+        from chromadb.config import Settings
+
+        token = {} if self.token is None else {"Authorization": f"Bearer {self.token}", "X-Chroma-Token": self.token}
+        settings = Settings(
+            chroma_api_impl="chromadb.api.fastapi.FastAPI",
+            chroma_server_host=self.url,
+            # Asked for, though a host that is a URL already says it.
+            chroma_server_http_port=urlsplit(self.url).port or 0,
+            chroma_server_headers=token,
+            anonymized_telemetry=False,
+        )
+        engine = _Engine(settings, self.hnsw)
+        # The vendor waits for ever and leaves its connections open; neither can be set in another way.
+        session = cast("FastAPI", engine.api)._session
+        session.timeout = httpx.Timeout(self.timeout)
+        engine.on_close = session.close
+        return engine
+
+    def explain(self, error: Exception, collection: str) -> KbchatError:
+        import httpx
+        from chromadb.errors import AuthorizationError, ChromaAuthError, ChromaError, RateLimitError
+
+        at = f"the Chroma server at {without_credentials(self.url)}"
+        # What is no error of Chroma's own arrives as a bare Exception, raised while this one was handled.
+        cause = error.__context__
+        status = cause.response.status_code if isinstance(cause, httpx.HTTPStatusError) else 0
+        if isinstance(error, AuthorizationError | ChromaAuthError) or status in (401, 403):
+            return StoreUnavailableError(f"{at} refused the token; set the one it expects (chroma_token)")
+        if isinstance(error, httpx.TimeoutException):
+            return StoreUnavailableError(
+                f"{at} did not answer within {self.timeout:g} seconds; try again, or raise store_timeout"
+            )
+        if isinstance(error, httpx.HTTPError | httpx.InvalidURL):
+            return StoreUnavailableError(f"{at} cannot be reached ({error}); is it running, and is chroma_url right?")
+        if not isinstance(error, ChromaError) or isinstance(error, RateLimitError):
+            said = f"status {status}" if status else type(error).__name__
+            return StoreUnavailableError(f"{at} does not answer as Chroma does ({said}); is chroma_url right?")
+        return _explain(error, collection)
+
+
+def _explain(error: Exception, collection: str) -> KbchatError:
+    """What Chroma says of its own, embedded or served."""
+    from chromadb.errors import InvalidArgumentError, InvalidDimensionException, NotFoundError
+
+    match error:
+        case NotFoundError():
+            return CollectionNotFoundError(collection)
+        case InvalidDimensionException() | InvalidArgumentError():
+            return VectorError(f"collection {collection!r} does not take these vectors: {error}")
+        case _:
+            return StoreError(f"Chroma failed: {error}")
+
+
+class _Engine:
+    """Chroma at work: the vendor's system of components over one of its transports."""
+
+    def __init__(self, settings: "Settings", hnsw: HnswSettings) -> None:
+        from chromadb.api import ServerAPI
+        from chromadb.config import System
+
+        self._hnsw = hnsw
+        self._system: System = System(settings)
+        # It looks up which class the settings name.
+        self.api: ServerAPI = self._system.instance(ServerAPI)  # type: ignore[type-abstract]
+        self._system.start()
+        self.on_close: Callable[[], None] = lambda: None
+
+    def create(self, name: str, dimension: int) -> "_Collection":
+        model = self.api.get_or_create_collection(
+            name,
+            configuration={
+                "hnsw": {
+                    "space": "cosine",
+                    "max_neighbors": self._hnsw.max_neighbors,
+                    "ef_construction": self._hnsw.ef_construction,
+                    "ef_search": self._hnsw.ef_search,
+                }
+            },
+            # Chroma itself learns the dimension from the first record only.
+            metadata={"dimension": dimension},
+        )
+        return self._take(model)
+
+    def find(self, name: str) -> "_Collection":
+        return self._take(self.api.get_collection(name))
+
+    def _take(self, model: "Model") -> "_Collection":
+        from chromadb import Collection
+
+        space = (model.configuration_json.get("hnsw") or {}).get("space")
+        dimension = (model.metadata or {}).get("dimension") or model.dimension
+        if space != "cosine" or not isinstance(dimension, int):
+            raise StoreError(f"collection {model.name!r} was not made by kbchat; drop it or use another store")
+        collection = Collection(client=self.api, model=model, embedding_function=None)
+        return _Collection(collection, dimension, min(self.api.get_max_batch_size(), _SLICE_IDS))
+
+    def drop(self, name: str) -> None:
+        self.api.delete_collection(name)
+
+    def names(self) -> list[str]:
+        return [model.name for model in self.api.list_collections()]
+
+    def ping(self) -> None:
+        # Unlike the heartbeat this asks for the token and reads the database.
+        self.api.count_collections()
+
+    def turn(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def close(self) -> None:
+        self.on_close()
+        self._system.stop()
+
+
+class _Collection:
+    most_hits = 1_000_000
+
+    def __init__(self, collection: "chromadb.Collection", dimension: int, most_ids: int) -> None:
+        self._collection = collection
+        self.dimension = dimension
+        self.most_ids = most_ids
+        self.most_vectors = max(1, min(most_ids, _SLICE_BYTES // (4 * dimension)))
+
+    @property
+    def key(self) -> object:
+        return self._collection.id
+
+    def upsert(self, ids: list[int], vectors: Vectors) -> None:
+        self._collection.upsert(ids=_texts(ids), embeddings=vectors)
+
+    def delete(self, ids: list[int]) -> None:
+        self._collection.delete(ids=_texts(ids))
+
+    def nearest(self, question: Vector, limit: int) -> list[VectorHit]:
+        found = self._collection.query(query_embeddings=[question], n_results=limit, include=["distances"])
+        (ids,), (distances,) = found["ids"], cast("list[list[float]]", found["distances"])
+        # Chroma answers a cosine distance, from 0 to 2 but for rounding.
+        return [
+            VectorHit(int(key), max(-1.0, min(1.0, 1.0 - distance)))
+            for key, distance in zip(ids, distances, strict=True)
+        ]
+
+    def fetch(self, ids: list[int]) -> dict[int, Vector]:
+        found = self._collection.get(ids=_texts(ids), include=["embeddings"])
+        vectors = np.asarray(found["embeddings"], dtype=np.float32)
+        return {int(key): vector for key, vector in zip(found["ids"], vectors, strict=True)}
+
+    def count(self) -> int:
+        return int(self._collection.count())
+
+    def ids_after(self, last: int | None) -> tuple[list[int], bool]:
+        # All at once: pages by offset would miss ids when others are deleted meanwhile.
+        return [int(key) for key in self._collection.get(include=[])["ids"]], False
+
+    def flush(self) -> None:
+        # What Chroma acknowledged is in its log on disk, and its index takes it in as it goes. But say if it is gone.
+        self._collection.count()
+
+
+def _texts(ids: Sequence[int]) -> list[str]:
+    return [str(key) for key in ids]

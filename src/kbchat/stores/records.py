@@ -1,0 +1,107 @@
+"""What every driver does alike: refuse what a store must not take, and put hits in order.
+
+A vendor's own checks differ (one stores NaN, another answers numpy's text), so nothing reaches a vendor unchecked.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from urllib.parse import urlsplit, urlunsplit
+
+import numpy as np
+
+from kbchat.errors import InvalidInputError, VectorError
+from kbchat.stores import Vector, VectorHit, Vectors
+
+MAX_ID = 2**63 - 1
+MAX_DIMENSION = 32768
+MAX_LIMIT = 16_000
+# Squares of lengths beyond these leave what float32 can hold, and every cosine with them would be NaN.
+MIN_LENGTH, MAX_LENGTH = 1e-15, 1e15
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,61}[A-Za-z0-9]")
+
+
+def check_name(name: str) -> None:
+    """Refuse a collection name that some store cannot take."""
+    if not _NAME.fullmatch(name):
+        raise InvalidInputError(
+            "name",
+            f"{name!r} is not 3 to 63 ASCII letters, digits and `-`, the first a letter, the last no `-`",
+        )
+
+
+def check_dimension(dimension: int) -> None:
+    """Refuse a dimension that no vector has."""
+    if not 1 <= dimension <= MAX_DIMENSION:
+        raise VectorError(f"a collection of dimension {dimension} cannot be; choose 1 to {MAX_DIMENSION}")
+
+
+def check_ids(ids: Sequence[int]) -> None:
+    """Refuse ids outside 0 to 2**63 - 1."""
+    if ids and (min(ids) < 0 or max(ids) > MAX_ID):
+        raise InvalidInputError("ids", f"each must be from 0 to 2**63 - 1, not {min(ids)} to {max(ids)}")
+
+
+def check_records(ids: Sequence[int], vectors: Vectors, *, dimension: int) -> tuple[list[int], Vectors]:
+    """The records ready to be written, or `VectorError`. Of those with one id only the last is kept."""
+    check_ids(ids)
+    if len(ids) != len(vectors):
+        raise InvalidInputError("vectors", f"{len(vectors)} vectors do not go with {len(ids)} ids")
+    if not len(ids):
+        return [], np.empty((0, dimension), np.float32)
+    matrix = _finite(vectors, dimension=dimension, axes=2)
+    last = {int(key): row for row, key in enumerate(ids)}
+    if len(last) < len(ids):
+        matrix = matrix[list(last.values())]
+    return list(last), matrix
+
+
+def check_question(vector: Vector, *, dimension: int, limit: int) -> Vector:
+    """The vector of a question ready to be asked, or `VectorError`."""
+    if not 0 <= limit <= MAX_LIMIT:
+        raise InvalidInputError("limit", f"must be from 0 to {MAX_LIMIT:,}, not {limit:,}")
+    return _finite(vector, dimension=dimension, axes=1)
+
+
+def _finite(vectors: Vectors, *, dimension: int, axes: int) -> Vectors:
+    with np.errstate(over="ignore"):
+        matrix = np.ascontiguousarray(vectors, dtype=np.float32)
+    if matrix.ndim != axes or matrix.shape[-1] != dimension:
+        shape = "×".join(str(n) for n in matrix.shape)
+        raise VectorError(
+            f"the collection holds vectors of dimension {dimension}, these are of shape {shape}; "
+            "was the embedder changed? embed the space again"
+        )
+    lengths = np.linalg.norm(matrix.astype(np.float64), axis=-1)
+    # Not the same as its negation: a NaN is in no range.
+    if not bool(np.all((lengths >= MIN_LENGTH) & (lengths <= MAX_LENGTH))):
+        raise VectorError("a vector is zero, not finite, or too long or too short to have a direction")
+    return matrix
+
+
+def slices(count: int, size: int) -> Iterator[slice]:
+    """Cut `count` records into stretches of at most `size`."""
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
+
+def best_first(search: Callable[[int], list[VectorHit]], *, limit: int, most: int) -> list[VectorHit]:
+    """The `limit` best hits of `search`, which takes how many to find (never more than `most`), ties by id.
+
+    Stores break ties as they like, so where the last hit that counts ties with the first that does not, more are
+    asked for until all that tie are known.
+    """
+    if limit < 1:
+        return []
+    asked = min(limit + 1, most)
+    while True:
+        hits = sorted(search(asked), key=lambda hit: (-hit.score, hit.id))
+        if len(hits) < asked or asked == most or hits[limit - 1].score > hits[-1].score:
+            return hits[:limit]
+        asked = min(asked * 2, most)
+
+
+def without_credentials(url: str) -> str:
+    """The address alone, for messages and logs."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -1,0 +1,195 @@
+"""Builds the parts that settings ask for. The only place that knows which class stands behind which word.
+
+Each function imports its part when it is called, so that nobody waits for a library that is not used.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+import anyio
+from pydantic import SecretStr
+
+from kbchat.errors import SettingsError
+from kbchat.models import EmbedderPin, SpaceInfo, VectorType
+from kbchat.settings import ModelSettings, Settings
+from kbchat.threads import Threads
+
+if TYPE_CHECKING:
+    from kbchat.catalog import Catalog
+    from kbchat.datafolder import DataFolder
+    from kbchat.embedders import Embedder
+    from kbchat.generators import Generator
+    from kbchat.lexical import LexicalIndex
+    from kbchat.retrieval import Retriever
+    from kbchat.stores import VectorStore
+    from kbchat.tokens import TokenCounter
+
+EXTRACTIVE = "extractive"
+
+
+class Parts:
+    """The parts of one knowledge base, built from its settings. Vector stores are opened when first asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        from kbchat.catalog import Catalog
+        from kbchat.datafolder import DataFolder
+        from kbchat.lexical.tantivy import TantivyIndex
+        from kbchat.retrieval import Retriever
+        from kbchat.tokens import TokenCounter
+
+        self.settings = settings
+        self.writer = uuid.uuid4().hex
+        """Tells our own changes from those of other processes."""
+        self.threads = Threads(settings.threads)
+        self.folder: DataFolder = DataFolder(settings.data_dir.expanduser())
+        url = settings.catalog_url or f"sqlite:///{self.folder.catalog}"
+        self.catalog: Catalog = Catalog(url, threads=self.threads, timeout=settings.store_timeout)
+        self.lexical: LexicalIndex = TantivyIndex(self.folder.lexical, threads=self.threads)
+        self.embedder: Embedder = make_embedder(settings, self.threads)
+        self.generators: dict[str, Generator] = make_generators(settings, self.embedder)
+        self.counter: TokenCounter = TokenCounter()
+        self.retriever: Retriever = Retriever(catalog=self.catalog, lexical=self.lexical, threads=self.threads)
+        self._stores: dict[VectorType, VectorStore] = {}
+        self._space_locks: WeakValueDictionary[int, anyio.Lock] = WeakValueDictionary()
+        self._seen: dict[int, int] = {}
+        self._pin: EmbedderPin | None = None
+
+    def store(self, vector_type: VectorType) -> VectorStore:
+        """The store that holds the vectors of such spaces."""
+        if vector_type not in self._stores:
+            self._stores[vector_type] = make_store(vector_type, self.settings, self.folder, self.threads)
+        return self._stores[vector_type]
+
+    def open_stores(self) -> list[VectorStore]:
+        """The stores that were asked for so far."""
+        return list(self._stores.values())
+
+    @asynccontextmanager
+    async def writing(self, space_id: int) -> AsyncIterator[None]:
+        """Be the only one to write to a space: among the tasks of this process, and among the processes of this data.
+
+        Raises `BusyError` when another process holds the data for too long.
+        """
+        lock = self._space_locks.setdefault(space_id, anyio.Lock())
+        async with lock, self.folder.writing(self.settings.busy_timeout) as foreign:
+            if foreign:
+                await self.refresh()
+            yield
+
+    async def see_writes(self, info: SpaceInfo) -> None:
+        """Let a space be read as its catalog row says it is, also where another process made the last change."""
+        if info.last_writer != self.writer and self._seen.get(info.id) != info.revision:
+            await self.store(info.vector_type).refresh()
+        self._seen[info.id] = info.revision
+
+    async def refresh(self) -> None:
+        """See what other processes wrote, in every store that is open."""
+        for store in self.open_stores():
+            await store.refresh()
+
+    async def pin(self) -> EmbedderPin:
+        """What identifies the configured embedder; asked of it once."""
+        if self._pin is None:
+            from kbchat.embedders.fingerprint import identify
+
+            self._pin = await identify(self.embedder)
+        return self._pin
+
+    async def fits(self, pin: EmbedderPin | None) -> bool:
+        """Whether vectors of that embedder and of the one in use can stand in one index; any fits none."""
+        from kbchat.embedders.fingerprint import is_same
+
+        return pin is None or is_same(pin, await self.pin())
+
+    async def aclose(self) -> None:
+        """Close every part, also when one of them fails to."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.catalog.aclose)
+            stack.push_async_callback(self.lexical.aclose)
+            stack.push_async_callback(self.embedder.aclose)
+            for store in self._stores.values():
+                stack.push_async_callback(store.aclose)
+            for generator in self.generators.values():
+                stack.push_async_callback(generator.aclose)
+
+
+def make_store(vector_type: VectorType, settings: Settings, folder: DataFolder, threads: Threads) -> VectorStore:
+    """The store of a vector type: a server where the settings name one, else files in the data folder."""
+    if vector_type is VectorType.MILVUS:
+        from kbchat.stores.milvus import MilvusStore
+
+        return MilvusStore(
+            uri=settings.milvus_uri or str(folder.milvus),
+            token=_secret(settings.milvus_token),
+            threads=threads,
+            timeout=settings.store_timeout,
+        )
+    from kbchat.stores.chroma import ChromaStore
+
+    return ChromaStore(
+        path=None if settings.chroma_url else folder.chroma,
+        url=settings.chroma_url,
+        threads=threads,
+        timeout=settings.store_timeout,
+    )
+
+
+def make_embedder(settings: Settings, threads: Threads) -> Embedder:
+    """The embedder that `settings.embedder` names. Raises `SettingsError` for a word that means none."""
+    kind, _, model = settings.embedder.partition(":")
+    if kind == "static" and not model:
+        from kbchat.embedders.static import StaticEmbedder
+
+        return StaticEmbedder(threads=threads)
+    if kind == "openai" and model:
+        from kbchat.embedders.openai import OpenAIEmbedder
+
+        base_url = settings.embedder_base_url or settings.llm_base_url
+        if base_url is None:
+            raise SettingsError("the embedder 'openai:…' needs embedder_base_url (or llm_base_url)")
+        key = settings.embedder_api_key or settings.llm_api_key
+        return OpenAIEmbedder(model=model, base_url=base_url, api_key=_secret(key), timeout=settings.read_timeout)
+    raise SettingsError(f"the embedder {settings.embedder!r} is unknown; use 'static' or 'openai:MODEL'")
+
+
+def make_generators(settings: Settings, embedder: Embedder) -> dict[str, Generator]:
+    """All configured generators by name, the default one first. Raises `SettingsError` for an unknown default."""
+    from kbchat.generators.extractive import ExtractiveGenerator
+
+    models: dict[str, ModelSettings] = {}
+    if settings.llm_base_url and settings.llm_model:
+        models[settings.llm_model] = ModelSettings(
+            base_url=settings.llm_base_url, model=settings.llm_model, api_key=settings.llm_api_key
+        )
+    models.update(settings.models)
+    generators = {name: _model_server(name, model, settings) for name, model in models.items()}
+    generators.setdefault(EXTRACTIVE, ExtractiveGenerator(EXTRACTIVE, embedder=embedder))
+    default = settings.default_model
+    if default is None:
+        return generators
+    if default not in generators:
+        raise SettingsError(f"default_model {default!r} is not configured; there are: {', '.join(generators)}")
+    return {default: generators.pop(default), **generators}
+
+
+def _model_server(name: str, model: ModelSettings, settings: Settings) -> Generator:
+    from kbchat.generators.openai import OpenAIGenerator
+
+    return OpenAIGenerator(
+        name,
+        base_url=model.base_url,
+        model=model.model,
+        api_key=_secret(model.api_key),
+        context_tokens=model.context_tokens,
+        connect_timeout=settings.connect_timeout,
+        read_timeout=settings.read_timeout,
+    )
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    return None if value is None else value.get_secret_value()

@@ -1,0 +1,121 @@
+"""What people hand in is checked where it enters, and every refusal names the field."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kbchat.errors import InvalidInputError
+from kbchat.inputs import (
+    MAX_NAME,
+    checked_messages,
+    checked_name,
+    checked_owner,
+    checked_prose,
+    checked_question,
+    checked_text,
+    checked_threshold,
+    checked_top_k,
+    checked_vector_type,
+)
+from kbchat.models import Message, VectorType
+
+
+@pytest.mark.parametrize("name", ["handbook", "手册", "دليل", "a/b", "49", "x" * MAX_NAME, "emoji 🙂", 'quo"te'])
+def test_names_of_any_script_pass(name: str) -> None:
+    """A name may be of any script and hold any sign that can be seen."""
+    assert checked_name(name, field="name") == name
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("", "empty"),
+        ("  ", "empty"),
+        ("x" * 10_000_000, "10,000,000 characters"),
+        (" x", "white space"),
+        ("a\x00b", r"U\+0000 at position 1"),
+        ("a\nb", r"U\+000A"),
+        ("a\ud800", r"U\+D800"),
+        ("a\u2028b", r"U\+2028"),
+    ],
+)
+def test_names_that_cannot_be_kept_are_refused(name: str, what: str) -> None:
+    """The refusal names the field and says what is wrong."""
+    with pytest.raises(InvalidInputError, match=f"name: .*{what}") as caught:
+        checked_name(name, field="name")
+    assert caught.value.field == "name"
+
+
+@given(st.text(max_size=40))
+def test_a_name_is_refused_or_composed(name: str) -> None:
+    """What passes is in NFC, passes again unchanged, and looks the same."""
+    try:
+        checked = checked_name(name, field="name")
+    except InvalidInputError:
+        return
+    assert unicodedata.is_normalized("NFC", checked)
+    assert unicodedata.normalize("NFD", checked) == unicodedata.normalize("NFD", name)
+
+
+def test_the_empty_owner_is_nobody_in_particular() -> None:
+    """Spaces need no owner."""
+    assert checked_owner("") == ""
+    assert checked_owner("alice") == "alice"
+
+
+def test_text_with_what_no_database_keeps_is_refused() -> None:
+    """NUL and lone surrogates are refused with their position; everything else stays as it is."""
+    assert checked_text("a\tb\u0085🙂", field="desc") == "a\tb\u0085🙂"
+    with pytest.raises(InvalidInputError, match=r"desc: .*NUL .*position 3"):
+        checked_text("abc\x00", field="desc")
+    with pytest.raises(InvalidInputError, match=r"desc: .*surrogate .*position 1"):
+        checked_text("a\udc80", field="desc")
+    with pytest.raises(InvalidInputError, match=r"desc: .*20,000 characters"):
+        checked_prose("x" * 20_000, field="desc")
+
+
+@pytest.mark.parametrize("word", ["chroma", "CHROMA", "Chroma"])
+def test_vector_types_are_known_in_any_letter_case(word: str) -> None:
+    """The wire sends them in any case."""
+    assert checked_vector_type(word) is VectorType.CHROMA
+
+
+def test_an_unknown_vector_type_names_the_two() -> None:
+    """The refusal says what can be used."""
+    with pytest.raises(InvalidInputError, match=r"vector_type: .*'Chroma' or 'Milvus'"):
+        checked_vector_type("Weaviate")
+
+
+def test_questions_are_neither_blank_nor_endless() -> None:
+    """A limit is a setting; a blank question is none."""
+    assert checked_question("why?", field="query", limit=4) == "why?"
+    for blank in ("", " \n"):
+        with pytest.raises(InvalidInputError, match=r"query: .*empty"):
+            checked_question(blank, field="query", limit=4)
+    with pytest.raises(InvalidInputError, match=r"query: .*5 characters; at most 4"):
+        checked_question("why??", field="query", limit=4)
+
+
+def test_a_conversation_ends_with_a_question() -> None:
+    """A plain string is a conversation of one question."""
+    assert checked_messages("hi", limit=10) == (Message(role="user", content="hi"),)
+    turns = [Message(role="user", content="a"), Message(role="assistant", content="b")]
+    for wrong in ([], turns):
+        with pytest.raises(InvalidInputError, match=r"messages: .*role 'user'"):
+            checked_messages(wrong, limit=10)
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 10_000])
+def test_top_k_has_bounds(top_k: int) -> None:
+    """0 and 10,000 are refused by name."""
+    with pytest.raises(InvalidInputError, match=f"top_k: must be between 1 and 1000, not {top_k}"):
+        checked_top_k(top_k)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+def test_a_threshold_is_a_score(threshold: float) -> None:
+    """A threshold outside of [0, 1] would drop all or nothing."""
+    with pytest.raises(InvalidInputError, match="score_threshold: must be between 0 and 1"):
+        checked_threshold(threshold)

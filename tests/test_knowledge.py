@@ -1,0 +1,178 @@
+"""The face: spaces are made, found, changed and removed; questions are answered with references."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+import kbchat
+from kbchat.errors import (
+    AmbiguousSpaceError,
+    InvalidInputError,
+    ModelNotFoundError,
+    SettingsError,
+    SpaceExistsError,
+    SpaceInUseError,
+    SpaceNotFoundError,
+)
+
+KEYS = "# Keys\n\nKeys are rotated every ninety days by the vault. Nobody rotates them by hand.\n"
+
+
+@pytest.fixture
+async def kb(tmp_path: Path) -> AsyncIterator[kbchat.KnowledgeBase]:
+    async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
+        yield kb
+
+
+async def test_a_space_is_found_by_name_and_by_id(kb: kbchat.KnowledgeBase) -> None:
+    """Names may be of any script; ids are numbers or their digits; the name wins."""
+    space = await kb.create_space("手册", desc="说明")
+    for handle in ("手册", space.id, str(space.id)):
+        assert (await kb.get_space(handle)).id == space.id
+    tricky = await kb.create_space(str(space.id))
+    assert (await kb.get_space(str(space.id))).id == tricky.id
+    assert [s.name for s in await kb.list_spaces()] == ["手册", str(space.id)]
+    assert await kb.count_spaces(name="手册") == 1
+
+
+@pytest.mark.parametrize("handle", ["nope", "99", 99, "9" * 30, "４９", "-1", ""])
+async def test_an_unknown_space_is_named(kb: kbchat.KnowledgeBase, handle: str | int) -> None:
+    """The error carries what was asked for."""
+    with pytest.raises(SpaceNotFoundError, match="there is no space") as caught:
+        await kb.get_space(handle)
+    assert str(caught.value.space) == str(handle)
+
+
+async def test_names_are_unique_to_an_owner(kb: kbchat.KnowledgeBase) -> None:
+    """Two owners may use one name; who sees both is asked for the id."""
+    await kb.create_space("notes", owner="alice")
+    bobs = await kb.create_space("notes", owner="bob")
+    with pytest.raises(SpaceExistsError, match="'notes' of owner 'alice'"):
+        await kb.create_space("notes", owner="alice")
+    with pytest.raises(AmbiguousSpaceError, match="use one of the ids"):
+        await kb.get_space("notes")
+    assert (await kb.get_space("notes", owner="bob")).id == bobs.id
+    with pytest.raises(SpaceNotFoundError):
+        await kb.get_space(bobs.id, owner="alice")
+
+
+async def test_names_that_look_the_same_are_the_same(kb: kbchat.KnowledgeBase) -> None:
+    """An accent may be typed in two ways."""
+    await kb.create_space("caf\u00e9")
+    assert (await kb.get_space("cafe\u0301")).name == "caf\u00e9"
+
+
+async def test_a_space_is_changed_in_what_is_given(kb: kbchat.KnowledgeBase) -> None:
+    """The rest stays; the store can change only while the space is empty."""
+    space = await kb.create_space("a", desc="old")
+    changed = await kb.update_space("a", name="b")
+    assert (changed.id, changed.name, changed.desc) == (space.id, "b", "old")
+    await space.ingest(kbchat.TextDocument(name="t", text="text"))
+    with pytest.raises(SpaceInUseError):
+        await kb.update_space("b", vector_type="Milvus")
+
+
+async def test_a_deleted_space_leaves_no_trace(kb: kbchat.KnowledgeBase) -> None:
+    """A new space of the name starts empty, under a new id; the data folder holds nothing of the old one."""
+    space = await kb.create_space("a")
+    await space.ingest(kbchat.TextDocument(name="t", text="unforgettable"))
+    collection = space.info.collection
+    gone = await kb.delete_space("a")
+    assert gone.document_count == 1
+    with pytest.raises(SpaceNotFoundError):
+        await space.retrieve("unforgettable")
+    again = await kb.create_space("a")
+    assert again.id != space.id
+    assert await again.retrieve("unforgettable") == []
+    assert collection not in await kb._open.store(space.vector_type).list_collections()
+
+
+async def test_an_answer_cites_what_it_was_drawn_from(kb: kbchat.KnowledgeBase) -> None:
+    """Without any model the passages' own sentences answer, marked with their reference's number."""
+    space = await kb.create_space("handbook")
+    await space.ingest(kbchat.TextDocument(name="keys", text=KEYS))
+    answer = await space.chat("How often are keys rotated?")
+    assert "every ninety days" in answer.text
+    assert "[1]" in answer.text
+    assert [r.name for r in answer.references] == ["keys"]
+    assert answer.usage.total_tokens > 0
+    assert answer.finish_reason == "stop"
+
+
+async def test_events_come_in_order(kb: kbchat.KnowledgeBase) -> None:
+    """Retrieved, deltas, references, done; their texts make the answer."""
+    space = await kb.create_space("handbook")
+    await space.ingest(kbchat.TextDocument(name="keys", text=KEYS))
+    events = [event async for event in space.stream("How often are keys rotated?")]
+    assert isinstance(events[0], kbchat.Retrieved)
+    assert isinstance(events[-1], kbchat.Done)
+    assert isinstance(events[-2], kbchat.References)
+    assert all(isinstance(event, kbchat.Delta) and event.text for event in events[1:-2])
+    text = "".join(event.text for event in events if isinstance(event, kbchat.Delta))
+    assert text == (await space.chat("How often are keys rotated?")).text
+
+
+async def test_an_empty_space_finds_nothing_and_says_so(kb: kbchat.KnowledgeBase) -> None:
+    """No reference is invented."""
+    space = await kb.create_space("empty")
+    assert await space.retrieve("anything") == []
+    answer = await space.chat("anything")
+    assert answer.references == ()
+    assert answer.text
+
+
+async def test_an_unknown_model_names_the_known(kb: kbchat.KnowledgeBase) -> None:
+    """The documentation's own model name means the default one."""
+    space = await kb.create_space("a")
+    with pytest.raises(ModelNotFoundError, match="configured are: extractive"):
+        space.stream("q", model="gpt-17")
+    assert (await space.chat("q", model="chatgpt_proxyllm")).model == "extractive"
+
+
+async def test_questions_are_checked(kb: kbchat.KnowledgeBase) -> None:
+    """Each refusal names its field."""
+    space = await kb.create_space("a")
+    with pytest.raises(InvalidInputError, match="query"):
+        await space.retrieve(" ")
+    with pytest.raises(InvalidInputError, match="top_k"):
+        await space.retrieve("q", top_k=0)
+    with pytest.raises(InvalidInputError, match="messages"):
+        await space.chat([])
+
+
+async def test_what_one_process_wrote_the_other_finds(tmp_path: Path) -> None:
+    """Two knowledge bases on one folder see each other's documents."""
+    async with kbchat.KnowledgeBase(tmp_path) as one, kbchat.KnowledgeBase(tmp_path) as two:
+        space = await one.create_space("a")
+        for n in range(3):
+            await space.ingest([kbchat.TextDocument(name=f"{n}-{i}", text=f"walrus {n} {i}") for i in range(5)])
+            found = await (await two.get_space("a")).retrieve("walrus", top_k=50)
+            assert len(found) == 5 * (n + 1)
+            assert all(reference.dense is not None for reference in found)
+
+
+async def test_answers_survive_reopening(tmp_path: Path) -> None:
+    """Everything is on disk."""
+    async with kbchat.KnowledgeBase(tmp_path) as kb:
+        space = await kb.create_space("handbook")
+        await space.ingest(kbchat.TextDocument(name="keys", text=KEYS))
+        before = await space.retrieve("How often are keys rotated?")
+    async with kbchat.KnowledgeBase(tmp_path) as kb:
+        assert await (await kb.get_space("handbook")).retrieve("How often are keys rotated?") == before
+
+
+async def test_a_closed_base_says_how_to_open_it(tmp_path: Path) -> None:
+    """Using it outside of its block is a programming error with a remedy."""
+    kb = kbchat.KnowledgeBase(tmp_path)
+    with pytest.raises(RuntimeError, match="async with"):
+        await kb.list_spaces()
+
+
+def test_settings_that_cannot_be_used_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The variable is named, its value is not shown."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KBCHAT_TOP_K", "many-secrets")
+    with pytest.raises(SettingsError, match="top_k") as caught:
+        kbchat.KnowledgeBase()
+    assert "many-secrets" not in str(caught.value)
