@@ -93,7 +93,8 @@ def _ends(text: str, start: int, end: int, stop: re.Match[str]) -> bool:
     """Whether a sentence ends here, where a stop stands."""
     if stop[0][0] in "。！？…":
         return True
-    space, following = _NEXT.match(text, stop.end(), end).groups()  # type: ignore[union-attr] - it matches anything
+    gap = _NEXT.match(text, stop.end(), end)
+    space, following = gap.groups() if gap else ("", "")
     if not space:
         # "Really?对" ends; "page?id=1" does not.
         return stop[0][0] != "." and following > "\u2e7f"
@@ -101,7 +102,7 @@ def _ends(text: str, start: int, end: int, stop: re.Match[str]) -> bool:
         return True  # old texts set their stops apart , like this .
     if following.islower():
         return False
-    if stop[0][0] != ".":
+    if not stop[0].endswith("."):
         return True
     word = _LAST_WORD.search(text, max(start, stop.start() - 24), stop.start())
     last = word[0] if word else ""
