@@ -11,7 +11,6 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import SecretStr
 
 from kbchat.errors import (
     GeneratorBusyError,
@@ -23,7 +22,6 @@ from kbchat.generators import Generated, Generator
 from kbchat.generators.openai import OpenAIGenerator
 from kbchat.generators.openai_wire import AnswerDecoder
 from kbchat.models import Message, Prompt, Sampling, Usage
-from kbchat.settings import ModelSettings
 from kbchat.testing.model_server import ModelServer, Script
 
 KEY = "sk-secret-key"
@@ -48,7 +46,10 @@ async def generator(server: ModelServer) -> AsyncIterator[Generator]:
 def make(base_url: str, *, connect_timeout: float = 5.0, read_timeout: float = 5.0) -> OpenAIGenerator:
     return OpenAIGenerator(
         "local",
-        ModelSettings(base_url=base_url, model="test-model", api_key=SecretStr(KEY), context_tokens=1000),
+        base_url=base_url,
+        model="test-model",
+        api_key=KEY,
+        context_tokens=1000,
         connect_timeout=connect_timeout,
         read_timeout=read_timeout,
         retry_pauses=(0.001, 0.001),

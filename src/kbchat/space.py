@@ -282,5 +282,6 @@ def mismatch(info: SpaceInfo, pin: EmbedderPin) -> EmbedderMismatchError:
     was = f"{info.embedder.name!r} ({info.embedder.dimension} dimensions)" if info.embedder else "another embedder"
     return EmbedderMismatchError(
         f"the space {info.name!r} was embedded by {was}, and the vectors of {pin.name!r} ({pin.dimension} dimensions) "
-        f"that the settings ask for do not go with its own; set the embedder back, or embed the space anew with `kbchat spaces reembed {info.name}`"
+        f"that the settings ask for do not go with its own; set the embedder back, or embed the space "
+        f"anew with `kbchat spaces reembed {info.name}`"
     )

@@ -51,6 +51,11 @@ def embedded_text(headings: Sequence[str], content: str) -> str:
     return "\n".join([*above, content])
 
 
+def sentences(text: str) -> list[str]:
+    """The sentences and lines of a text, none of them blank. Not exact, and not used where offsets matter."""
+    return [part for part in map(str.strip, _SENTENCE.findall(text)) if part]
+
+
 def chunk_key(headings: Sequence[str], content: str) -> str:
     """A hash of what is embedded: equal keys may share a vector."""
     return hashlib.blake2b(embedded_text(headings, content).encode("utf-8", "replace"), digest_size=16).hexdigest()
@@ -222,6 +227,7 @@ _MARKS = re.compile(
     r"| {0,3}(?P<over>[^\s#>|*+-][^\n]*)\n {0,3}(?P<line>=+|-{2,})[ \t]*$)",
     re.MULTILINE,
 )
+_SENTENCE = re.compile(r"[^.!?。！？\n]+(?:[.!?]+(?!\s|$)[^.!?。！？\n]*)*[.!?。！？]*")
 _TITLE_NOISE = re.compile(r"[ \t]*(?:\{[^{}]*\}[ \t]*)?#*[ \t]*$")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 

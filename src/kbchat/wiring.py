@@ -180,7 +180,15 @@ def make_generators(settings: Settings, embedder: Embedder) -> dict[str, Generat
 def _model_server(name: str, model: ModelSettings, settings: Settings) -> Generator:
     from kbchat.generators.openai import OpenAIGenerator
 
-    return OpenAIGenerator(name, model, connect_timeout=settings.connect_timeout, read_timeout=settings.read_timeout)
+    return OpenAIGenerator(
+        name,
+        base_url=model.base_url,
+        model=model.model,
+        api_key=_secret(model.api_key),
+        context_tokens=model.context_tokens,
+        connect_timeout=settings.connect_timeout,
+        read_timeout=settings.read_timeout,
+    )
 
 
 def _secret(value: SecretStr | None) -> str | None:

@@ -69,8 +69,8 @@ class OpenAIEmbedder:
         return np.concatenate(parts) if parts else np.zeros((0, 1), dtype=np.float32)
 
     async def embed_query(self, text: str) -> Vector:
-        vectors = await self._embed([text])
-        return vectors[0]
+        vector: Vector = (await self._embed([text]))[0]
+        return vector
 
     async def aclose(self) -> None:
         session, self._session = self._session, None
@@ -135,7 +135,8 @@ class OpenAIEmbedder:
         if not np.isfinite(vectors).all():
             self._refuse("its server answered numbers that are not finite")
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+        normal: Vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+        return normal
 
     def _refuse(self, message: str) -> NoReturn:
         raise EmbedderError(f"embedder {self.name!r}: {message}")

@@ -52,10 +52,10 @@ class StaticEmbedder:
         return await self._threads.read(self._embed, texts)
 
     async def embed_query(self, text: str) -> Vector:
-        if self._model is not None and len(text) <= INLINE_CHARS:
-            return self._model.embed([text])[0]
-        vectors = await self._threads.read(self._embed, [text])
-        return vectors[0]
+        short = self._model is not None and len(text) <= INLINE_CHARS
+        vectors = self._embed([text]) if short else await self._threads.read(self._embed, [text])
+        vector: Vector = vectors[0]
+        return vector
 
     async def aclose(self) -> None:
         self._model = None
@@ -108,7 +108,8 @@ class _Model(NamedTuple):
             if len(ids):
                 np.add.reduce(rows[ids], axis=0, dtype=np.float32, out=sums[row])
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        return np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)
+        vectors: Vectors = np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)
+        return vectors
 
 
 def _encodable(text: str) -> str:

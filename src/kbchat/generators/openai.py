@@ -22,7 +22,6 @@ from kbchat.errors import (
 from kbchat.generators import Generated
 from kbchat.generators.openai_wire import AnswerDecoder, encode_request, explain, shorten
 from kbchat.models import Prompt, Sampling
-from kbchat.settings import ModelSettings
 
 if TYPE_CHECKING:
     import aiohttp
@@ -44,27 +43,32 @@ _ERROR_BYTES = 16 * 1024
 class OpenAIGenerator:
     """One model on one OpenAI-compatible server. Connections are kept and shared; `aclose` lets go of them.
 
-    `connect_timeout` and `read_timeout` are seconds to reach the server and seconds it may be silent. The base URL is
-    used as it is given: `/chat/completions` is put after it. No proxy is asked, no redirect followed, so the key goes
-    nowhere else. Raises `SettingsError` for a base URL that is none.
+    `name` is what requests call it, `model` what the server does. `connect_timeout` and `read_timeout` are seconds to
+    reach the server and seconds it may be silent. The base URL is used as it is given: `/chat/completions` is put
+    after it. No proxy is asked, no redirect followed, so the key goes nowhere else. Raises `SettingsError` for a base
+    URL that is none.
     """
 
     def __init__(
         self,
         name: str,
-        settings: ModelSettings,
         *,
+        base_url: str,
+        model: str,
+        api_key: str | None = None,
+        context_tokens: int = 8192,
         connect_timeout: float = 10.0,
         read_timeout: float = 60.0,
         retry_pauses: Sequence[float] = RETRY_PAUSES,
     ) -> None:
-        if not settings.base_url.startswith(("http://", "https://")):
-            raise SettingsError(
-                f"model {name!r}: base_url {settings.base_url!r} is no URL; it looks like http://localhost:8000/v1"
-            )
+        if not base_url.startswith(("http://", "https://")):
+            raise SettingsError(f"model {name!r}: base_url {base_url!r} is no URL; one is http://localhost:8000/v1")
         self._name = name
-        self._settings = settings
-        self._url = settings.base_url.rstrip("/") + "/chat/completions"
+        self._base_url = base_url
+        self._url = base_url.rstrip("/") + "/chat/completions"
+        self._model = model
+        self._api_key = api_key or None
+        self._context_tokens = context_tokens
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._retry_pauses = tuple(retry_pauses)
@@ -77,7 +81,7 @@ class OpenAIGenerator:
 
     @property
     def context_tokens(self) -> int:
-        return self._settings.context_tokens
+        return self._context_tokens
 
     @asynccontextmanager
     async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[AsyncIterator[Generated]]:
@@ -102,7 +106,7 @@ class OpenAIGenerator:
         pauses = iter(self._retry_pauses)
         ask_usage = self._ask_usage
         while True:
-            body = encode_request(self._settings.model, prompt.messages, sampling, ask_usage=ask_usage)
+            body = encode_request(self._model, prompt.messages, sampling, ask_usage=ask_usage)
             try:
                 response = await self._post(body)
                 if response.status == 200:
@@ -138,8 +142,8 @@ class OpenAIGenerator:
             "Accept-Encoding": "identity",
             "User-Agent": "kbchat",
         }
-        if self._settings.api_key is not None:
-            headers["Authorization"] = f"Bearer {self._settings.api_key.get_secret_value()}"
+        if self._api_key is not None:
+            headers["Authorization"] = f"Bearer {self._api_key}"
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             headers=headers,
@@ -167,8 +171,8 @@ class OpenAIGenerator:
     def _refusal(self, status: int, words: bytes, retry_after: str | None) -> "_Refusal":
         """What a status other than 200 means."""
         said = explain(words)
-        if self._settings.api_key is not None and (key := self._settings.api_key.get_secret_value()):
-            said = said.replace(key, "***")
+        if self._api_key is not None:
+            said = said.replace(self._api_key, "***")
         if status == 429:
             seconds = _seconds(retry_after)
             error: GeneratorError = GeneratorBusyError(self._name, f"its server is busy (429): {said}", seconds)
@@ -181,7 +185,7 @@ class OpenAIGenerator:
         """What an error of the connection means. All of aiohttp's are mapped here."""
         import aiohttp
 
-        url = self._settings.base_url
+        url = self._base_url
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             message = f"its server at {url} cannot be reached within {self._connect_timeout:g} s"
             return _Refusal(GeneratorTimeoutError(self._name, message), cause=error)
