@@ -52,6 +52,7 @@ class KnowledgeBase:
 
         parts = Parts(self.settings)
         try:
+            await parts.folder.open()
             await parts.catalog.open()
             await self._finish_deletions(parts)
         except BaseException:

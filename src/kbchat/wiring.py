@@ -46,8 +46,8 @@ class Parts:
         self.writer = uuid.uuid4().hex
         """Tells our own changes from those of other processes."""
         self.threads = Threads(settings.threads)
-        self.folder: DataFolder = DataFolder(settings.data_dir.expanduser())
-        url = settings.catalog_url or f"sqlite:///{self.folder.catalog}"
+        self.folder: DataFolder = DataFolder(settings.data_dir.expanduser(), threads=self.threads)
+        url = settings.catalog_url or self.folder.catalog
         self.catalog: Catalog = Catalog(url, threads=self.threads, timeout=settings.store_timeout)
         self.lexical: LexicalIndex = TantivyIndex(self.folder.lexical, threads=self.threads)
         self.embedder: Embedder = make_embedder(settings, self.threads)
@@ -76,10 +76,12 @@ class Parts:
         Raises `BusyError` when another process holds the data for too long.
         """
         lock = self._space_locks.setdefault(space_id, anyio.Lock())
-        async with lock, self.folder.writing(self.settings.busy_timeout) as foreign:
-            if foreign:
-                await self.refresh()
+        async with lock, self.folder.writing(self.settings.busy_timeout, prepare=self._see_others):
             yield
+
+    async def _see_others(self, foreign: bool) -> None:
+        if foreign:
+            await self.refresh()
 
     async def see_writes(self, info: SpaceInfo) -> None:
         """Let a space be read as its catalog row says it is, also where another process made the last change."""
