@@ -100,12 +100,10 @@ def _without_stubs(
     while chunks:
         start, end = chunks.popleft()
         tokens = estimate_tokens(text[start:end])
-        if (
-            tokens * 8 > max_tokens
-            or not chunks
-            or chunks[0][0] < end
-            or (outline.begins(chunks[0][0]) and not outline.is_bare(text, start, end))
-        ):
+        is_stub = tokens * 8 <= max_tokens and bool(chunks) and chunks[0][0] >= end
+        if is_stub and outline.begins(chunks[0][0]):
+            is_stub = outline.is_bare(text, start, end)
+        if not is_stub:
             yield start, end
         else:
             next_start, next_end = chunks.popleft()
