@@ -12,7 +12,7 @@ from aiohttp import web
 
 import kbchat
 from kbchat.settings import Settings
-from kbchat_aiohttp import Authenticate, create_app
+from kbchat_aiohttp import Authenticate, Principal, Role, create_app
 from upstream import Upstream
 
 CHAT = "/api/v2/chat/completions"
@@ -72,6 +72,12 @@ def said(found: list[Any]) -> str:
     *deltas, done = found
     assert done == "[DONE]"
     return "".join(delta["choices"][0]["delta"]["content"] for delta in deltas)
+
+
+async def as_user(request: web.Request) -> Principal:
+    """Who asks is what a header says: `alice:writer`."""
+    owner, _, role = request.headers["X-User"].partition(":")
+    return Principal(owner, Role[role.upper()], owner)
 
 
 @asynccontextmanager

@@ -55,11 +55,13 @@ async def test_without_a_known_key_there_is_nothing(
     tmp_path: Path, headers: dict[str, str], method: str, path: str
 ) -> None:
     """Below /api and /v1 it is 401 for every route, also for those there are not."""
-    async with serving(tmp_path, api_keys="key-one, key-two") as served:
-        async with served.client.request(method, path, headers=headers) as response:
-            assert response.status == 401
-            assert response.headers["WWW-Authenticate"] == "Bearer"
-            check_failure(await response.json(), "invalid_api_key")
+    async with (
+        serving(tmp_path, api_keys="key-one, key-two") as served,
+        served.client.request(method, path, headers=headers) as response,
+    ):
+        assert response.status == 401
+        assert response.headers["WWW-Authenticate"] == "Bearer"
+        check_failure(await response.json(), "invalid_api_key")
 
 
 @pytest.mark.parametrize("value", ["Bearer key-one", "bearer key-two", "Bearer   key-two "])
@@ -224,10 +226,12 @@ async def test_a_body_that_is_no_sound_json_is_refused(
     """Under its own content type only: what a page may send unasked is never read."""
     headers = {"Content-Type": content_type} if content_type else {}
     skip = [] if content_type else ["Content-Type"]
-    async with serving(tmp_path) as served:
-        async with served.client.post(path, data=body, headers=headers, skip_auto_headers=skip) as response:
-            assert response.status == expected
-            check_failure(await response.json(), code)
+    async with (
+        serving(tmp_path) as served,
+        served.client.post(path, data=body, headers=headers, skip_auto_headers=skip) as response,
+    ):
+        assert response.status == expected
+        check_failure(await response.json(), code)
 
 
 @pytest.mark.parametrize("chunked", [False, True])

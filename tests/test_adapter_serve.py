@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 import kbchat
 from kbchat.errors import SettingsError
@@ -73,12 +74,10 @@ async def test_an_answer_under_way_may_finish(tmp_path: Path, model: Upstream) -
         async with client.post(f"{url}{CHAT}", json={"messages": "Hi", "stream": True}) as response:
             first = await response.content.readuntil(b"\n\n")
             os.kill(os.getpid(), signal.SIGTERM)
-            while True:  # until the door is closed
-                try:
-                    async with client.get(f"{url}/healthz"):
-                        await asyncio.sleep(0)
-                except aiohttp.ClientConnectionError:
-                    break
+            with pytest.raises(ConnectionRefusedError):  # as soon as the door is closed
+                while True:
+                    _, writer = await asyncio.open_connection("127.0.0.1", URL(url).port)
+                    writer.close()
             go_on.set()
             assert said(frames((first + await response.content.read()).decode())) == "one two"
         await task
@@ -131,9 +130,12 @@ async def test_only_loopback_is_served_without_keys(tmp_path: Path, host: str) -
 @pytest.mark.parametrize("more", [{"insecure": True}, {"api_keys": "key-one"}])
 async def test_another_address_is_served_with_keys_or_when_told(tmp_path: Path, more: dict[str, Any]) -> None:
     """Keys make it safe; `insecure` is for those who know what they do."""
-    async with server(tmp_path, host="0.0.0.0", **more) as (url, _), aiohttp.ClientSession() as client:
-        async with client.get(url.replace("0.0.0.0", "127.0.0.1") + "/healthz") as response:
-            assert response.status == 200
+    async with (
+        server(tmp_path, host="0.0.0.0", **more) as (url, _),
+        aiohttp.ClientSession() as client,
+        client.get(url.replace("0.0.0.0", "127.0.0.1") + "/healthz") as response,
+    ):
+        assert response.status == 200
 
 
 async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
@@ -178,8 +180,10 @@ async def test_the_process_ends_well(tmp_path: Path, model: Upstream) -> None:
     assert process.stdout is not None
     url = (await process.stdout.readline()).decode().strip()
     model.behave = says("one", " two")
-    async with aiohttp.ClientSession() as client:
-        async with client.post(f"{url}{CHAT}", json={"messages": "Hi", "stream": True}) as response:
-            process.terminate()
-            assert said(frames((await response.content.read()).decode())) == "one two"
+    async with (
+        aiohttp.ClientSession() as client,
+        client.post(f"{url}{CHAT}", json={"messages": "Hi", "stream": True}) as response,
+    ):
+        process.terminate()
+        assert said(frames((await response.content.read()).decode())) == "one two"
     assert await process.wait() == 0

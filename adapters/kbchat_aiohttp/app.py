@@ -46,10 +46,11 @@ def create_app(
     for route in (*Spaces(kb).routes(), *Chat(kb, readers).routes(), *Health(kb).routes()):
         guard.add(app, route)
 
-    async def close_readers(app: web.Application) -> None:
+    async def close(app: web.Application) -> None:
+        guard.closing = True
         await readers.close(settings.shutdown_seconds)
 
-    app.on_shutdown.append(close_readers)
+    app.on_shutdown.append(close)
     app.on_response_prepare.append(guard.sign)
     return app
 
@@ -61,6 +62,8 @@ class Guard:
         self._authenticate = authenticate
         self._rules = rules
         self._probe: web.AbstractResource | None = None
+        self.closing = False
+        """Whether the server is being stopped: then connections close with their answers."""
 
     def add(self, app: web.Application, route: Route) -> None:
         handler = partial(self._call, route)
@@ -111,3 +114,6 @@ class Guard:
         response.headers["Server"] = "kbchat"
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers.extend(self._rules.headers(request))
+        if self.closing:
+            response.headers["Connection"] = "close"
+            response.force_close()

@@ -121,8 +121,10 @@ class BlockingStore:
         self._threads = threads
         self._timeout = timeout
         self._opened: _Opened | None = None
+        self._opening = False
+        self._failure: KbchatError | None = None
         self._closed = False
-        # Guards what may change: which engine is in use and by how many. Held while one opens, never during a call.
+        # Guards the above and each engine's count of users. Never held while the vendor works.
         self._changed = threading.Condition()
 
     async def create_collection(self, name: str, *, dimension: int) -> None:
@@ -170,8 +172,7 @@ class BlockingStore:
         await self._threads.write(self._on, name, _flush)
 
     async def refresh(self) -> None:
-        if self._vendor.reopens:
-            await self._threads.write(self._retire)
+        await self._threads.write(self._retire if self._vendor.reopens else self._forget)
 
     async def ping(self) -> None:
         await self._threads.read(self._ping)
@@ -223,22 +224,43 @@ class BlockingStore:
     @contextmanager
     def _using(self, collection: str = "") -> "Iterator[_Opened]":
         with self._errors(collection):
-            with self._changed:
-                if self._closed:
-                    raise StoreError("this store is closed")
-                if self._opened is None:
-                    self._opened = _Opened(self._vendor.open())
-                opened = self._opened
-                opened.users += 1
+            opened = self._enter()
             try:
                 with opened.engine.turn():
                     yield opened
             finally:
                 with self._changed:
                     opened.users -= 1
-                    if not opened.users and opened is not self._opened:
-                        opened.engine.close()
-                    self._changed.notify_all()
+                    last = not opened.users and opened is not self._opened
+                if last:
+                    self._shut(opened)
+
+    def _enter(self) -> "_Opened":
+        """The engine, opened if need be, with one user more."""
+        with self._changed:
+            seen = self._failure
+            self._changed.wait_for(lambda: not self._opening)
+            if self._closed:
+                raise StoreError("this store is closed")
+            if self._opened is not None:
+                self._opened.users += 1
+                return self._opened
+            if self._failure is not None and self._failure is not seen:
+                # To try again now would let those who wait time out one after the other.
+                raise self._failure
+            self._opening = True
+        opened = None
+        try:
+            with self._errors(""):
+                opened = _Opened(self._vendor.open(), users=1)
+        except KbchatError as error:
+            self._failure = error
+            raise
+        finally:
+            with self._changed:
+                self._opening, self._opened = False, opened
+                self._changed.notify_all()
+        return opened
 
     @contextmanager
     def _errors(self, collection: str) -> Iterator[None]:
@@ -255,28 +277,45 @@ class BlockingStore:
                 raise
             raise StoreError(f"the store's engine failed: {error}") from error
 
+    def _forget(self) -> None:
+        """Look collections up again."""
+        with self._changed:
+            if self._opened is not None:
+                self._opened.known.clear()
+
     def _retire(self) -> None:
         """Let the engine go: at once, or when the last call that uses it is over."""
         with self._changed:
             opened, self._opened = self._opened, None
-            if opened is not None and not opened.users:
-                opened.engine.close()
+            idle = opened is not None and not opened.users
+        if opened is not None and idle:
+            self._shut(opened)
+
+    def _shut(self, opened: "_Opened") -> None:
+        try:
+            opened.engine.close()
+        finally:
+            with self._changed:
+                opened.closed = True
+                self._changed.notify_all()
 
     def _close(self) -> None:
         with self._changed:
+            self._changed.wait_for(lambda: not self._opening)
             opened, self._closed = self._opened, True
         self._retire()
         if opened is not None:
             with self._changed:
-                self._changed.wait_for(lambda: not opened.users, self._timeout)
+                self._changed.wait_for(lambda: opened.closed, self._timeout)
 
 
 class _Opened:
     """An engine, how many calls use it, and the collections looked up so far."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, users: int) -> None:
         self.engine = engine
-        self.users = 0
+        self.users = users
+        self.closed = False
         self.known: dict[str, Collection] = {}
 
     def find(self, name: str) -> Collection:
