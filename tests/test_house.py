@@ -29,6 +29,7 @@ FLOORS = {
         "prompting",
         "references",
         "scoring",
+        "sentences",
         "splitting",
         "sse",
         "tokens",
@@ -143,10 +144,13 @@ def test_no_circles() -> None:
 
 
 def test_files_are_short() -> None:
-    """No file has more than 400 lines: what is longer is two rooms."""
-    tests = (ROOT / "tests").rglob("*.py")
-    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in (*SOURCES, *tests)}
-    assert {name: length for name, length in lengths.items() if length > 400} == {}
+    """No file has more than 400 lines (of tests, 600): what is longer is two rooms."""
+    long = {}
+    for path in (*SOURCES, *(ROOT / "tests").rglob("*.py")):
+        limit = 600 if "tests" in path.parts or "testing" in path.parts else 400
+        if (length := len(path.read_text().splitlines())) > limit:
+            long[str(path.relative_to(ROOT))] = length
+    assert long == {}
 
 
 def test_functions_are_short() -> None:
@@ -214,7 +218,7 @@ def test_each_module_can_be_imported_alone(allowed: tuple[str, ...]) -> None:
     ran = fresh(IMPORT_EACH.format(modules=modules, heavy=HEAVY - {*allowed}, allowed=allowed), "-W", "error")
     assert ran.returncode == 0, ran.stderr
     loaded = {module: too_much for module, *too_much in map(str.split, ran.stdout.splitlines())}
-    assert loaded == {module: [] for module in modules}, ran.stderr
+    assert loaded == {module: [] for module in modules}, ran.stderr[-2000:]
 
 
 def test_importing_kbchat_is_light() -> None:
