@@ -61,6 +61,36 @@ HEAVY = set(
 )
 """What costs time or memory to load: it loads when it is first used."""
 
+VENDORS = {
+    "aiohttp": {"kbchat_aiohttp", "kbchat.embedders.openai", "kbchat.generators", "kbchat.testing"},
+    "alembic": {"kbchat.catalog"},
+    "anyio": {"kbchat", "kbchat_aiohttp"},
+    "blockbuster": {"kbchat.testing"},
+    "chromadb": {"kbchat.stores.chroma"},
+    "grpc": {"kbchat.stores.milvus"},
+    "httpx": {"kbchat.stores.chroma"},
+    "milvus_lite": {"kbchat.stores.milvus"},
+    "msgspec": {"kbchat", "kbchat_aiohttp"},
+    "numpy": {"kbchat"},
+    "psycopg": {"kbchat.catalog"},
+    "pydantic": {"kbchat", "kbchat_aiohttp"},
+    "pydantic_core": {"kbchat_aiohttp"},
+    "pydantic_settings": {"kbchat.settings"},
+    "pymilvus": {"kbchat.stores.milvus"},
+    "pytest": {"kbchat.testing"},
+    "rich": {"kbchat.cli"},
+    "semantic_text_splitter": {"kbchat.splitting"},
+    "sentence_transformers": {"kbchat.embedders.sentence_transformers"},
+    "sqlalchemy": {"kbchat.catalog"},
+    "Stemmer": {"kbchat.analysis"},
+    "tantivy": {"kbchat.lexical.tantivy"},
+    "tiktoken": {"kbchat.tokens"},
+    "tokenizers": {"kbchat.embedders.static"},
+    "typer": {"kbchat.cli"},
+    "wordllama": {"kbchat.embedders.static"},
+}
+"""Who may name which library: its one driver, or everybody where it is the house's own material."""
+
 
 def module_name(path: Path) -> str:
     top = "src" if (ROOT / "src") in path.parents else "adapters"
@@ -141,6 +171,25 @@ def test_no_circles() -> None:
         for room in ready:
             del uses[room]
     assert uses == {}
+
+
+def test_each_library_has_its_driver() -> None:
+    """A library is imported in the module that drives it, and nowhere else, so that it can be replaced there."""
+    wrong = []
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Import(names=names):
+                    roots = {alias.name.partition(".")[0] for alias in names}
+                case ast.ImportFrom(module=str(source)):
+                    roots = {source.partition(".")[0]}
+                case _:
+                    continue
+            for vendor in roots - sys.stdlib_module_names - {"kbchat", "kbchat_aiohttp"}:
+                drivers = VENDORS.get(vendor, set())
+                if not any(module == driver or module.startswith(driver + ".") for driver in drivers):
+                    wrong.append(f"{module}: {vendor}")
+    assert wrong == []
 
 
 def test_files_are_short() -> None:
