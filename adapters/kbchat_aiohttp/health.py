@@ -5,9 +5,9 @@ from aiohttp import web
 from kbchat.errors import KbchatError
 from kbchat.knowledge import KnowledgeBase
 from kbchat_aiohttp.answers import json_response, success
-from kbchat_aiohttp.auth import Principal, Role
+from kbchat_aiohttp.auth import Role
 from kbchat_aiohttp.errors import NotReadyError, kind_of
-from kbchat_aiohttp.routes import Route
+from kbchat_aiohttp.routes import Call, Route
 
 
 class Health:
@@ -23,14 +23,14 @@ class Health:
             Route("GET", "/api/v2/serve/knowledge/health", self.knowledge, role=Role.READER),
         ]
 
-    async def alive(self, request: web.Request, principal: Principal) -> web.Response:
+    async def alive(self, call: Call) -> web.Response:
         return json_response({"status": "ok"})
 
-    async def ready(self, request: web.Request, principal: Principal) -> web.Response:
+    async def ready(self, call: Call) -> web.Response:
         await self._ping()
         return json_response({"status": "ready"})
 
-    async def knowledge(self, request: web.Request, principal: Principal) -> web.Response:
+    async def knowledge(self, call: Call) -> web.Response:
         await self._ping()
         return success({"status": "ok"})
 
