@@ -18,15 +18,13 @@ from kbchat_aiohttp.errors import MethodNotAllowedError, RouteNotFoundError, err
 from kbchat_aiohttp.limits import RateLimit
 from kbchat_aiohttp.metrics import Metrics
 from kbchat_aiohttp.origins import OriginRules
-from kbchat_aiohttp.routes import Call, Route
+from kbchat_aiohttp.routes import UNKNOWN, Call, Route
 from kbchat_aiohttp.streams import gone
 
 access = logging.getLogger("kbchat.access")
 
 NOBODY = Principal("nobody")
 """Who asks where no key is asked for."""
-UNKNOWN = "unknown"
-"""The route of a request that no route takes."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 """Ids of requests that are taken over from clients; others are replaced."""
 PROBE = "/healthz"

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from kbchat_aiohttp.auth import Role as Role
-from kbchat_aiohttp.routes import Call, Route
+from kbchat_aiohttp.routes import UNKNOWN, Call, Route
 
 if TYPE_CHECKING:
     from kbchat_aiohttp.streams import Readers
@@ -54,7 +53,7 @@ class Metrics:
 
     def count(self, call: Call, route: str, status: int, *, started: float) -> None:
         """Note a request that was answered. `started` is `time.perf_counter()` of its head."""
-        method = call.request.method if status != 405 else "other"
+        method = call.request.method if route != UNKNOWN else "other"
         self._requests.labels(method, route, status).inc()
         self._seconds.labels(method, route).observe(time.perf_counter() - started)
         if call.first_token is not None:

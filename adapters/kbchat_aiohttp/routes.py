@@ -9,6 +9,9 @@ from aiohttp import web
 from kbchat.models import Deltas, Done, EngineEvent, Usage
 from kbchat_aiohttp.auth import Principal, Role
 
+UNKNOWN = "unknown"
+"""The route of a request that no route takes, where requests are logged and counted."""
+
 
 @dataclass(slots=True)
 class Call:

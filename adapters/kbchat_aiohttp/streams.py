@@ -178,6 +178,9 @@ class EventStream:
         self.response.force_close()
         await self.write(error_frame(failure.message, type=failure.kind.type, code=failure.kind.code))
         await self.response.write_eof()
+        if self._request.transport is not None:
+            # Now, not a moment later: the client must not think that it can use the connection again.
+            self._request.transport.close()
 
     @asynccontextmanager
     async def kept_alive(self, seconds: float) -> AsyncIterator[None]:
