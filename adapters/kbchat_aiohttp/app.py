@@ -7,6 +7,7 @@ from aiohttp import web
 from kbchat.knowledge import KnowledgeBase
 from kbchat_aiohttp.auth import ApiKeys, Authenticate
 from kbchat_aiohttp.chat import Chat
+from kbchat_aiohttp.describing import Description
 from kbchat_aiohttp.guard import Guard
 from kbchat_aiohttp.health import Health
 from kbchat_aiohttp.metrics import Metrics
@@ -40,7 +41,8 @@ def create_app(
         metrics=metrics,
     )
     app = web.Application(middlewares=[guard.middleware])
-    for route in (*Spaces(kb).routes(), *Chat(kb, readers).routes(), *Health(kb).routes(), *metrics.routes()):
+    routes = [*Chat(kb, readers).routes(), *Spaces(kb).routes(), *Health(kb).routes(), *metrics.routes()]
+    for route in (*routes, *Description(routes).routes()):
         guard.add(app, route)
 
     async def close(app: web.Application) -> None:

@@ -17,7 +17,14 @@ from kbchat_aiohttp.answers import json_response
 from kbchat_aiohttp.auth import Principal, Role
 from kbchat_aiohttp.bodies import read_json
 from kbchat_aiohttp.routes import Call, Route
-from kbchat_aiohttp.schemas import ChatCompletion, KnowledgeChatCompletion, ModelList, ModelObject
+from kbchat_aiohttp.schemas import (
+    ChatCompletion,
+    Completion,
+    KnowledgeChatCompletion,
+    ModelList,
+    ModelObject,
+    OpenAICompletion,
+)
 from kbchat_aiohttp.streams import EventStream, Readers
 
 SPACE_PREFIX = "kb/"
@@ -33,9 +40,36 @@ class Chat:
 
     def routes(self) -> list[Route]:
         return [
-            Route("POST", "/api/v2/chat/completions", self.knowledge, role=Role.READER, streams=True),
-            Route("POST", "/v1/chat/completions", self.openai, role=Role.READER, streams=True),
-            Route("GET", "/v1/models", self.models, role=Role.READER),
+            Route(
+                method="POST",
+                path="/api/v2/chat/completions",
+                handler=self.knowledge,
+                role=Role.READER,
+                summary="Answer a question, from a space or by the model alone",
+                body=KnowledgeChatCompletion,
+                answer=Completion,
+                fails=(400, 404, 409, 502, 504),
+                streams=True,
+            ),
+            Route(
+                method="POST",
+                path="/v1/chat/completions",
+                handler=self.openai,
+                role=Role.READER,
+                summary="Answer a question as OpenAI does; the model `kb/NAME` is a space",
+                body=ChatCompletion,
+                answer=OpenAICompletion,
+                fails=(400, 404, 409, 502, 504),
+                streams=True,
+            ),
+            Route(
+                method="GET",
+                path="/v1/models",
+                handler=self.models,
+                role=Role.READER,
+                summary="List models, and spaces as models",
+                answer=ModelList,
+            ),
         ]
 
     async def knowledge(self, call: Call) -> web.StreamResponse:

@@ -43,7 +43,16 @@ class Metrics:
         active.set_function(lambda: len(readers))
 
     def routes(self) -> list[Route]:
-        return [Route("GET", "/metrics", self.show, role=None)]
+        return [
+            Route(
+                method="GET",
+                path="/metrics",
+                handler=self.show,
+                role=None,
+                summary="Figures for Prometheus",
+                media_type="text/plain",
+            )
+        ]
 
     async def show(self, call: Call) -> web.Response:
         from prometheus_client import exposition

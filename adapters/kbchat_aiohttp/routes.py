@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from aiohttp import web
+from pydantic import BaseModel
 
 from kbchat.models import Deltas, Done, EngineEvent, Usage
 from kbchat_aiohttp.auth import Principal, Role
@@ -39,9 +40,10 @@ class Call:
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A method and path, who may call it (`role` None: everybody, without a key) and what answers.
+    """A method and path, who may call it (`role` None: everybody, without a key), what answers, and what is to be said
+    of it: the models of its body, its query and its answer, and the statuses of its own failures.
 
     An answer that `streams` is given its own end when its time is over; any other is cut off by the application.
     """
@@ -50,4 +52,11 @@ class Route:
     path: str
     handler: Handler
     role: Role | None
+    summary: str
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    answer: type[BaseModel] | None = None
+    media_type: str | None = None
+    """Of an answer that is no model."""
+    fails: tuple[int, ...] = ()
     streams: bool = False

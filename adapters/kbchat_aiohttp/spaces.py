@@ -5,7 +5,7 @@ from aiohttp import web
 from kbchat.errors import SpaceNotFoundError
 from kbchat.knowledge import KnowledgeBase
 from kbchat.space import KnowledgeSpace
-from kbchat_aiohttp.answers import Page, success
+from kbchat_aiohttp.answers import Envelope, Page, success
 from kbchat_aiohttp.auth import Principal, Role
 from kbchat_aiohttp.bodies import read_json, read_query
 from kbchat_aiohttp.routes import Call, Route
@@ -23,11 +23,54 @@ class Spaces:
 
     def routes(self) -> list[Route]:
         return [
-            Route("POST", PATH, self.create, role=Role.WRITER),
-            Route("PUT", PATH, self.update, role=Role.WRITER),
-            Route("GET", PATH, self.list, role=Role.READER),
-            Route("GET", PATH + "/{space_id}", self.show, role=Role.READER),
-            Route("DELETE", PATH + "/{space_id}", self.delete, role=Role.WRITER),
+            Route(
+                method="POST",
+                path=PATH,
+                handler=self.create,
+                role=Role.WRITER,
+                summary="Create a space",
+                body=CreateSpace,
+                answer=Envelope[SpaceObject],
+                fails=(400, 409),
+            ),
+            Route(
+                method="PUT",
+                path=PATH,
+                handler=self.update,
+                role=Role.WRITER,
+                summary="Change a space",
+                body=UpdateSpace,
+                answer=Envelope[SpaceObject],
+                fails=(400, 404, 409),
+            ),
+            Route(
+                method="GET",
+                path=PATH,
+                handler=self.list,
+                role=Role.READER,
+                summary="List spaces",
+                query=ListSpaces,
+                answer=Envelope[Page[SpaceObject]],
+                fails=(400,),
+            ),
+            Route(
+                method="GET",
+                path=PATH + "/{space_id}",
+                handler=self.show,
+                role=Role.READER,
+                summary="Show a space",
+                answer=Envelope[SpaceObject],
+                fails=(404,),
+            ),
+            Route(
+                method="DELETE",
+                path=PATH + "/{space_id}",
+                handler=self.delete,
+                role=Role.WRITER,
+                summary="Delete a space and all that is in it",
+                answer=Envelope[SpaceObject],
+                fails=(404,),
+            ),
         ]
 
     async def create(self, call: Call) -> web.Response:
