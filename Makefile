@@ -10,7 +10,7 @@ PYTEST = $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest $(PYTEST_ARGS
 KBCHAT = $(BIN)/kbchat
 QUESTION ?= What does a recall score below 0.5 mean?
 
-.PHONY: demo test check cov bench lock dist clean
+.PHONY: demo test clients check cov bench lock dist clean
 
 # Ingest the project's own documentation into a space and ask it a question.
 demo: $(VENV)/.ready
@@ -18,8 +18,12 @@ demo: $(VENV)/.ready
 	@printf '\n%s\n\n' '$(QUESTION)'
 	@$(KBCHAT) ask kbchat-docs '$(QUESTION)' --data-dir .demo
 
-test: $(VENV)/.ready
+test: $(VENV)/.ready clients
 	$(PYTEST)
+
+# The clients that others wrote, which the tests talk to the server with; each has an environment of its own.
+clients: $(VENV)/.ready
+	$(BIN)/python tests/e2e/environments.py
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ import pytest
 from kbchat.stores import VectorStore
 from kbchat.stores.chroma import ChromaStore
 from kbchat.stores.memory import MemoryStore
+from kbchat.stores.milvus import MilvusStore
 from kbchat.testing.store_suite import PersistentStoreSuite, VectorStoreSuite
 from kbchat.threads import Threads
 from servers import ChromaServer
@@ -23,6 +24,12 @@ class TestChromaEmbedded(PersistentStoreSuite):
     @pytest.fixture
     def open_store(self, tmp_path: Path) -> Callable[[], VectorStore]:
         return lambda: ChromaStore(path=tmp_path / "vectors", threads=Threads())
+
+
+class TestMilvusLite(PersistentStoreSuite):
+    @pytest.fixture
+    def open_store(self, tmp_path: Path) -> Callable[[], VectorStore]:
+        return lambda: MilvusStore(uri=tmp_path / "vectors", threads=Threads())
 
 
 @pytest.fixture(scope="module")

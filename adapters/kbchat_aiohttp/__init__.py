@@ -1,1 +1,19 @@
-"""kbchat over HTTP: a thin aiohttp adapter."""
+"""kbchat over HTTP: a thin aiohttp adapter.
+
+app = kbchat_aiohttp.create_app(kb)         # an aiohttp application, to be mounted anywhere
+await kbchat_aiohttp.serve(kb)              # or served as it is, until SIGTERM
+"""
+
+try:
+    import aiohttp as _aiohttp  # noqa: F401
+except ImportError as error:
+    from kbchat.errors import MissingExtraError
+
+    raise MissingExtraError("kbchat_aiohttp", "server") from error
+
+from kbchat_aiohttp.app import create_app
+from kbchat_aiohttp.auth import Authenticate, Principal, Role
+from kbchat_aiohttp.errors import InvalidKeyError
+from kbchat_aiohttp.serve import serve
+
+__all__ = ["Authenticate", "InvalidKeyError", "Principal", "Role", "create_app", "serve"]

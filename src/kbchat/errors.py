@@ -73,24 +73,32 @@ class NotFoundError(KbchatError):
 
 
 class SpaceNotFoundError(NotFoundError):
+    """There is no such space, or it is another owner's."""
+
     def __init__(self, space: str | int) -> None:
         super().__init__(f"there is no space {space!r}; list_spaces() names those there are")
         self.space = space
 
 
 class DocumentNotFoundError(NotFoundError):
+    """There is no such document in the space."""
+
     def __init__(self, document: str | int) -> None:
         super().__init__(f"there is no document {document!r} in this space; documents() names those there are")
         self.document = document
 
 
 class ConversationNotFoundError(NotFoundError):
+    """There is no such conversation, or it is another owner's."""
+
     def __init__(self, conversation: str) -> None:
         super().__init__(f"there is no conversation {conversation!r}")
         self.conversation = conversation
 
 
 class ModelNotFoundError(NotFoundError):
+    """No model of that name is configured. `known` are those that are."""
+
     def __init__(self, model: str, known: list[str]) -> None:
         super().__init__(f"there is no model {model!r}; configured are: {', '.join(known)}")
         self.model = model
@@ -102,6 +110,8 @@ class ConflictError(KbchatError):
 
 
 class SpaceExistsError(ConflictError):
+    """The owner has a space of that name already."""
+
     def __init__(self, name: str, owner: str) -> None:
         of = f" of owner {owner!r}" if owner else ""
         super().__init__(f"a space named {name!r}{of} is already there; choose another name or use that space")
@@ -110,6 +120,8 @@ class SpaceExistsError(ConflictError):
 
 
 class AmbiguousSpaceError(ConflictError):
+    """Several owners have a space of that name. `ids` are theirs."""
+
     def __init__(self, name: str, ids: list[int]) -> None:
         super().__init__(f"several owners have a space named {name!r}; use one of the ids {ids}")
         self.name = name
@@ -121,6 +133,8 @@ class SpaceInUseError(ConflictError):
 
 
 class DocumentExistsError(ConflictError):
+    """The space holds a document of that name already."""
+
     def __init__(self, name: str) -> None:
         super().__init__(f"a document named {name!r} is already in this space; choose another name, or say replace")
         self.name = name
@@ -163,6 +177,8 @@ class StoreUnavailableError(StoreError):
 
 
 class CollectionNotFoundError(StoreError):
+    """A vector collection that the catalog knows of is missing from its store."""
+
     def __init__(self, collection: str) -> None:
         super().__init__(
             f"the vector collection {collection!r} is missing from the store; `kbchat fsck --repair` rebuilds it"

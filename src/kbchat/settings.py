@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("kb-data")
     catalog_url: str | None = Field(default=None, description="sqlite:///… or postgresql://…; default: in data_dir")
     chroma_url: str | None = Field(default=None, description="A Chroma server; default: embedded, in data_dir")
+    chroma_token: SecretStr | None = None
     milvus_uri: str | None = Field(default=None, description="A Milvus server; default: a Milvus Lite file in data_dir")
     milvus_token: SecretStr | None = None
     store_timeout: float = Field(default=10.0, gt=0, description="Seconds a store may take to answer")

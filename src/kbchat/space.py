@@ -13,6 +13,7 @@ from kbchat.inputs import Messages, checked_messages, checked_question, checked_
 from kbchat.models import (
     Answer,
     Document,
+    EmbedderPin,
     IngestProgress,
     IngestReport,
     Message,
@@ -198,7 +199,7 @@ class KnowledgeSpace:
     async def _retrieve(self, question: str, *, top_k: int, score_threshold: float | None) -> Sequence[Reference]:
         parts = self._parts
         info = await self.refresh()
-        if info.embedder is not None and info.embedder != await parts.pin():
+        if not await parts.fits(info.embedder):
             raise mismatch(info, await parts.pin())
         if info.chunk_count == 0:
             return ()
@@ -229,8 +230,7 @@ class KnowledgeSpace:
         parts, settings = self._parts, self._parts.settings
         pin = await parts.pin()
         info = await self.refresh()
-        pinned = await parts.catalog.pin_embedder(info.id, pin)
-        if pinned != pin:
+        if not await parts.fits(await parts.catalog.pin_embedder(info.id, pin)):
             raise mismatch(info, pin)
         store = parts.store(info.vector_type)
         await store.create_collection(info.collection, dimension=pin.dimension)
@@ -277,9 +277,11 @@ def open_answer(
     )
 
 
-def mismatch(info: SpaceInfo, pin: object) -> EmbedderMismatchError:
+def mismatch(info: SpaceInfo, pin: EmbedderPin) -> EmbedderMismatchError:
     """The error for a space that was embedded by another model than the one in use."""
+    was = f"{info.embedder.name!r} ({info.embedder.dimension} dimensions)" if info.embedder else "another embedder"
     return EmbedderMismatchError(
-        f"the space {info.name!r} was embedded by {info.embedder}, but the settings ask for {pin}; set the embedder "
-        f"back, or embed the space anew with `kbchat spaces reembed {info.name}`"
+        f"the space {info.name!r} was embedded by {was}, and the vectors of {pin.name!r} ({pin.dimension} dimensions) "
+        f"that the settings ask for do not go with its own; set the embedder back, or embed the space "
+        f"anew with `kbchat spaces reembed {info.name}`"
     )

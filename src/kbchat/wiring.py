@@ -46,7 +46,7 @@ class Parts:
         self.writer = uuid.uuid4().hex
         """Tells our own changes from those of other processes."""
         self.threads = Threads(settings.threads)
-        self.folder: DataFolder = DataFolder(settings.data_dir.expanduser())
+        self.folder: DataFolder = DataFolder(settings.data_dir.expanduser(), threads=self.threads)
         url = settings.catalog_url or f"sqlite:///{self.folder.catalog}"
         self.catalog: Catalog = Catalog(url, threads=self.threads, timeout=settings.store_timeout)
         self.lexical: LexicalIndex = TantivyIndex(self.folder.lexical, threads=self.threads)
@@ -76,21 +76,20 @@ class Parts:
         Raises `BusyError` when another process holds the data for too long.
         """
         lock = self._space_locks.setdefault(space_id, anyio.Lock())
-        async with lock, self.folder.writing(self.settings.busy_timeout) as foreign:
-            if foreign:
-                await self.refresh()
+        async with lock, self.folder.writing(self.settings.busy_timeout, prepare=self._refresh):
             yield
+
+    async def _refresh(self, foreign: bool) -> None:
+        """See what other processes wrote since we last did."""
+        if foreign:
+            for store in self.open_stores():
+                await store.refresh()
 
     async def see_writes(self, info: SpaceInfo) -> None:
         """Let a space be read as its catalog row says it is, also where another process made the last change."""
         if info.last_writer != self.writer and self._seen.get(info.id) != info.revision:
             await self.store(info.vector_type).refresh()
         self._seen[info.id] = info.revision
-
-    async def refresh(self) -> None:
-        """See what other processes wrote, in every store that is open."""
-        for store in self.open_stores():
-            await store.refresh()
 
     async def pin(self) -> EmbedderPin:
         """What identifies the configured embedder; asked of it once."""
@@ -99,6 +98,12 @@ class Parts:
 
             self._pin = await identify(self.embedder)
         return self._pin
+
+    async def fits(self, pin: EmbedderPin | None) -> bool:
+        """Whether vectors of that embedder and of the one in use can stand in one index; any fits none."""
+        from kbchat.embedders.fingerprint import is_same
+
+        return pin is None or is_same(pin, await self.pin())
 
     async def aclose(self) -> None:
         """Close every part, also when one of them fails to."""

@@ -1,6 +1,6 @@
 """Transactions on documents. Each function runs inside the caller's transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -30,17 +30,14 @@ _STATES = select(
     _documents.c.mtime_ns,
 ).where(*_seen, among(_documents.c.name, schema.texts("names")))
 
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
+load: Callable[[str], Metadata] = msgspec.json.Decoder(dict[str, Any]).decode
+"""Metadata from what `dump` made of it."""
 _encode = msgspec.json.Encoder(enc_hook=lambda value: dict(value)).encode
 
 
 def dump(metadata: Mapping[str, JsonValue]) -> str:
     """Metadata as it is stored: JSON text, the same on every database."""
     return _encode(dict(metadata)).decode()
-
-
-def load(text: str) -> Metadata:
-    return _decode(text)
 
 
 def _document(row: sa.Row[Any], text: str | None = None) -> Document:

@@ -3,7 +3,7 @@
 Each function runs inside the caller's transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -107,8 +107,15 @@ def begin(conn: Connection, space_id: int, new: Sequence[NewGeneration], *, now:
         _generations,
         [_generation_row(space_id, begun, generation, now) for begun, generation in zip(pending, new, strict=True)],
     )
-    for begun, generation in zip(pending, new, strict=True):
-        _insert(conn, _chunks, _chunk_rows(space_id, begun, generation))
+    _insert(
+        conn,
+        _chunks,
+        [
+            row
+            for begun, generation in zip(pending, new, strict=True)
+            for row in _chunk_rows(space_id, begun, generation)
+        ],
+    )
     return pending
 
 
@@ -130,9 +137,9 @@ def _generation_row(space_id: int, begun: PendingGeneration, new: NewGeneration,
     }
 
 
-def _chunk_rows(space_id: int, begun: PendingGeneration, new: NewGeneration) -> list[dict[str, Any]]:
-    return [
-        {
+def _chunk_rows(space_id: int, begun: PendingGeneration, new: NewGeneration) -> Iterator[dict[str, Any]]:
+    for position, (chunk_id, chunk) in enumerate(zip(begun.chunk_ids, new.chunks, strict=True)):
+        yield {
             "id": chunk_id,
             "space_id": space_id,
             "document_id": begun.document_id,
@@ -144,8 +151,6 @@ def _chunk_rows(space_id: int, begun: PendingGeneration, new: NewGeneration) -> 
             "key": chunk.key,
             "metadata": dump(chunk.metadata),
         }
-        for position, (chunk_id, chunk) in enumerate(zip(begun.chunk_ids, new.chunks, strict=True))
-    ]
 
 
 def publish(conn: Connection, space_id: int, generation_ids: Sequence[int], *, writer: str, now: datetime) -> list[int]:

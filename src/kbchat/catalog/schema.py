@@ -191,6 +191,10 @@ class among(FunctionElement[bool]):  # noqa: N801 (reads as SQL)
     inherit_cache = True
     name = "among"
 
+    def self_group(self, against: object = None) -> "among":
+        # It is a condition already. SQLAlchemy would write `(…) = 1` on SQLite, and no index would serve that.
+        return self
+
 
 @compiles(among, "sqlite")
 def _among_sqlite(element: among, compiler: SQLCompiler, **options: Any) -> str:

@@ -136,11 +136,13 @@ def serve(
     data_dir: DataDir = None,
 ) -> int:
     """Serve the HTTP interface until SIGTERM or Ctrl-C."""
-    settings = read_settings(data_dir, host=host, port=port)
-    from kbchat_aiohttp import serve as serve_http
 
-    serve_http(settings, insecure=insecure)
-    return Exit.DONE
+    async def action(kb: "KnowledgeBase") -> None:
+        from kbchat_aiohttp import serve as serve_http
+
+        await serve_http(kb, insecure=insecure, on_ready=lambda urls: say(f"listening at {' and '.join(urls)}"))
+
+    return run(read_settings(data_dir, host=host, port=port), action)
 
 
 async def _find_or_create(kb: "KnowledgeBase", name: str) -> "tuple[KnowledgeSpace, bool]":

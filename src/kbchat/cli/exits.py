@@ -66,7 +66,7 @@ def guarded(argv: Sequence[str] | None) -> int:
         # How typer leaves when it finds the pipe closed.
         code = Exit.PIPE
     except BaseException as error:
-        code = _code_of(_innermost(error))
+        code = code_of(_innermost(error))
     if code == Exit.PIPE:
         _discard_output()
     if code == Exit.INTERRUPTED:
@@ -81,7 +81,8 @@ def say(message: str) -> None:
         print(f"kbchat: {one_line(message)}", file=sys.stderr, flush=True)
 
 
-def _code_of(error: BaseException) -> int:
+def code_of(error: BaseException) -> int:
+    """The exit code that an error means; says what there is to say."""
     if isinstance(error, KbchatError):
         say(_explanation(error))
         return Exit.MISTAKE if isinstance(error, MISTAKES) else Exit.FAILED

@@ -56,7 +56,8 @@ class VectorStore(Protocol):
     async def query(self, name: str, vector: Vector, *, limit: int) -> list[VectorHit]:
         """The `limit` nearest records, best first; ties break by id. Fewer when the collection holds fewer.
 
-        Raises `VectorError` for a question that is zero, not finite or of another dimension.
+        `limit` is from 0 to 16,000, `InvalidInputError` for others. Raises `VectorError` for a question that is zero,
+        not finite or of another dimension.
         """
         ...
 

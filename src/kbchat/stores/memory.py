@@ -52,11 +52,11 @@ class MemoryStore:
 
     async def query(self, name: str, vector: Vector, *, limit: int) -> list[VectorHit]:
         collection = await self._collection(name)
-        question = _unit(check_question(vector, dimension=collection.dimension))
+        question = _unit(check_question(vector, dimension=collection.dimension, limit=limit))
         # A row's sum does not depend on its neighbours, as a matrix product's may: equal vectors tie exactly.
         scores = ((key, float((_unit(row) * question).sum())) for key, row in collection.vectors.items())
         hits = [VectorHit(key, max(-1.0, min(1.0, score))) for key, score in scores]
-        return sorted(hits, key=lambda hit: (-hit.score, hit.id))[: max(limit, 0)]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.id))[:limit]
 
     async def fetch(self, name: str, ids: Sequence[int]) -> dict[int, Vector]:
         vectors = (await self._collection(name)).vectors

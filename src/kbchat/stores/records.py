@@ -5,6 +5,7 @@ A vendor's own checks differ (one stores NaN, another answers numpy's text), so 
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from kbchat.stores import Vector, VectorHit, Vectors
 
 MAX_ID = 2**63 - 1
 MAX_DIMENSION = 32768
+MAX_LIMIT = 16_000
 # Squares of lengths beyond these leave what float32 can hold, and every cosine with them would be NaN.
 MIN_LENGTH, MAX_LENGTH = 1e-15, 1e15
 
@@ -54,8 +56,10 @@ def check_records(ids: Sequence[int], vectors: Vectors, *, dimension: int) -> tu
     return list(last), matrix
 
 
-def check_question(vector: Vector, *, dimension: int) -> Vector:
+def check_question(vector: Vector, *, dimension: int, limit: int) -> Vector:
     """The vector of a question ready to be asked, or `VectorError`."""
+    if not 0 <= limit <= MAX_LIMIT:
+        raise InvalidInputError("limit", f"must be from 0 to {MAX_LIMIT:,}, not {limit:,}")
     return _finite(vector, dimension=dimension, axes=1)
 
 
@@ -95,3 +99,9 @@ def best_first(search: Callable[[int], list[VectorHit]], *, limit: int, most: in
         if len(hits) < asked or asked == most or hits[limit - 1].score > hits[-1].score:
             return hits[:limit]
         asked = min(asked * 2, most)
+
+
+def without_credentials(url: str) -> str:
+    """The address alone, for messages and logs."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -316,9 +316,13 @@ class VectorStoreSuite:
             assert_best(await store.query(kb, question, limit=limit), ids, vectors, question, limit)
 
     async def test_no_limit_no_hits(self, store: VectorStore, kb: str) -> None:
-        """A limit of 0 finds nothing."""
+        """A limit of 0 finds nothing, one below or above 16,000 is refused."""
         await store.upsert(kb, [1], some_vectors(1))
         assert await store.query(kb, some_vectors(1)[0], limit=0) == []
+        assert len(await store.query(kb, some_vectors(1)[0], limit=16_000)) == 1
+        for limit in (-1, 16_001):
+            with pytest.raises(InvalidInputError):
+                await store.query(kb, some_vectors(1)[0], limit=limit)
 
     async def test_ties_break_by_id(self, store: VectorStore, kb: str) -> None:
         """Equal vectors come by id, also where the limit cuts through them."""

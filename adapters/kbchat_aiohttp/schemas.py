@@ -1,0 +1,262 @@
+"""What requests and answers look like: liberal in what is accepted, exact in what is sent.
+
+Keys that are not known are ignored, and so are those set to null. The same models make the OpenAPI description.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from kbchat.models import Message, Role, Sampling, SpaceInfo, VectorType
+
+ID = re.compile(r"[0-9]{1,18}")
+"""An id as text: ASCII digits that fit the catalog's integers."""
+
+
+class RequestModel(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, value: object) -> object:
+        """Null means not sent."""
+        return {key: item for key, item in value.items() if item is not None} if isinstance(value, Mapping) else value
+
+
+# -- liberal types ---------------------------------------------------------------------------------------------------
+
+
+def _as_text(value: object) -> object:
+    """Numbers are taken for the text they are written as."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _as_json_text(value: object) -> object:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _as_vector_type(value: object) -> object:
+    for known in VectorType:
+        if isinstance(value, str) and value.lower() == known.lower():
+            return known
+    raise ValueError(f"must be {' or '.join(VectorType)}")
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _as_messages(value: object) -> object:
+    """A string, a list of strings, or a list of messages: each string is something the user says."""
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, list):
+        raise ValueError("must be a string, a list of strings or a list of messages with role and content")
+    return [{"role": "user", "content": item} if isinstance(item, str) else item for item in items]
+
+
+def _as_content(value: object) -> object:
+    """A message's text, also as the list of parts that OpenAI's clients may send."""
+    if not isinstance(value, list):
+        return value
+    texts = [part.get("text") for part in value if isinstance(part, Mapping) and part.get("type") == "text"]
+    if len(texts) != len(value) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("only parts of type text can be read")
+    return "".join(str(text) for text in texts)
+
+
+ROLES: Mapping[str, Role] = {"developer": "system", "human": "user", "ai": "assistant"}
+
+
+def _as_role(value: object) -> object:
+    return ROLES.get(value, value) if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_as_text, json_schema_input_type=str | int)]
+JsonText = Annotated[str, BeforeValidator(_as_json_text, json_schema_input_type=JsonValue)]
+AnyVectorType = Annotated[
+    VectorType,
+    BeforeValidator(_as_vector_type),
+    WithJsonSchema({"type": "string", "enum": list(VectorType), "description": "In any letter case."}),
+]
+
+
+# -- spaces ----------------------------------------------------------------------------------------------------------
+
+
+class CreateSpace(RequestModel):
+    """A space to be made."""
+
+    name: Annotated[str, Field(description="Unique among the spaces of its owner, in any script.")]
+    vector_type: Annotated[AnyVectorType, Field(description="Which vector store holds it.")] = VectorType.CHROMA
+    desc: str = ""
+    owner: Annotated[Text | None, Field(description="Default: the key's owner.")] = None
+    context: Annotated[JsonText | None, Field(description="Kept as it is; anything but a string as its JSON.")] = None
+
+
+class UpdateSpace(RequestModel):
+    """What is to change of a space: the one with this id or, without one, of this name. What is left out stays."""
+
+    id: Annotated[Text | None, Field(description="Without it, `name` says which space is meant.")] = None
+    name: Annotated[str | None, Field(validate_default=True, description="With an id: the new name.")] = None
+    vector_type: AnyVectorType | None = None
+    desc: str | None = None
+    owner: Text | None = None
+    context: JsonText | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _one_is_named(cls, name: str | None, info: ValidationInfo) -> str | None:
+        if name is None and info.data.get("id") is None:
+            raise ValueError("id or name must say which space is meant")
+        return name
+
+
+class Paging(RequestModel):
+    """Which page of a list."""
+
+    page: int = Field(default=1, ge=1, le=1_000_000_000)
+    page_size: int = Field(default=20, ge=1, le=1000)
+
+    @property
+    def offset(self) -> int:
+        return (self.page - 1) * self.page_size
+
+
+class ListSpaces(Paging):
+    name: str | None = None
+    owner: str | None = None
+    vector_type: AnyVectorType | None = None
+
+
+class SpaceObject(BaseModel):
+    """A space as the wire shows it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    name: str
+    vector_type: str
+    desc: str
+    owner: str
+    context: str | None
+    document_count: int
+    chunk_count: int
+    gmt_created: str
+    gmt_modified: str
+
+    @classmethod
+    def of(cls, info: SpaceInfo) -> "SpaceObject":
+        return cls(
+            id=info.id,
+            name=info.name,
+            vector_type=info.vector_type,
+            desc=info.desc,
+            owner=info.owner,
+            context=info.context,
+            document_count=info.document_count,
+            chunk_count=info.chunk_count,
+            gmt_created=info.created_at.isoformat(),
+            gmt_modified=info.updated_at.isoformat(),
+        )
+
+
+# -- chat ------------------------------------------------------------------------------------------------------------
+
+
+class ChatMessage(RequestModel):
+    role: Annotated[
+        Role, BeforeValidator(_as_role, json_schema_input_type=Role | Literal["developer", "human", "ai"])
+    ] = "user"
+    content: Annotated[str, BeforeValidator(_as_content, json_schema_input_type=str | list[dict[str, JsonValue]])] = ""
+
+
+class StreamOptions(RequestModel):
+    include_usage: bool = False
+
+
+Messages = Annotated[
+    list[ChatMessage],
+    BeforeValidator(_as_messages, json_schema_input_type=str | list[str] | list[ChatMessage]),
+]
+
+
+class ChatCompletion(RequestModel):
+    """A question, with the turns before it."""
+
+    messages: Annotated[Messages, Field(description="The last one is the question.")]
+    model: Annotated[str | None, Field(description="Default: the server's default model.")] = None
+    stream: bool = False
+    stream_options: StreamOptions = StreamOptions()
+    n: Literal[1] = 1
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        validation_alias=AliasChoices("max_tokens", "max_completion_tokens", "max_new_tokens"),
+    )
+    stop: Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])] = []
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+
+    def turns(self) -> tuple[Message, ...]:
+        return tuple(Message(role=message.role, content=message.content) for message in self.messages)
+
+    def sampling(self) -> Sampling:
+        return Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_tokens,
+            stop=tuple(text for text in self.stop if text),
+            frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
+        )
+
+
+class KnowledgeChatCompletion(ChatCompletion):
+    """A question to a space (`chat_knowledge`) or to the model alone (`chat_normal`)."""
+
+    chat_mode: Literal["chat_normal", "chat_knowledge"] = "chat_normal"
+    chat_param: Annotated[
+        Text | None, Field(validate_default=True, description="The space's name or id, for `chat_knowledge`.")
+    ] = None
+    incremental: Annotated[bool, Field(description="False: each frame holds all the text so far.")] = True
+
+    @field_validator("chat_param")
+    @classmethod
+    def _space_is_named(cls, chat_param: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("chat_mode") == "chat_knowledge" and not (chat_param or "").strip():
+            raise ValueError("must name the space when chat_mode is chat_knowledge")
+        return chat_param
+
+
+class ModelObject(BaseModel):
+    """A model, or a space, as OpenAI's clients list it. `created` is in seconds since 1970."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: Literal["kbchat"] = "kbchat"
+
+
+class ModelList(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    object: Literal["list"] = "list"
+    data: list[ModelObject]

@@ -1,0 +1,109 @@
+"""Serve a knowledge base over HTTP until told to stop."""
+
+import asyncio
+import errno
+import logging
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from aiohttp import web
+
+from kbchat.errors import SettingsError
+from kbchat.knowledge import KnowledgeBase
+from kbchat_aiohttp.app import create_app
+from kbchat_aiohttp.origins import is_loopback
+
+logger = logging.getLogger("kbchat.http")
+
+IDLE_SECONDS = 75.0
+"""How long a connection may be idle, or take to send a request's head."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+async def serve(
+    kb: KnowledgeBase,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    insecure: bool = False,
+    on_ready: Callable[[Sequence[str]], None] | None = None,
+) -> None:
+    """Serve `kb` until SIGTERM or SIGINT; then take no more requests and give answers under way
+    `settings.shutdown_seconds` to finish. `kb` stays open.
+
+    Host and port are those of the settings unless given; port 0 takes any that is free. `on_ready` is called with the
+    URLs it listens at. Raises `SettingsError` for an address other than loopback without keys, unless `insecure`, and
+    for an address that cannot be listened at.
+    """
+    settings = kb.settings
+    host = settings.host if host is None else host
+    port = settings.port if port is None else port
+    if not (settings.api_keys or insecure or is_loopback(host)):
+        raise SettingsError(
+            f"refusing to serve {host or 'every address'} without API keys: whoever reaches it could read and delete "
+            "everything. Set KBCHAT_API_KEYS, or say --insecure if that is what you want"
+        )
+    app = create_app(kb, hosts=() if is_wildcard(host) else (host,))
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=True,
+        keepalive_timeout=IDLE_SECONDS,
+        shutdown_timeout=max(settings.shutdown_seconds, 1.0),
+    )
+    stop = asyncio.Event()
+    with stopped_by_signals(stop):
+        await runner.setup()
+        try:
+            await _listen(runner, host, port)
+            urls = [_url(*address[:2]) for address in runner.addresses]
+            logger.info("listening at %s", ", ".join(urls))
+            if on_ready is not None:
+                on_ready(urls)
+            await stop.wait()
+            logger.info("stopping")
+        finally:
+            await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+    try:
+        await web.TCPSite(runner, host or None, port).start()
+    except OSError as error:
+        where = f"{host or 'every address'}, port {port}"
+        if error.errno == errno.EADDRINUSE:
+            raise SettingsError(
+                f"{where} is in use: stop the server that listens there, or choose another port with --port"
+            ) from error
+        raise SettingsError(f"cannot listen at {where}: {error.strerror or error}") from error
+
+
+@contextmanager
+def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
+    """While the block runs, SIGTERM and SIGINT set `stop`. A second one has its usual effect."""
+    loop = asyncio.get_running_loop()
+
+    def handle() -> None:
+        stop.set()
+        release()
+
+    def release() -> None:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, handle)
+    try:
+        yield
+    finally:
+        release()
+
+
+def is_wildcard(host: str) -> bool:
+    """Whether it stands for every address of the machine."""
+    return host in ("", "0.0.0.0", "::")  # noqa: S104
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

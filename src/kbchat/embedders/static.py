@@ -1,0 +1,129 @@
+"""The embedded default: wordllama's 256 dimensions, a vector a token, averaged. Nothing is downloaded.
+
+Tokenizer and table are read from wordllama's package folder without importing it, which would cost half a second, 60 MB
+and a change of the root logger. The vectors are wordllama's own but for rounding. The table stays on disk as half
+floats, mapped and shared between processes.
+"""
+
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kbchat.embedders import Vector, Vectors
+from kbchat.errors import EmbedderError
+from kbchat.threads import Threads
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
+_WEIGHTS = "weights/l2_supercat_256.safetensors"
+_TENSOR = "embedding.weight"
+
+INLINE_CHARS = 1000
+"""A question up to this long is embedded where it is asked: that takes less than going to a thread and back."""
+
+
+class StaticEmbedder:
+    """Static word vectors: thousands of texts a second on one core, in any language that wordllama's tokenizer knows.
+
+    A text without a known token has the zero vector.
+    """
+
+    def __init__(self, *, threads: Threads) -> None:
+        self._threads = threads
+        self._loading = threading.Lock()
+        self._model: _Model | None = None
+
+    @property
+    def name(self) -> str:
+        return "static"
+
+    @property
+    def batch_size(self) -> int:
+        return 256
+
+    async def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        return await self._threads.read(self._embed, texts)
+
+    async def embed_query(self, text: str) -> Vector:
+        short = self._model is not None and len(text) <= INLINE_CHARS
+        vectors = self._embed([text]) if short else await self._threads.read(self._embed, [text])
+        vector: Vector = vectors[0]
+        return vector
+
+    async def aclose(self) -> None:
+        self._model = None
+
+    def _embed(self, texts: Sequence[str]) -> Vectors:
+        model = self._model
+        if model is None:
+            with self._loading:
+                model = self._model = self._model or _Model.load()
+        return model.embed(texts)
+
+
+class _Model(NamedTuple):
+    tokenizer: "Tokenizer"
+    table: npt.NDArray[np.float16]
+
+    @classmethod
+    def load(cls) -> "_Model":
+        from importlib.util import find_spec
+
+        from tokenizers import Tokenizer
+
+        spec = find_spec("wordllama")
+        folder = Path(next(iter(spec.submodule_search_locations or ()), "")) if spec is not None else Path()
+        try:
+            tokenizer = Tokenizer.from_file(str(folder / _TOKENIZER))
+            table = _map_tensor(folder / _WEIGHTS, _TENSOR)
+        except Exception as error:  # the tokenizer's errors are bare exceptions
+            raise EmbedderError(
+                f"the static embedder cannot be loaded ({error}); reinstall it: pip install --force-reinstall wordllama"
+            ) from error
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        return cls(tokenizer, table)
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        encodings = self.tokenizer.encode_batch_fast([_encodable(text) for text in texts], add_special_tokens=False)
+        tokens = [np.array(encoding.ids, dtype=np.intp) for encoding in encodings]
+        rows: npt.NDArray[np.float16] | npt.NDArray[np.float32] = self.table
+        if len(texts) > 4:
+            # A batch repeats its tokens: each is widened once, and then found under a smaller number.
+            used = np.zeros(len(self.table), dtype=bool)
+            for ids in tokens:
+                used[ids] = True
+            rows = self.table[used].astype(np.float32)
+            number = np.cumsum(used) - 1
+            tokens = [number[ids] for ids in tokens]
+        sums = np.zeros((len(texts), self.table.shape[1]), dtype=np.float32)
+        for row, ids in enumerate(tokens):
+            if len(ids):
+                np.add.reduce(rows[ids], axis=0, dtype=np.float32, out=sums[row])
+        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+        vectors: Vectors = np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)
+        return vectors
+
+
+def _encodable(text: str) -> str:
+    """The text with lone surrogates, which no tokenizer takes, replaced."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _map_tensor(path: Path, name: str) -> npt.NDArray[np.float16]:
+    """A tensor of a safetensors file: eight bytes with the length of a JSON header, the header, the data."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))[name]
+    if header["dtype"] != "F16":
+        raise ValueError(f"{path.name} holds {header['dtype']}, not F16")
+    first = 8 + size + header["data_offsets"][0]
+    # A plain array over the map: the mapped class itself makes every operation slower.
+    return np.asarray(np.memmap(path, np.float16, "r", offset=first, shape=tuple(header["shape"])))

@@ -1,0 +1,121 @@
+"""The formulas of scoring: what a term weighs, how parts become one score, and how sure a question is of its best hit.
+
+Everything is absolute: nothing is divided by the question's best hit or replaced by ranks, so scores of different
+questions, spaces and stores can be compared.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+K1 = 1.2
+B = 0.75
+"""BM25's saturation and length normalisation, as tantivy has them."""
+BM25_TOP = K1 + 1.0
+"""What BM25 tends to for a term of weight 1 that fills a chunk."""
+
+FIELD_WEIGHTS = {"uni": 1.0, "bi": 0.3, "c1": 0.4}
+"""What a term counts by its field: stems and character pairs, pairs of stems, single characters."""
+IDF_POWER = 1.3
+COSINE_WEIGHT = 0.15
+
+
+def idf(total: int, holding: int) -> float:
+    """BM25's weight of a term that `holding` of `total` chunks hold; positive for any 0 <= holding <= total."""
+    return math.log1p((total - holding + 0.5) / (holding + 0.5))
+
+
+def term_weight(total: int, holding: int) -> float:
+    """w(t): rare terms count for more than BM25 gives them."""
+    return math.pow(idf(total, holding), IDF_POWER)
+
+
+def lexical_top(weights: Mapping[str, Mapping[str, float]]) -> float:
+    """The most that BM25 could be for a question whose terms have these weights, by field."""
+    return BM25_TOP * sum(FIELD_WEIGHTS[field] * sum(of_field.values()) for field, of_field in weights.items())
+
+
+def fuse(lexical: float, cosine: float) -> float:
+    """R: what hits are ordered by. `lexical` is in [0, 1), `cosine` in [-1, 1]."""
+    return lexical + COSINE_WEIGHT * cosine
+
+
+def coverage(weights: Mapping[str, float], held: Collection[str]) -> float:
+    """The share of a question's term weight that a hit holds, in [0, 1]; 0 for a question without terms."""
+    total = sum(weights.values())
+    return sum(weight for term, weight in weights.items() if term in held) / total if total > 0 else 0.0
+
+
+def flatness(scores: Sequence[float]) -> float:
+    """Mean of the ten best lexical scores over the best, in [0, 1]; missing hits score 0."""
+    best = max(scores, default=0.0)
+    return sum(scores[:10]) / (10 * best) if best > 0 else 0.0
+
+
+class Evidence(NamedTuple):
+    """What speaks for a question's best hit."""
+
+    lexical: float
+    """Its BM25 over the most it could be, in [0, 1)."""
+    covered: float
+    """Share of the weight of the question's stems and character pairs that it holds."""
+    pairs_covered: float
+    """The same for pairs of stems."""
+    has_pairs: bool
+    """Whether the question has pairs of stems."""
+    flatness: float
+    """How close the ten best lexical scores are to the best one."""
+    sentence: float | None = None
+    """The best cosine of one of its sentences; None where cosines of this embedder are not calibrated."""
+
+
+class Constants(NamedTuple):
+    """A logistic regression over `Evidence`, fitted by `benchmarks/calibrate.py`."""
+
+    offset: float
+    lexical: float
+    covered: float
+    pairs_covered: float
+    has_pairs: float
+    flatness: float
+    sentence: float
+
+
+WITH_SENTENCE = Constants(-12.0, 22.4, 5.3, 12.5, 4.0, -3.6, 11.1)
+"""For the static embedder."""
+WITHOUT_COSINE = Constants(-9.0, 25.0, 6.0, 12.5, 4.0, -3.6, 0.0)
+"""For any embedder: cosines of different models lie in different ranges, terms do not."""
+
+
+def confidence(evidence: Evidence) -> float:
+    """How sure it is that the space holds the answer, in (0, 1); 0.5 is the line."""
+    constants = WITHOUT_COSINE if evidence.sentence is None else WITH_SENTENCE
+    logit = (
+        constants.offset
+        + constants.lexical * evidence.lexical
+        + constants.covered * evidence.covered
+        + constants.pairs_covered * evidence.pairs_covered
+        + constants.has_pairs * evidence.has_pairs
+        + constants.flatness * evidence.flatness
+        + constants.sentence * (evidence.sentence or 0.0)
+    )
+    return sigmoid(logit)
+
+
+def sigmoid(logit: float) -> float:
+    """In [0, 1] for any number."""
+    if logit >= 0:
+        return 1.0 / (1.0 + math.exp(-logit))
+    grown = math.exp(max(logit, -700.0))
+    return grown / (1.0 + grown)
+
+
+def recall_scores(fused: Sequence[float], confidence: float) -> list[float]:
+    """Each hit's share of the best one, times how sure the best one is. `fused` falls from the best on.
+
+    In [0, 1] and never rising. Where even the best speaks against itself, all are 0.
+    """
+    best = fused[0] if fused else 0.0
+    if best <= 0.0:
+        return [0.0 for _ in fused]
+    return [confidence * max(score, 0.0) / best for score in fused]

@@ -1,0 +1,369 @@
+"""A store made of a vendor's blocking client: what is alike in all of them.
+
+A driver says how to open its vendor (`Vendor`), what to do to the whole (`Engine`) and to one collection
+(`Collection`). The rest is here: checks, slices, threads, order of hits, collections that change behind our back,
+reopening and closing under running calls.
+"""
+
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, TypeVar, TypeVarTuple
+
+import anyio
+
+from kbchat.errors import CollectionNotFoundError, KbchatError, StoreError, VectorError
+from kbchat.stores import Vector, VectorHit, Vectors
+from kbchat.stores.records import (
+    best_first,
+    check_dimension,
+    check_ids,
+    check_name,
+    check_question,
+    check_records,
+    slices,
+)
+from kbchat.threads import Threads
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Collection(Protocol):
+    """A collection that has been looked up. Its methods block, take what has been checked, and raise what they like."""
+
+    @property
+    def key(self) -> object:
+        """Differs from that of any other collection, also of one that had the same name, as far as can be told."""
+        ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    @property
+    def most_ids(self) -> int:
+        """How many ids one request takes."""
+        ...
+
+    @property
+    def most_vectors(self) -> int:
+        """How many vectors one request takes and answers."""
+        ...
+
+    @property
+    def most_hits(self) -> int:
+        """How many hits one request answers."""
+        ...
+
+    def upsert(self, ids: list[int], vectors: Vectors) -> None: ...
+
+    def delete(self, ids: list[int]) -> None: ...
+
+    def nearest(self, question: Vector, limit: int) -> list[VectorHit]:
+        """In any order, ties cut as it likes."""
+        ...
+
+    def fetch(self, ids: list[int]) -> dict[int, Vector]: ...
+
+    def count(self) -> int: ...
+
+    def ids_after(self, last: int | None) -> tuple[list[int], bool]:
+        """The next ids and whether there may be more, after the last one got (None: from the start)."""
+        ...
+
+    def flush(self) -> None: ...
+
+
+class Engine(Protocol):
+    """A vendor's client or engine, open. Its methods block and raise what they like."""
+
+    def create(self, name: str, dimension: int) -> Collection:
+        """The collection of that name, made if there is none. One that is there stays as it is."""
+        ...
+
+    def find(self, name: str) -> Collection: ...
+
+    def drop(self, name: str) -> None:
+        """May raise that there is none."""
+        ...
+
+    def names(self) -> list[str]: ...
+
+    def ping(self) -> None: ...
+
+    def turn(self) -> AbstractContextManager[object]:
+        """Entered around each call, for an engine that cannot take several at a time."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Vendor(Protocol):
+    """How to open a vendor, and what its errors mean."""
+
+    @property
+    def reopens(self) -> bool:
+        """Whether only opening it anew shows what another process wrote."""
+        ...
+
+    def open(self) -> Engine: ...
+
+    def explain(self, error: Exception, collection: str) -> KbchatError:
+        """The error of ours that stands for one of the vendor's."""
+        ...
+
+
+class BlockingStore:
+    """A `VectorStore` on a vendor's blocking client. Nothing is opened before the first use."""
+
+    def __init__(self, vendor: Vendor, *, threads: Threads, timeout: float) -> None:
+        self._vendor = vendor
+        self._threads = threads
+        self._timeout = timeout
+        self._opened: _Opened | None = None
+        self._opening = False
+        self._failure: KbchatError | None = None
+        self._closed = False
+        # Guards the above and each engine's count of users. Never held while the vendor works.
+        self._changed = threading.Condition()
+
+    async def create_collection(self, name: str, *, dimension: int) -> None:
+        check_name(name)
+        check_dimension(dimension)
+        await self._threads.write(self._create, name, dimension)
+
+    async def drop_collection(self, name: str) -> None:
+        await self._threads.write(self._drop, name)
+
+    async def list_collections(self) -> list[str]:
+        return await self._threads.read(self._list)
+
+    async def upsert(self, name: str, ids: Sequence[int], vectors: Vectors) -> None:
+        # A slice each time, so that a cancelled caller waits for one at most.
+        for part in await self._threads.read(self._on, name, _cut_records, ids, vectors):
+            await self._threads.write(self._on, name, _upsert, part)
+
+    async def delete(self, name: str, ids: Sequence[int]) -> None:
+        for part in await self._threads.read(self._on, name, _cut_ids, ids):
+            await self._threads.write(self._on, name, _delete, part)
+
+    async def query(self, name: str, vector: Vector, *, limit: int) -> list[VectorHit]:
+        return await self._threads.read(self._on, name, _query, vector, limit)
+
+    async def fetch(self, name: str, ids: Sequence[int]) -> dict[int, Vector]:
+        found: dict[int, Vector] = {}
+        for part in await self._threads.read(self._on, name, _cut_fetch, ids):
+            found |= await self._threads.read(self._on, name, _fetch, part)
+        return found
+
+    async def count(self, name: str) -> int:
+        return await self._threads.read(self._on, name, _count)
+
+    async def iterate(self, name: str, *, batch: int = 1000) -> AsyncIterator[list[int]]:
+        last, more = None, True
+        while more:
+            ids, more = await self._threads.read(self._on, name, _ids_after, last)
+            for part in slices(len(ids), batch):
+                yield ids[part]
+            last = ids[-1] if ids else None
+            more = more and bool(ids)
+
+    async def flush(self, name: str) -> None:
+        await self._threads.write(self._on, name, _flush)
+
+    async def refresh(self) -> None:
+        await self._threads.write(self._retire if self._vendor.reopens else self._forget)
+
+    async def ping(self) -> None:
+        await self._threads.read(self._ping)
+
+    async def aclose(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._threads.write(self._close)
+
+    # From here on everything runs in worker threads.
+
+    def _create(self, name: str, dimension: int) -> None:
+        with self._using(name) as opened:
+            opened.known[name] = made = opened.engine.create(name, dimension)
+        if made.dimension != dimension:
+            raise VectorError(
+                f"collection {name!r} is there with dimension {made.dimension}, not {dimension}; drop it first"
+            )
+
+    def _drop(self, name: str) -> None:
+        try:
+            with self._using(name) as opened:
+                opened.known.pop(name, None)
+                opened.engine.drop(name)
+        except CollectionNotFoundError:
+            pass
+
+    def _list(self) -> list[str]:
+        with self._using() as opened:
+            return opened.engine.names()
+
+    def _ping(self) -> None:
+        with self._using() as opened:
+            opened.engine.ping()
+
+    def _on(self, name: str, function: Callable[[Collection, *Ts], T], *args: *Ts) -> T:
+        """Call a function with a collection; again if meanwhile another of the same name has taken its place."""
+        with self._using(name) as opened:
+            known = opened.known.get(name) or opened.find(name)
+            try:
+                with self._errors(name):
+                    return function(known, *args)
+            except (CollectionNotFoundError, VectorError):
+                opened.known.pop(name, None)
+                now = opened.find(name)
+                if now.key == known.key:
+                    raise
+            return function(now, *args)
+
+    @contextmanager
+    def _using(self, collection: str = "") -> "Iterator[_Opened]":
+        with self._errors(collection):
+            opened = self._enter()
+            try:
+                with opened.engine.turn():
+                    yield opened
+            finally:
+                with self._changed:
+                    opened.users -= 1
+                    last = not opened.users and opened is not self._opened
+                if last:
+                    self._shut(opened)
+
+    def _enter(self) -> "_Opened":
+        """The engine, opened if need be, with one user more."""
+        with self._changed:
+            seen = self._failure
+            self._changed.wait_for(lambda: not self._opening)
+            if self._closed:
+                raise StoreError("this store is closed")
+            if self._opened is not None:
+                self._opened.users += 1
+                return self._opened
+            if self._failure is not None and self._failure is not seen:
+                # To try again now would let those who wait time out one after the other.
+                raise self._failure
+            self._opening = True
+        opened = None
+        try:
+            with self._errors(""):
+                opened = _Opened(self._vendor.open(), users=1)
+        except KbchatError as error:
+            self._failure = error
+            raise
+        finally:
+            with self._changed:
+                self._opening, self._opened = False, opened
+                self._changed.notify_all()
+        return opened
+
+    @contextmanager
+    def _errors(self, collection: str) -> Iterator[None]:
+        """Every error of the vendor's leaves as one of ours."""
+        try:
+            yield
+        except KbchatError:
+            raise
+        except Exception as error:
+            raise self._vendor.explain(error, collection) from error
+        except BaseException as error:
+            # A panic in Rust is no Exception, but no reason to end the process either.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise StoreError(f"the store's engine failed: {error}") from error
+
+    def _forget(self) -> None:
+        """Look collections up again."""
+        with self._changed:
+            if self._opened is not None:
+                self._opened.known.clear()
+
+    def _retire(self) -> None:
+        """Let the engine go: at once, or when the last call that uses it is over."""
+        with self._changed:
+            opened, self._opened = self._opened, None
+            idle = opened is not None and not opened.users
+        if opened is not None and idle:
+            self._shut(opened)
+
+    def _shut(self, opened: "_Opened") -> None:
+        try:
+            opened.engine.close()
+        finally:
+            with self._changed:
+                opened.closed = True
+                self._changed.notify_all()
+
+    def _close(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._opening)
+            opened, self._closed = self._opened, True
+        self._retire()
+        if opened is not None:
+            with self._changed:
+                self._changed.wait_for(lambda: opened.closed, self._timeout)
+
+
+class _Opened:
+    """An engine, how many calls use it, and the collections looked up so far."""
+
+    def __init__(self, engine: Engine, *, users: int) -> None:
+        self.engine = engine
+        self.users = users
+        self.closed = False
+        self.known: dict[str, Collection] = {}
+
+    def find(self, name: str) -> Collection:
+        self.known[name] = found = self.engine.find(name)
+        return found
+
+
+def _cut_records(known: Collection, ids: Sequence[int], vectors: Vectors) -> list[tuple[list[int], Vectors]]:
+    kept, matrix = check_records(ids, vectors, dimension=known.dimension)
+    return [(kept[part], matrix[part]) for part in slices(len(kept), known.most_vectors)]
+
+
+def _cut_ids(known: Collection, ids: Sequence[int]) -> list[list[int]]:
+    check_ids(ids)
+    unique = list(dict.fromkeys(ids))
+    return [unique[part] for part in slices(len(unique), known.most_ids)]
+
+
+def _cut_fetch(known: Collection, ids: Sequence[int]) -> list[list[int]]:
+    check_ids(ids)
+    unique = list(dict.fromkeys(ids))
+    return [unique[part] for part in slices(len(unique), min(known.most_ids, known.most_vectors))]
+
+
+def _upsert(known: Collection, records: tuple[list[int], Vectors]) -> None:
+    known.upsert(*records)
+
+
+def _delete(known: Collection, ids: list[int]) -> None:
+    known.delete(ids)
+
+
+def _query(known: Collection, vector: Vector, limit: int) -> list[VectorHit]:
+    question = check_question(vector, dimension=known.dimension, limit=limit)
+    return best_first(lambda asked: known.nearest(question, asked), limit=limit, most=known.most_hits)
+
+
+def _fetch(known: Collection, ids: list[int]) -> dict[int, Vector]:
+    return known.fetch(ids)
+
+
+def _count(known: Collection) -> int:
+    return known.count()
+
+
+def _ids_after(known: Collection, last: int | None) -> tuple[list[int], bool]:
+    return known.ids_after(last)
+
+
+def _flush(known: Collection) -> None:
+    known.flush()

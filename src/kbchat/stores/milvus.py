@@ -1,0 +1,430 @@
+"""Vectors in Milvus: Milvus Lite over a folder, a standalone server, or a cluster, by configuration alone.
+
+All three speak one protocol, so the driver has one client for them. Milvus Lite is a server too; it runs in this
+process on a socket of its own, and one process at a time may have its folder.
+"""
+
+import logging
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+
+import numpy as np
+
+from kbchat.errors import (
+    CollectionNotFoundError,
+    KbchatError,
+    MissingExtraError,
+    StoreError,
+    StoreUnavailableError,
+    VectorError,
+)
+from kbchat.stores import Vector, VectorHit, Vectors
+from kbchat.stores.blocking import BlockingStore
+from kbchat.stores.records import check_name, without_credentials
+from kbchat.threads import Threads
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+T = TypeVar("T")
+
+# A server takes and answers messages of 64 MiB; a cancelled caller waits for one slice at most.
+_SLICE_BYTES = 4 * 1024 * 1024
+_SLICE_IDS = 1000
+# What one search or query answers at most.
+_MOST_HITS = 16_384
+_NOT_FOUND = 100
+_NOT_LOADED = 101
+_REFUSED = (8, 9)
+"""Codes for: too many requests, and no more writes (disk or memory used up)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MilvusSettings:
+    """How a new collection is indexed and how it is searched. `build` and `search` are Milvus's own parameters.
+
+    With `Session` every read sees this store's own writes, and another's after `refresh`. `Strong` sees everything and
+    costs some 200 ms a search; `Bounded` and `Eventually` cost nothing and may see neither.
+    """
+
+    index: str = "HNSW"
+    build: Mapping[str, int] = field(default_factory=lambda: {"M": 32, "efConstruction": 200})
+    search: Mapping[str, int] = field(default_factory=lambda: {"ef": 400})
+    consistency: Literal["Strong", "Session", "Bounded", "Eventually"] = "Session"
+
+
+class MilvusStore(BlockingStore):
+    """A `VectorStore` on Milvus. `uri` is a server's (`http://`, `https://`) or a folder's path for Milvus Lite.
+
+    Nothing is opened before the first use. `token` is `user:password` or a key. `timeout` is how many seconds a call
+    may take. Certificates of an `https:` URI are checked; the variable `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH` names an
+    authority of one's own.
+    """
+
+    def __init__(
+        self,
+        *,
+        uri: Path | str,
+        token: str | None = None,
+        database: str = "",
+        threads: Threads,
+        timeout: float = 10.0,
+        settings: MilvusSettings | None = None,
+    ) -> None:
+        settings = settings or MilvusSettings()
+        if "://" in str(uri):
+            vendor: _Server | _Lite = _Server(str(uri), token or "", database, timeout, settings)
+        else:
+            vendor = _Lite(Path(uri), timeout, settings)
+        super().__init__(vendor, threads=threads, timeout=timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    uri: str
+    token: str = field(repr=False)
+    database: str
+    timeout: float
+    settings: MilvusSettings
+    reopens: bool = False
+
+    def open(self) -> "_Engine":
+        client = _connect(self.uri, self.token, self.database, self.timeout)
+        return _Engine(client, self.settings, self.timeout)
+
+    def explain(self, error: Exception, collection: str) -> KbchatError:
+        import grpc
+        from pymilvus.exceptions import MilvusException
+
+        at = f"the Milvus server at {without_credentials(self.uri)}"
+        code = error.code() if isinstance(error, grpc.RpcError) else getattr(error, "code", None)
+        if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+            return StoreUnavailableError(f"{at} refused the token; set the one it expects (milvus_token)")
+        if code == _NOT_LOADED:
+            return StoreUnavailableError(f"{at} is still loading collection {collection!r}; try again in a minute")
+        if code in _REFUSED:
+            return StoreUnavailableError(f"{at} takes no more for now ({error}); try again later")
+        if isinstance(error, grpc.RpcError) or isinstance(code, grpc.StatusCode) or _lost(error):
+            return StoreUnavailableError(
+                f"{at} did not answer within {self.timeout:g} seconds; is it running, and is milvus_uri right?"
+            )
+        if not isinstance(error, MilvusException):
+            return StoreUnavailableError(f"{at} cannot be used ({error}); is milvus_uri right?")
+        return _explain(error, collection)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lite:
+    folder: Path
+    timeout: float
+    settings: MilvusSettings
+    reopens: bool = False
+
+    def open(self) -> "_Engine":
+        lite = _LiteServer.enter(self.folder.absolute())
+        try:
+            client = _connect(lite.uri, "", "", self.timeout)
+        except BaseException:
+            lite.leave()
+            raise
+        return _Engine(client, self.settings, self.timeout, lite)
+
+    def explain(self, error: Exception, collection: str) -> KbchatError:
+        from milvus_lite.exceptions import DataDirLockedError
+
+        if isinstance(error, DataDirLockedError):
+            return StoreUnavailableError(
+                f"another process has the Milvus Lite folder {self.folder} open, and only one may; stop it, or set "
+                "milvus_uri to a Milvus server"
+            )
+        if isinstance(error, OSError):
+            return StoreUnavailableError(
+                f"the Milvus Lite folder {self.folder} cannot be used ({error}); can it be written to, and has the "
+                "disk room?"
+            )
+        return _explain(error, collection)
+
+
+def _explain(error: Exception, collection: str) -> KbchatError:
+    """What Milvus says of its own, wherever it runs."""
+    code, text = getattr(error, "code", None), str(getattr(error, "message", error))
+    if code == _NOT_FOUND or "can't find collection" in text or "collection not found" in text:
+        return CollectionNotFoundError(collection)
+    if "dim" in text and ("mismatch" in text or "expected" in text):
+        return VectorError(f"collection {collection!r} does not take these vectors: {text}")
+    return StoreError(f"Milvus failed: {text}")
+
+
+def _lost(error: Exception) -> bool:
+    # The client has no class and no code for it, only these texts.
+    text = str(error)
+    return "Fail connecting" in text or "Retry timeout" in text or "Retry run out" in text
+
+
+def _connect(uri: str, token: str, database: str, timeout: float) -> "MilvusClient":
+    try:
+        from pymilvus import MilvusClient
+    except ImportError as error:
+        raise MissingExtraError("Milvus", "milvus") from error
+    # It logs every error that it raises, with the traceback, to a handler of its own.
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+    client = MilvusClient(uri, token=token, db_name=database, timeout=timeout, dedicated=True)
+    # The vendor reconnects under a lock over all connections, so that callers would wait for each other's time-outs.
+    # The channel below reconnects by itself.
+    client._get_connection()._on_rpc_error = lambda error: False
+    return client
+
+
+class _LiteServer:
+    """Milvus Lite over a folder: one in a process, however many stores use it, on a socket only this user can reach."""
+
+    _running: ClassVar["dict[Path, _LiteServer]"] = {}
+    _lock = threading.Lock()
+
+    def __init__(self, folder: Path) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        import grpc
+
+        try:
+            from milvus_lite import MilvusLite
+            from milvus_lite.adapter.grpc.servicer import MilvusServicer
+            from pymilvus.grpc_gen import milvus_pb2_grpc
+        except ImportError as error:
+            raise MissingExtraError("Milvus", "milvus") from error
+        self._folder = folder
+        self._users = 1
+        # Readers may miss what a flush is moving, and writers disturb each other: one call at a time.
+        self.turn = threading.Lock()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        self._database = MilvusLite(str(folder))
+        self._socket_folder = tempfile.mkdtemp(prefix="kbchat-")
+        self.uri = f"unix:{self._socket_folder}/milvus"
+        self._workers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="milvus-lite")
+        unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        self._server = grpc.server(self._workers, options=unlimited)
+        milvus_pb2_grpc.add_MilvusServiceServicer_to_server(MilvusServicer(self._database), self._server)
+        self._server.add_insecure_port(self.uri)
+        self._server.start()
+
+    @classmethod
+    def enter(cls, folder: Path) -> "_LiteServer":
+        with cls._lock:
+            running = cls._running.get(folder)
+            if running is not None:
+                running._users += 1
+                return running
+            started = cls._running[folder] = cls(folder)
+            return started
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users:
+                return
+            self._running.pop(self._folder, None)
+            self._server.stop(grace=None).wait()
+            self._workers.shutdown()
+            self._database.close()
+            shutil.rmtree(self._socket_folder, ignore_errors=True)
+
+
+class _Engine:
+    def __init__(
+        self, client: "MilvusClient", settings: MilvusSettings, timeout: float, lite: _LiteServer | None = None
+    ) -> None:
+        self.client = client
+        self.settings = settings
+        self.timeout = timeout
+        self.lite = lite
+
+    def create(self, name: str, dimension: int) -> "_Collection":
+        try:
+            return self.find(name)
+        except Exception as error:
+            if not isinstance(_explain(error, name), CollectionNotFoundError):
+                raise
+        from pymilvus import DataType
+
+        schema = self.client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("id", DataType.INT64, is_primary=True)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
+        try:
+            self.client.create_collection(
+                _theirs(name),
+                schema=schema,
+                index_params=self._index(),
+                consistency_level=self.settings.consistency,
+                timeout=self.timeout,
+            )
+        except Exception:
+            # Another may have been quicker, perhaps with another dimension.
+            if not self.client.has_collection(_theirs(name), timeout=self.timeout):
+                raise
+        return self.find(name)
+
+    def _index(self) -> object:
+        index = self.client.prepare_index_params()
+        index.add_index(
+            "vector", index_type=self.settings.index, metric_type="COSINE", params=dict(self.settings.build)
+        )
+        return index
+
+    def find(self, name: str) -> "_Collection":
+        theirs = _theirs(name)
+        about = self.client.describe_collection(theirs, timeout=self.timeout)
+        fields = {field["name"]: field["params"] for field in about["fields"]}
+        if set(fields) != {"id", "vector"} or "dim" not in fields["vector"]:
+            raise StoreError(f"collection {theirs!r} was not made by kbchat; drop it or use another database")
+        # One that died while making it leaves it without an index, or with one but not loaded.
+        if not self.client.list_indexes(theirs, timeout=self.timeout):
+            self.client.create_index(theirs, self._index(), timeout=self.timeout)
+        self.load(theirs)
+        return _Collection(self, name, int(fields["vector"]["dim"]), about.get("collection_id"))
+
+    def load(self, theirs: str) -> None:
+        """Ask for the collection to be loaded unless it is or soon will be."""
+        from pymilvus.client.types import LoadState
+
+        state = self.client.get_load_state(theirs, timeout=self.timeout)["state"]
+        if state not in (LoadState.Loaded, LoadState.Loading):
+            self.client.load_collection(theirs, timeout=self.timeout)
+
+    def drop(self, name: str) -> None:
+        self.client.drop_collection(_theirs(name), timeout=self.timeout)
+
+    def names(self) -> list[str]:
+        return [name for theirs in self.client.list_collections(timeout=self.timeout) if (name := _ours(theirs))]
+
+    def ping(self) -> None:
+        self.client.list_collections(timeout=self.timeout)
+
+    def turn(self) -> AbstractContextManager[object]:
+        return self.lite.turn if self.lite is not None else nullcontext()
+
+    def close(self) -> None:
+        self.client.close()
+        if self.lite is not None:
+            self.lite.leave()
+
+
+class _Collection:
+    most_ids = _SLICE_IDS
+    most_hits = _MOST_HITS
+
+    def __init__(self, engine: _Engine, name: str, dimension: int, number: object) -> None:
+        self._engine = engine
+        self._client = engine.client
+        self._name = name
+        self._theirs = _theirs(name)
+        self._timeout = engine.timeout
+        # The first read sees all that was written by anyone until then, those after it at least that.
+        self._consistency = "Strong"
+        self.dimension = dimension
+        self.key = (number, dimension)
+        self.most_vectors = max(1, min(_SLICE_IDS, _SLICE_BYTES // (4 * dimension)))
+
+    def upsert(self, ids: list[int], vectors: Vectors) -> None:
+        rows = [{"id": key, "vector": vector} for key, vector in zip(ids, vectors, strict=True)]
+        self._client.upsert(self._theirs, rows, timeout=self._timeout)
+
+    def delete(self, ids: list[int]) -> None:
+        self._client.delete(self._theirs, ids=ids, timeout=self._timeout)
+
+    def nearest(self, question: Vector, limit: int) -> list[VectorHit]:
+        params = dict(self._engine.settings.search)
+        if "ef" in params:
+            params["ef"] = max(params["ef"], limit)
+        (found,) = self._read(
+            lambda level: self._client.search(
+                self._theirs,
+                data=[question],
+                anns_field="vector",
+                limit=limit,
+                output_fields=["id"],
+                search_params={"metric_type": "COSINE", "params": params},
+                consistency_level=level,
+                timeout=self._timeout,
+            )
+        )
+        hits = [VectorHit(int(hit["id"]), max(-1.0, min(1.0, float(hit["distance"])))) for hit in found]
+        if not hits:
+            self._check_dimension()
+        return hits
+
+    def _check_dimension(self) -> None:
+        # An empty collection does not look at the question.
+        now = self._engine.find(self._name)
+        if now.dimension != self.dimension:
+            raise VectorError(f"collection {self._name!r} now has dimension {now.dimension}, not {self.dimension}")
+
+    def fetch(self, ids: list[int]) -> dict[int, Vector]:
+        rows = self._rows(f"id in {ids}", ["vector"], limit=len(ids))
+        return {int(row["id"]): np.asarray(row["vector"], dtype=np.float32) for row in rows}
+
+    def count(self) -> int:
+        (row,) = self._rows("", ["count(*)"], limit=None)
+        return int(row["count(*)"])
+
+    def ids_after(self, last: int | None) -> tuple[list[int], bool]:
+        # Milvus keeps the least ids where a limit cuts, so that the next page follows on.
+        rows = self._rows(f"id > {-1 if last is None else last}", ["id"], limit=_MOST_HITS)
+        ids = sorted(int(row["id"]) for row in rows)
+        return ids, len(ids) == _MOST_HITS
+
+    def _rows(self, where: str, fields: Sequence[str], *, limit: int | None) -> Sequence[Mapping[str, Any]]:
+        more = {} if limit is None else {"limit": limit}
+        rows: Sequence[Mapping[str, Any]] = self._read(
+            lambda level: self._client.query(
+                self._theirs,
+                filter=where,
+                output_fields=list(fields),
+                consistency_level=level,
+                timeout=self._timeout,
+                **more,
+            )
+        )
+        return rows
+
+    def _read(self, read: Callable[[str], T]) -> T:
+        """Read, asking again for as long as the time-out lasts while a server says that it has not loaded yet."""
+        from pymilvus.exceptions import MilvusException
+
+        end = time.monotonic() + self._timeout
+        while True:
+            try:
+                answer = read(self._consistency)
+            except MilvusException as error:
+                if error.code != _NOT_LOADED or time.monotonic() >= end:
+                    raise
+                self._engine.load(self._theirs)
+                time.sleep(0.1)
+            else:
+                self._consistency = self._engine.settings.consistency
+                return answer
+
+    def flush(self) -> None:
+        self._check_dimension()
+        if self._engine.lite is not None:
+            self._client.flush(self._theirs, timeout=self._timeout)
+
+
+def _theirs(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _ours(theirs: str) -> str | None:
+    """The name that stands behind a collection's name in Milvus; None for one that is not ours."""
+    name = theirs.replace("_", "-")
+    try:
+        check_name(name)
+    except KbchatError:
+        return None
+    return name

@@ -1,0 +1,45 @@
+"""The clients that others wrote, each in an environment of its own, as `make test` sets them up.
+
+python tests/e2e/environments.py        # makes those that are missing, in .venv/clients
+"""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(sys.prefix) / "clients"
+
+PYTHON = {
+    "dbgpt-0.6.3": ["dbgpt[client]==0.6.3"],
+}
+"""Environments for Python, and what is installed into each."""
+
+
+def python(name: str) -> Path:
+    """The interpreter of an environment, which has been made."""
+    found = FOLDER / name / "bin" / "python"
+    assert found.exists(), f"the environment {name} is missing; make it with: {sys.executable} {__file__}"
+    return found
+
+
+def make_python(name: str, requirements: list[str]) -> None:
+    """Make an environment, unless it is there and holds just that."""
+    folder = FOLDER / name
+    stamp = folder / ".made-of"
+    made_of = hashlib.sha256("\n".join([sys.version, *requirements]).encode()).hexdigest()
+    if stamp.exists() and stamp.read_text() == made_of:
+        return
+    uv = str(Path(sys.executable).with_name("uv"))
+    subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
+    subprocess.run([uv, "pip", "install", "--quiet", "--python", str(folder), *requirements], check=True)
+    stamp.write_text(made_of)
+
+
+def main() -> None:
+    for name, requirements in PYTHON.items():
+        make_python(name, requirements)
+
+
+if __name__ == "__main__":
+    main()
