@@ -14,8 +14,6 @@ for part in ("catalog_suite", "catalog_documents", "catalog_generations"):
     pytest.register_assert_rewrite(f"kbchat.testing.{part}")
 
 from kbchat.catalog import Catalog  # noqa: E402
-from kbchat.errors import CatalogCorruptError, CatalogUnavailableError, InvalidInputError  # noqa: E402
-from kbchat.testing.catalog_fixtures import a_space, generation, put  # noqa: E402
 from kbchat.testing.catalog_suite import CatalogSuite  # noqa: E402
 from kbchat.threads import Threads  # noqa: E402
 
