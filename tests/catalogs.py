@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("kbchat.testing.catalog_samples")
-
-from kbchat.catalog import Catalog  # noqa: E402
-from kbchat.testing.catalog_samples import a_space, assert_consistent, generation, put  # noqa: E402
-from kbchat.threads import Threads  # noqa: E402
+from kbchat.catalog import Catalog
+from kbchat.testing.catalog_samples import a_space, assert_consistent, generation, put
+from kbchat.threads import Threads
 
 CHILD = """
 import asyncio, resource, sys

@@ -11,12 +11,10 @@ import pytest
 from hypothesis import settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-pytest.register_assert_rewrite("kbchat.testing.catalog_samples")
-
-from kbchat.catalog import Catalog, PendingGeneration  # noqa: E402
-from kbchat.models import SpaceInfo  # noqa: E402
-from kbchat.testing.catalog_samples import a_space, assert_consistent, generation  # noqa: E402
-from kbchat.threads import Threads  # noqa: E402
+from kbchat.catalog import Catalog, PendingGeneration
+from kbchat.models import SpaceInfo
+from kbchat.testing.catalog_samples import a_space, assert_consistent, generation
+from kbchat.threads import Threads
 
 T = TypeVar("T")
 Parts = tuple[str, ...]

@@ -14,15 +14,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-for part in ("catalog_suite", "catalog_documents", "catalog_generations"):
-    pytest.register_assert_rewrite(f"kbchat.testing.{part}")
-
-from kbchat.catalog import Catalog, schema  # noqa: E402
-from kbchat.catalog.versions import VERSION_TABLE  # noqa: E402
-from kbchat.errors import BusyError, CatalogCorruptError, CatalogUnavailableError, InvalidInputError  # noqa: E402
-from kbchat.testing.catalog_samples import a_space, generation, put  # noqa: E402
-from kbchat.testing.catalog_suite import CatalogSuite  # noqa: E402
-from kbchat.threads import Threads  # noqa: E402
+from kbchat.catalog import Catalog, schema
+from kbchat.catalog.versions import VERSION_TABLE
+from kbchat.errors import BusyError, CatalogCorruptError, CatalogUnavailableError, InvalidInputError
+from kbchat.testing.catalog_samples import a_space, generation, put
+from kbchat.testing.catalog_suite import CatalogSuite
+from kbchat.threads import Threads
 
 pytestmark = [
     pytest.mark.server,
