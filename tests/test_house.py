@@ -29,6 +29,7 @@ FLOORS = {
         "prompting",
         "references",
         "scoring",
+        "sentences",
         "splitting",
         "sse",
         "tokens",
