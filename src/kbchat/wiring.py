@@ -47,7 +47,7 @@ class Parts:
         """Tells our own changes from those of other processes."""
         self.threads = Threads(settings.threads)
         self.folder: DataFolder = DataFolder(settings.data_dir.expanduser(), threads=self.threads)
-        url = settings.catalog_url or f"sqlite:///{self.folder.catalog}"
+        url = settings.catalog_url or self.folder.catalog
         self.catalog: Catalog = Catalog(url, threads=self.threads, timeout=settings.store_timeout)
         self.lexical: LexicalIndex = TantivyIndex(self.folder.lexical, threads=self.threads)
         self.embedder: Embedder = make_embedder(settings, self.threads)
