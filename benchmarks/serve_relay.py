@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent / "serving"
 ROOT = Path(__file__).parent.parent
@@ -43,8 +43,13 @@ def process(*command: str | Path, **variables: str) -> Iterator[int]:
         running.wait(10)
 
 
+class Server(NamedTuple):
+    port: int
+    pid: int
+
+
 @contextlib.contextmanager
-def kbchat(folder: str, upstream: str) -> Iterator[int]:
+def kbchat(folder: str, upstream: str) -> Iterator[Server]:
     """`kbchat serve`, which says on stderr where it listens."""
     environment = {**os.environ, "KBCHAT_LLM_BASE_URL": upstream, "KBCHAT_LLM_MODEL": "bench"}
     command = [KBCHAT, "serve", "--port", "0", "--data-dir", folder]
@@ -53,17 +58,19 @@ def kbchat(folder: str, upstream: str) -> Iterator[int]:
     try:
         while "listening" not in (line := running.stderr.readline()):
             assert line, "kbchat serve ended"
-        yield int(line.rpartition(":")[2])
+        yield Server(int(line.rpartition(":")[2]), running.pid)
     finally:
         running.terminate()
         running.communicate(timeout=10)
 
 
-def read(port: int, streams: int, deltas: int, path: str = "/v1/chat/completions") -> dict[str, Any]:
+def read(
+    port: int, streams: int, deltas: int, *, pause: float = 0.0, model: str = "bench", question: str = ""
+) -> dict[str, Any]:
     """Have so many streams read; raises when one of them was not whole."""
-    message = {"role": "user", "content": str(deltas)}
-    body = json.dumps({"model": "bench", "stream": True, "messages": [message]})
-    command = [PYTHON, HERE / "readers.py", str(port), path, str(streams), body]
+    message = {"role": "user", "content": f"{question} deltas={deltas} pause={pause}"}
+    body = json.dumps({"model": model, "stream": True, "messages": [message]})
+    command = [PYTHON, HERE / "readers.py", str(port), "/v1/chat/completions", str(streams), body]
     found: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert not found["wrong"], found["wrong"]
     return found
@@ -85,7 +92,7 @@ def main() -> None:
                 process(PYTHON, HERE / "bare.py", "ready", "0", str(given.deltas))
             ),
             "pass-through (aiohttp)": stack.enter_context(process(PYTHON, HERE / "bare.py", "relay", "0", upstream)),
-            "kbchat serve": stack.enter_context(kbchat(folder, upstream)),
+            "kbchat serve": stack.enter_context(kbchat(folder, upstream)).port,
         }
         if not given.without_sdk:
             make_python("sdk-relay", SDK)

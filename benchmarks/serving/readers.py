@@ -66,7 +66,7 @@ def unchunk(data: bytes) -> bytes:
 
 async def main() -> None:
     port, path, streams, body = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4].encode()
-    deltas = int(json.loads(body)["messages"][-1]["content"].split()[0])
+    deltas = int(re.findall(rb"deltas=(\d+)", body)[-1])
     request = (
         f"POST {path} HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"

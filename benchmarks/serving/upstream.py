@@ -1,16 +1,18 @@
 """A model server that speaks OpenAI's protocol as fast as its client reads: `upstream.py PORT`.
 
-The question says how: `DELTAS [PAUSE_MS]`. Each delta is ` word-N`, N counting from 0, so that a reader can tell lost,
+The question says how: `deltas=N pause=MS`. Each delta is ` word-N`, N counting from 0, so that a reader can tell lost,
 repeated and reordered ones. Without a pause as many deltas go out in a write as fit in 16 KiB; with one, each by
 itself.
 """
 
 import asyncio
 import json
+import re
 import sys
 from functools import cache
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+HOW = re.compile(r"deltas=(\d+) pause=([\d.]+)")
 WRITE_BYTES = 16 * 1024
 MODELS = b'{"object":"list","data":[{"id":"bench","object":"model","created":0,"owned_by":"bench"}]}'
 
@@ -65,13 +67,14 @@ async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 async def answer(writer: asyncio.StreamWriter, question: str) -> None:
-    deltas, *pause = question.rpartition("\n")[2].split()[:2]
+    deltas, milliseconds = HOW.findall(question)[-1]
+    pause = float(milliseconds) / 1000
     writer.write(HEAD)
-    for piece in writes(int(deltas), apart=bool(pause)):
+    for piece in writes(int(deltas), apart=pause > 0):
         writer.write(piece)
         await writer.drain()
         if pause:
-            await asyncio.sleep(float(pause[0]) / 1000)
+            await asyncio.sleep(pause)
     writer.write(END)
     await writer.drain()
 
