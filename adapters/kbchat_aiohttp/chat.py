@@ -5,9 +5,9 @@ import uuid
 from collections.abc import AsyncIterator
 
 from aiohttp import web
-from kbchat.chat import collect
 
 from kbchat.answers import AnswerStream
+from kbchat.chat import collect
 from kbchat.errors import ModelNotFoundError, SpaceNotFoundError
 from kbchat.frames import DONE, Flavour, FrameEncoder, whole
 from kbchat.knowledge import KnowledgeBase

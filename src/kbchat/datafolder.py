@@ -45,7 +45,7 @@ class DataFolder:
     """
 
     def __init__(self, path: str | Path, *, threads: Threads) -> None:
-        self.path = Path(path).absolute()
+        self.path = Path(path)
         self._threads = threads
         self._gate = anyio.Lock()
         self._holders = 0
@@ -190,7 +190,8 @@ class DataFolder:
             # Read again: somebody may have come and gone between.
             before = _read(fd)
             os.lseek(fd, 0, os.SEEK_SET)
-            os.write(fd, f"{os.getpid()} {turn}\n".encode())
+            # Of one length, so that nothing of the last line is left.
+            os.write(fd, f"{os.getpid():>10} {turn}\n".encode())
         except OSError as error:
             os.close(fd)
             raise self._unavailable(error) from error
