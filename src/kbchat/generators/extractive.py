@@ -159,9 +159,9 @@ def _score(sentences: list[_Sentence], asked: tuple[frozenset[str], ...]) -> Non
         weights = {
             term: factor * math.log1p((total - holding[term] + 0.5) / (holding[term] + 0.5)) for term in asked[field]
         }
-        whole += sum(weights.values())
+        whole += math.fsum(weights.values())
         for at, sentence in enumerate(sentences):
-            own[at] += sum(weights[term] for term in sentence.held[field])
+            own[at] += math.fsum(weights[term] for term in sentence.held[field])  # whatever the order of a set
     best = max((sentence.passage.score for sentence in sentences), default=0.0)
     shares = [sentence.passage.score / best if best > 0 else 1.0 for sentence in sentences]
     own = [share * score / whole if whole > 0 else 0.0 for share, score in zip(shares, own, strict=True)]
