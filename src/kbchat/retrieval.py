@@ -8,14 +8,14 @@ its best hit.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kbchat import fusion
+from kbchat import fusion, sentences
 from kbchat.analysis import Terms, analyse
 from kbchat.catalog import Catalog
 from kbchat.embedders import Embedder, Vector
 from kbchat.embedders.static import StaticEmbedder
 from kbchat.lexical import LexicalHit, LexicalIndex, LexicalResult, Weighted
 from kbchat.models import Chunk, Reference, SpaceInfo
-from kbchat.splitting import embedded_text, sentences
+from kbchat.splitting import embedded_text
 from kbchat.stores import VectorHit, VectorStore
 from kbchat.threads import Threads, together
 
@@ -117,7 +117,9 @@ class Retriever:
         weights, hits = search.weights, search.lexical_hits
         static = search.embedder if isinstance(search.embedder, StaticEmbedder) else self._static
         question = await static.embed_query(search.question)
-        vectors = await static.embed_documents(sentences(text)[:MAX_SENTENCES])
+        vectors = await static.embed_documents(
+            [text[start:end] for start, end in sentences.split(text)[:MAX_SENTENCES]]
+        )
         return fusion.Evidence(
             lexical=best.lexical,
             covered=fusion.coverage(weights.uni, frozenset(held.uni)),

@@ -48,11 +48,6 @@ def embedded_text(headings: Sequence[str], content: str) -> str:
     return "\n".join([*above, content])
 
 
-def sentences(text: str) -> list[str]:
-    """The sentences and lines of a text, none of them blank. Not exact, and not used where offsets matter."""
-    return [part for part in map(str.strip, _SENTENCE.findall(text)) if part]
-
-
 def chunk_key(headings: Sequence[str], content: str) -> str:
     """A hash of what is embedded: equal keys may share a vector."""
     return hashlib.blake2b(embedded_text(headings, content).encode("utf-8", "replace"), digest_size=16).hexdigest()
@@ -99,18 +94,19 @@ def _without_stubs(
     """
     while chunks:
         start, end = chunks.popleft()
-        tokens = estimate_tokens(text[start:end])
-        is_stub = tokens * 8 <= max_tokens and bool(chunks) and chunks[0][0] >= end
-        if is_stub and outline.begins(chunks[0][0]):
-            is_stub = outline.is_bare(text, start, end)
-        if not is_stub:
+        if not chunks or chunks[0][0] < end:
+            yield start, end
+            continue
+        next_start, next_end = chunks[0]
+        tokens = estimate_tokens(text[start:next_start])
+        if tokens * 8 > max_tokens or (outline.begins(next_start) and not outline.is_bare(text, start, end)):
             yield start, end
         else:
-            next_start, next_end = chunks.popleft()
+            chunks.popleft()
             if estimate_tokens(text[start:next_end]) <= max_tokens:
                 chunks.appendleft((start, next_end))
             else:
-                first, *rest = _chunks(text, next_start, next_end, markup, max_tokens - tokens - 1)
+                first, *rest = _chunks(text, next_start, next_end, markup, max_tokens - tokens)
                 chunks.extendleft(reversed(rest))
                 chunks.appendleft((start, first[1]))
 
@@ -248,7 +244,6 @@ _MARKS = re.compile(
     r"| {0,3}(?P<over>[^\s#>|*+-][^\n]*)\n {0,3}(?P<line>=+|-{2,})[ \t]*$)",
     re.MULTILINE,
 )
-_SENTENCE = re.compile(r"[^.!?。！？\n]+(?:[.!?]+(?!\s|$)[^.!?。！？\n]*)*[.!?。！？]*")
 _TITLE_NOISE = re.compile(r"[ \t]*(?:\{[^{}]*\}[ \t]*)?#*[ \t]*$")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 

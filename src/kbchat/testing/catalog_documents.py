@@ -5,7 +5,8 @@ import pytest
 from kbchat.catalog import Catalog
 from kbchat.errors import DocumentNotFoundError, InvalidInputError
 from kbchat.models import Chunk, DocumentStatus, Metadata, SpaceInfo
-from kbchat.testing.catalog_fixtures import MANY, NOWHERE, CatalogFixtures, a_space, generation, put, text_of
+from kbchat.testing.catalog_fixtures import CatalogFixtures
+from kbchat.testing.catalog_samples import MANY, NOWHERE, a_space, generation, put, text_of
 
 METADATA: Metadata = {
     "title": "Ünïcode 🎉 \u2028 \" ' \\",

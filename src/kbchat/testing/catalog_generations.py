@@ -6,7 +6,8 @@ import pytest
 from kbchat.catalog import Catalog
 from kbchat.errors import DocumentNotFoundError
 from kbchat.models import SpaceInfo
-from kbchat.testing.catalog_fixtures import NOWHERE, CatalogFixtures, a_space, generation, put
+from kbchat.testing.catalog_fixtures import CatalogFixtures
+from kbchat.testing.catalog_samples import NOWHERE, a_space, generation, put
 
 LARGE = 11_000
 """More chunks than are removed in one transaction."""

@@ -18,8 +18,8 @@ from kbchat.catalog import Catalog
 from kbchat.errors import CatalogUnavailableError, SpaceExistsError, SpaceInUseError, SpaceNotFoundError
 from kbchat.models import EmbedderPin, SpaceInfo, VectorType
 from kbchat.testing.catalog_documents import DocumentTests
-from kbchat.testing.catalog_fixtures import NOWHERE, PIN, a_space, generation, put
 from kbchat.testing.catalog_generations import GenerationTests
+from kbchat.testing.catalog_samples import NOWHERE, PIN, a_space, generation, put
 
 NAMES = [
     "plain",
