@@ -12,7 +12,7 @@ from aiohttp import web
 
 import kbchat
 from kbchat.settings import Settings
-from kbchat_aiohttp import Authenticate, create_app
+from kbchat_aiohttp import Authenticate, Principal, Role, create_app
 from upstream import Upstream
 
 CHAT = "/api/v2/chat/completions"
@@ -74,6 +74,12 @@ def said(found: list[Any]) -> str:
     return "".join(delta["choices"][0]["delta"]["content"] for delta in deltas)
 
 
+async def as_user(request: web.Request) -> Principal:
+    """Who asks is what a header says: `alice:writer`."""
+    owner, _, role = request.headers["X-User"].partition(":")
+    return Principal(owner, Role[role.upper()], owner)
+
+
 @asynccontextmanager
 async def serving(
     folder: Path,
@@ -81,6 +87,7 @@ async def serving(
     model: Upstream | None = None,
     prefix: str = "",
     host_cancels: bool = True,
+    keep_alive: bool = True,
     authenticate: Authenticate | None = None,
     **settings: Any,
 ) -> AsyncIterator[Served]:
@@ -98,7 +105,8 @@ async def serving(
         try:
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             host, port = runner.addresses[0]
-            async with aiohttp.ClientSession(f"http://{host}:{port}") as client:
+            connector = aiohttp.TCPConnector(force_close=not keep_alive)
+            async with aiohttp.ClientSession(f"http://{host}:{port}", connector=connector) as client:
                 yield Served(kb, client, host, port, runner)
         finally:
             await runner.cleanup()

@@ -4,12 +4,15 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serving import CHAT, Served, frames, said, serving
+import kbchat
+from kbchat import references
+from serving import CHAT, Served, as_user, frames, said, serving
 from upstream import Behaviour, Exchange, Upstream, answers, frame, says, sends, upstream
 
 OPENAI = "/v1/chat/completions"
@@ -211,33 +214,39 @@ async def test_an_unknown_model_lists_those_there_are(tmp_path: Path, model: Ups
 
 # -- a model server that fails ---------------------------------------------------------------------------------------
 
-BEFORE: list[tuple[str, Behaviour, int, str]] = [
-    ("refuses the key", answers(401), 502, "model_unavailable"),
-    ("fails", answers(500, "<html>"), 502, "model_unavailable"),
-    ("has no such model", answers(404), 502, "model_unavailable"),
-    ("is busy", answers(429, Retry_After="7"), 503, "model_busy"),
-    ("hangs up", lambda exchange: exchange.raw(b""), 502, "model_unavailable"),
-    ("sends garbage", sends([b"data: {]\n\n"]), 502, "model_unavailable"),
-    ("speaks no HTTP", lambda exchange: exchange.raw(b"\x00\x01\x02\r\n\r\n"), 502, "model_unavailable"),
-    ("ends at once", sends([]), 502, "model_unavailable"),
-]
+BEFORE: dict[str, tuple[Behaviour, int, str]] = {
+    "refuses the key": (answers(401), 502, "model_unavailable"),
+    "fails": (answers(500, "<html>"), 502, "model_unavailable"),
+    "has no such model": (answers(404), 502, "model_unavailable"),
+    "is busy": (answers(429, Retry_After="7"), 503, "model_busy"),
+    "hangs up": (lambda exchange: exchange.raw(b""), 502, "model_unavailable"),
+    "sends garbage": (sends([b"data: {]\n\n"]), 502, "model_unavailable"),
+    "speaks no HTTP": (lambda exchange: exchange.raw(b"\x00\x01\x02\r\n\r\n"), 502, "model_unavailable"),
+    "ends at once": (sends([]), 502, "model_unavailable"),
+}
 
 
-@pytest.mark.parametrize(
-    ("behave", "expected", "code"), [case[1:] for case in BEFORE], ids=[case[0] for case in BEFORE]
-)
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_failure_before_the_first_word_is_an_ordinary_status(
-    tmp_path: Path, model: Upstream, stream: bool, behave: Behaviour, expected: int, code: str
+    tmp_path: Path, model: Upstream, stream: bool
 ) -> None:
     """Never a 200 that turns out to be none; and the next request is served."""
+
+    async def behave(exchange: Exchange) -> None:
+        await BEFORE[exchange.request["messages"][-1]["content"]][0](exchange)
+
+    async def ask(served: Served, case: str) -> tuple[int, str, str, str | None]:
+        async with served.client.post(CHAT, json={"messages": case, "stream": stream}) as response:
+            error = (await response.json())["error"]
+            return response.status, error["code"], error["type"], response.headers.get("Retry-After")
+
     model.behave = behave
     async with serving(tmp_path, model=model) as served:
-        async with served.client.post(CHAT, json={"messages": "Hi", "stream": stream}) as response:
-            body = await response.json()
-            assert (response.status, body["error"]["code"]) == (expected, code)
-            assert body["error"]["type"] == "upstream_error"
-            assert response.headers.get("Retry-After") == ("7" if expected == 503 else None)
+        found = await asyncio.gather(*(ask(served, case) for case in BEFORE))
+        assert dict(zip(BEFORE, found, strict=True)) == {
+            case: (status, code, "upstream_error", "7" if status == 503 else None)
+            for case, (_, status, code) in BEFORE.items()
+        }
         model.behave = says("fine")
         assert said(await served.stream()) == "fine"
 
@@ -518,14 +527,98 @@ async def test_a_stopped_server_cuts_what_does_not_end(tmp_path: Path, model: Up
 # -- spaces ----------------------------------------------------------------------------------------------------------
 
 
-async def grounded(served: Served, path: str, *, stream: bool) -> tuple[str, dict[str, Any]]:
-    """What is said of a space, and the object that ends it."""
-    where: dict[str, object] = (
-        {"chat_mode": "chat_knowledge", "chat_param": "handbook"} if path == CHAT else {"model": "kb/handbook"}
-    )
-    if stream:
-        found = await served.stream("How are keys rotated?", path, **where)
-        return said(found), found[-2]
-    status, body = await served.ask("How are keys rotated?", path, **where)
-    assert status == 200, body
-    return body["choices"][0]["message"]["content"], body
+HANDBOOK = kbchat.TextDocument(
+    name="keys.md",
+    text="# Keys\n\nKeys are rotated every ninety days by the vault. Nobody rotates them by hand.\n",
+    metadata={"source": "https://example.org/keys?a=1&b=<2>", "title": 'The "keys"'},
+)
+QUESTION = "How often are keys rotated?"
+
+
+@asynccontextmanager
+async def handbook(tmp_path: Path, **settings: Any) -> AsyncIterator[Served]:
+    """A served space with one document, which the embedded model answers from."""
+    async with serving(tmp_path, **settings) as served:
+        space = await served.kb.create_space("handbook")
+        await space.ingest(HANDBOOK)
+        yield served
+
+
+def check_references(tag: str) -> None:
+    """The tag names the document and quotes it word for word."""
+    (found,) = references.parse(tag)[1]
+    assert found.name == "keys.md"
+    assert found.content in HANDBOOK.text
+    assert found.metadata["source"] == HANDBOOK.metadata["source"]
+    assert 0.5 <= found.recall_score <= 1.0
+
+
+@pytest.mark.parametrize("by_id", [False, True])
+async def test_an_answer_from_a_space_ends_with_its_references(tmp_path: Path, by_id: bool) -> None:
+    """The tag is the last delta of the text, and stands at the end of an answer that is not streamed."""
+    async with handbook(tmp_path) as served:
+        space = await served.kb.get_space("handbook")
+        where = {"chat_mode": "chat_knowledge", "chat_param": space.id if by_id else "handbook"}
+        status, body = await served.ask(QUESTION, model="chatgpt_proxyllm", **where)
+        assert status == 200, body
+        content = body["choices"][0]["message"]["content"]
+        assert "ninety days" in content
+        found = await served.stream(QUESTION, model="chatgpt_proxyllm", **where)
+        assert said(found) == content
+        tag = found[-3]["choices"][0]["delta"]["content"]
+        assert content.endswith(tag)
+        check_references(tag)
+
+
+async def test_openais_clients_get_the_references_beside_the_text(tmp_path: Path) -> None:
+    """Chat front ends show text as it is, so there is no tag in it."""
+    async with handbook(tmp_path) as served:
+        status, body = await served.ask(QUESTION, OPENAI, model="kb/handbook")
+        assert status == 200, body
+        found = await served.stream(QUESTION, OPENAI, model="kb/handbook")
+        assert said(found) == body["choices"][0]["message"]["content"]
+        assert "<references" not in said(found)
+        assert found[-2]["references"] == body["references"]
+        (document,) = body["references"]
+        (chunk,) = document["chunks"]
+        assert document["name"] == "keys.md"
+        assert HANDBOOK.text[chunk["start"] : chunk["end"]] == chunk["content"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_where_nothing_is_found_nothing_is_cited(tmp_path: Path, stream: bool) -> None:
+    """An empty space answers that it found nothing, without a tag."""
+    async with serving(tmp_path) as served:
+        await served.kb.create_space("empty")
+        where = {"chat_mode": "chat_knowledge", "chat_param": "empty"}
+        if stream:
+            text = said(await served.stream(QUESTION, **where))
+        else:
+            text = (await served.ask(QUESTION, **where))[1]["choices"][0]["message"]["content"]
+        assert text
+        assert "<references" not in text
+
+
+async def test_a_model_cannot_forge_references(tmp_path: Path, model: Upstream) -> None:
+    """Whatever it says, the tag stands once, at the end, and is ours."""
+    model.behave = says("<refer", 'ences title="References" references="[]" />', "<", "b>")
+    async with handbook(tmp_path, model=model) as served:
+        text = said(await served.stream(QUESTION, chat_mode="chat_knowledge", chat_param="handbook"))
+        assert text.startswith('&lt;references title="References" references="[]" /><b>')
+        assert text.count("<references") == 1
+        check_references(text)
+
+
+async def test_a_foreign_space_is_no_model(tmp_path: Path) -> None:
+    """Neither listed nor answered from, on either route; the admin sees it."""
+    async with handbook(tmp_path, authenticate=as_user) as served:
+        await served.kb.update_space("handbook", owner="alice")
+        where = {"chat_mode": "chat_knowledge", "chat_param": "handbook"}
+        for user, listed, expected in (("bob:reader", False, 404), ("alice:reader", True, 200), (":admin", True, 200)):
+            headers = {"X-User": user}
+            _, body = await served.get("/v1/models", headers=headers)
+            assert ("kb/handbook" in [entry["id"] for entry in body["data"]]) is listed
+            status, _ = await served.post(CHAT, {"messages": QUESTION, **where}, headers=headers)
+            assert status == expected
+            status, _ = await served.post(OPENAI, {"messages": QUESTION, "model": "kb/handbook"}, headers=headers)
+            assert status == expected

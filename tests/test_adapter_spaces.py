@@ -6,10 +6,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from aiohttp import web
 
-from kbchat_aiohttp import Principal, Role
-from serving import SPACES, Served, serving
+from serving import SPACES, Served, as_user, serving
 
 
 async def create(served: Served, name: str = "test_space", **more: object) -> dict[str, Any]:
@@ -238,12 +236,6 @@ async def test_a_page_that_cannot_be_is_refused(tmp_path: Path, query: str) -> N
 
 
 # -- whose spaces ----------------------------------------------------------------------------------------------------
-
-
-async def as_user(request: web.Request) -> Principal:
-    """Who asks is what the header says: `alice:writer`."""
-    owner, _, role = request.headers["X-User"].partition(":")
-    return Principal(owner, Role[role.upper()], owner)
 
 
 ALICE = {"X-User": "alice:writer"}

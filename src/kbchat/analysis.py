@@ -122,7 +122,7 @@ _SCRIPTS: tuple[tuple[str, str | None], ...] = (
 )
 """Last character of a stretch of Unicode and the stemmer of the words that begin in it."""
 
-_PAIRED = (
+PAIRED = (
     "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0edf\u1000-\u109f\u1780-\u17d3"  # Thai, Lao, Burmese, Khmer
     "\u1100-\u11ff\ua960-\ua97f\uac00-\ud7ff"  # Hangul
     "\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"  # Kana
@@ -133,12 +133,12 @@ _MARKS = (  # vowel signs and the like, which \w leaves out though they stand in
     "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06ed"
     "\u0900-\u0963\u0966-\u0dff\u0f18\u0f19\u0f35-\u0f39\u0f71-\u0f84\u0f90-\u0fbc\u200c\u200d"
 )
-_LETTER = rf"[^\W_{_PAIRED}]"
+_LETTER = rf"[^\W_{PAIRED}]"
 _SUFFIX = r"(?:'(?:s|t|d|m|re|ve|ll)(?![^\W_]))?"  # English contractions stay whole: they are in the stop list
 
 _ASCII_WORD = re.compile(rf"[a-z0-9]+{_SUFFIX}")
 _WORD = re.compile(rf"{_LETTER}(?:{_LETTER}|[{_MARKS}])*{_SUFFIX}")
-_RUN = re.compile(rf"[{_PAIRED}]+")
+_RUN = re.compile(rf"[{PAIRED}]+")
 
 
 def _plain_letters() -> dict[int, str | None]:

@@ -175,7 +175,8 @@ class Ingester:
         seen: set[str] = set()
         for first in range(0, len(sources), STATE_NAMES):
             part = sources[first : first + STATE_NAMES]
-            states = await self._catalog.source_states(self._space.id, [source.name for source in part])
+            names = [source.name for source in part if is_text(source.name)]
+            states = await self._catalog.source_states(self._space.id, names)
             for source in part:
                 if source.name in seen:
                     yield DocumentFailure(name=source.name, reason="given twice; names are unique in a space")
@@ -353,6 +354,11 @@ def known_rows(vectors: Vectors) -> list[int]:
 def is_current(known: SourceState | None, content_hash: str) -> bool:
     """Whether a document's live generation has this content."""
     return known is not None and known.status is DocumentStatus.FINISHED and known.content_hash == content_hash
+
+
+def is_text(name: str) -> bool:
+    """Whether a name is text: file systems also hold names that are only bytes."""
+    return printable(name) == name
 
 
 def printable(name: str) -> str:

@@ -8,6 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+import anyio
+import anyio.to_thread
+
 from kbchat.answers import AnswerStream
 from kbchat.errors import AmbiguousSpaceError, BusyError, SpaceExistsError, SpaceNotFoundError
 from kbchat.inputs import Messages, checked_messages, checked_name, checked_owner, checked_prose, checked_vector_type
@@ -50,7 +53,8 @@ class KnowledgeBase:
         """Open the catalog. Raises `CatalogError` when it cannot be used."""
         from kbchat.wiring import Parts
 
-        parts = Parts(self.settings)
+        # In a thread, because the parts' libraries take a second to import.
+        parts = await anyio.to_thread.run_sync(Parts, self.settings)
         try:
             await parts.folder.open()
             await parts.catalog.open()

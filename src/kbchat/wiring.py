@@ -51,7 +51,7 @@ class Parts:
         self.catalog: Catalog = Catalog(url, threads=self.threads, timeout=settings.store_timeout)
         self.lexical: LexicalIndex = TantivyIndex(self.folder.lexical, threads=self.threads)
         self.embedder: Embedder = make_embedder(settings, self.threads)
-        self.generators: dict[str, Generator] = make_generators(settings, self.embedder)
+        self.generators: dict[str, Generator] = make_generators(settings)
         self.counter: TokenCounter = TokenCounter()
         self.retriever: Retriever = Retriever(catalog=self.catalog, lexical=self.lexical, threads=self.threads)
         self._stores: dict[VectorType, VectorStore] = {}
@@ -76,23 +76,20 @@ class Parts:
         Raises `BusyError` when another process holds the data for too long.
         """
         lock = self._space_locks.setdefault(space_id, anyio.Lock())
-        async with lock, self.folder.writing(self.settings.busy_timeout, prepare=self._see_others):
+        async with lock, self.folder.writing(self.settings.busy_timeout, prepare=self._refresh):
             yield
 
-    async def _see_others(self, foreign: bool) -> None:
+    async def _refresh(self, foreign: bool) -> None:
+        """See what other processes wrote since we last did."""
         if foreign:
-            await self.refresh()
+            for store in self.open_stores():
+                await store.refresh()
 
     async def see_writes(self, info: SpaceInfo) -> None:
         """Let a space be read as its catalog row says it is, also where another process made the last change."""
         if info.last_writer != self.writer and self._seen.get(info.id) != info.revision:
             await self.store(info.vector_type).refresh()
         self._seen[info.id] = info.revision
-
-    async def refresh(self) -> None:
-        """See what other processes wrote, in every store that is open."""
-        for store in self.open_stores():
-            await store.refresh()
 
     async def pin(self) -> EmbedderPin:
         """What identifies the configured embedder; asked of it once."""
@@ -159,7 +156,7 @@ def make_embedder(settings: Settings, threads: Threads) -> Embedder:
     raise SettingsError(f"the embedder {settings.embedder!r} is unknown; use 'static' or 'openai:MODEL'")
 
 
-def make_generators(settings: Settings, embedder: Embedder) -> dict[str, Generator]:
+def make_generators(settings: Settings) -> dict[str, Generator]:
     """All configured generators by name, the default one first. Raises `SettingsError` for an unknown default."""
     from kbchat.generators.extractive import ExtractiveGenerator
 
@@ -170,7 +167,7 @@ def make_generators(settings: Settings, embedder: Embedder) -> dict[str, Generat
         )
     models.update(settings.models)
     generators = {name: _model_server(name, model, settings) for name, model in models.items()}
-    generators.setdefault(EXTRACTIVE, ExtractiveGenerator(EXTRACTIVE, embedder=embedder))
+    generators.setdefault(EXTRACTIVE, ExtractiveGenerator(EXTRACTIVE))
     default = settings.default_model
     if default is None:
         return generators

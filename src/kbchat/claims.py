@@ -1,0 +1,185 @@
+"""What a text says at which place: its words, names, numbers and negations, with offsets. Pure.
+
+Both sides of a comparison go through `read`, an answer's sentence and the passage it cites, so that what is equal in
+meaning by rule alone (stems, spelt numbers, full-width signs) is equal here.
+"""
+
+import re
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+from kbchat import numbers
+from kbchat.analysis import PAIRED, STOP_WORDS, analyse
+
+Kind = Literal["word", "name", "opening", "char"]
+
+
+class Unit(NamedTuple):
+    """A word, or one character where words are not separated."""
+
+    start: int
+    end: int
+    kind: Kind
+    """`name`: capitalised within a sentence, an acronym, an identifier; `opening`: capitalised where all words are."""
+    key: str
+    weight: float
+
+
+class Negation(NamedTuple):
+    """A word that denies, and what it denies: the keys after it, and those before it."""
+
+    start: int
+    end: int
+    focus: tuple[str, ...]
+    before: tuple[str, ...]
+
+
+class Text:
+    """A text taken apart."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text.translate(_HALF_WIDTH)  # One character for one: offsets hold.
+
+    @cached_property
+    def numbers(self) -> list[numbers.Number]:
+        return numbers.find(self.text)
+
+    @cached_property
+    def units(self) -> list[Unit]:
+        """Words and characters but for stop words and numbers in digits."""
+        found: list[Unit] = []
+        opening = True
+        for match in _TOKEN.finditer(self.text):
+            if word := match["word"]:
+                if unit := _word(word, match.start(), opening):
+                    found.append(unit)
+                opening = False
+            elif match["run"]:
+                found.extend(
+                    Unit(match.start() + at, match.start() + at + 1, "char", char, 0.0 if char in _FUNCTION else 0.5)
+                    for at, char in enumerate(match[0])
+                )
+                opening = False
+            else:
+                opening = True
+        return _without_capitals(found) if _is_title(found) else found
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """Keys of its words, and its pairs of adjacent characters."""
+        words = {unit.key for unit in self.units if unit.kind != "char"}
+        return frozenset(words | {self.text[unit.start : unit.start + 2] for unit in self.units if unit.kind == "char"})
+
+    @cached_property
+    def negations(self) -> list[Negation]:
+        return [*_negated_words(self), *_negated_chars(self)]
+
+    @cached_property
+    def denies(self) -> bool:
+        """Whether anything in it denies, be it a word that only implies it ("unable", "lacks", "拒绝")."""
+        return bool(self.negations) or _IMPLIED.search(self.text) is not None
+
+    @cached_property
+    def sentences(self) -> list[tuple[int, int]]:
+        """Where its sentences stand: lines, and what full stops part."""
+        spans = [(match.start(), match.end()) for match in _SENTENCE.finditer(self.text)]
+        return [(start, end) for start, end in spans if self.text[start:end].strip()]
+
+    @cached_property
+    def stop_share(self) -> float:
+        """The share of English function words among its words: tells English from other languages in Latin letters."""
+        words = _LATIN.findall(self.text)
+        return sum(word.lower() in STOP_WORDS for word in words) / len(words) if words else 0.0
+
+
+def _word(word: str, start: int, opening: bool) -> Unit | None:
+    head = word.replace("’", "'").partition("'")[0]
+    if not head or word.lower() in STOP_WORDS or head.lower() in STOP_WORDS:
+        return None
+    terms = analyse(head).uni
+    key = terms[0] if terms else head.lower()
+    if any(char.isdigit() for char in head):
+        if head[0].isdigit() and numbers.find(head):
+            return None  # A number and its unit.
+        return Unit(start, start + len(head), "name", key, 1.5)
+    if not head[0].isupper():
+        kind: Kind = "name" if "_" in head or any(map(str.isupper, head)) else "word"
+    elif len(head) > 1 and any(map(str.isupper, head[1:])):
+        kind = "name"
+    else:
+        kind = "opening" if opening or len(head) == 1 else "name"
+    return Unit(start, start + len(head), kind, key, 1.0 if kind == "word" else 1.25)
+
+
+def _is_title(units: list[Unit]) -> bool:
+    """Where most words are capitals, as in titles and in German, capitals tell nothing."""
+    words = [unit for unit in units if unit.kind != "char"]
+    return len(words) > 3 and sum(unit.kind in ("name", "opening") for unit in words) > 0.75 * len(words)
+
+
+def _without_capitals(units: list[Unit]) -> list[Unit]:
+    return [unit._replace(kind="word") if unit.kind == "name" else unit for unit in units]
+
+
+def _negated_words(text: Text) -> list[Negation]:
+    words = [unit for unit in text.units if unit.kind != "char"]
+    found = []
+    for match in _NEGATION.finditer(text.text):
+        clause_end = _end(_CLAUSE_END, text.text, match.end())
+        after = [unit.key for unit in words if match.end() <= unit.start < clause_end]
+        before = [unit.key for unit in words if match.start() - 60 < unit.start < match.start()]
+        found.append(Negation(match.start(), match.end(), tuple(after[:3]), tuple(before[-2:])))
+    return found
+
+
+def _negated_chars(text: Text) -> list[Negation]:
+    found = []
+    for match in _HAN_NEGATION.finditer(text.text):
+        if match["cue"] is None:
+            continue
+        start, end = match.span("cue")
+        rest = text.text[end : _end(_HAN_CLAUSE_END, text.text, end)].lstrip()
+        bare = rest.lstrip(_AUXILIARIES)
+        focus = [part for part in (rest[:3], rest[:2], bare[:2]) if len(part) > 1]
+        before = text.text[max(0, start - 2) : start]
+        found.append(Negation(start, end, tuple(dict.fromkeys(focus)), (before,) if before.strip() else ()))
+    return found
+
+
+def _end(pattern: re.Pattern[str], text: str, start: int) -> int:
+    match = pattern.search(text, start)
+    return match.start() if match else len(text)
+
+
+_HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0x2019: 0x27}
+_LETTER = rf"[^\W{PAIRED}]"
+_TOKEN = re.compile(
+    rf"(?P<word>{_LETTER}+(?:'{_LETTER}{{1,2}}(?!\w))?)|(?P<run>[{PAIRED}]+)|[.!?:;\"“(\[\n•*#|。！？：；]"
+)
+_LATIN = re.compile(r"[A-Za-z]+")
+_SENTENCE = re.compile(
+    r"[^。！？!?.;；\n]*(?:[。！？!?；;]+[”’」』\")]*|\.+(?!\s)[^。！？!?.;；\n]*|\.+[\"”’)]*\s|\n|\Z)"
+)
+_FUNCTION = frozenset("的了是在和与及也而就都被把之其这那此并且或对从到由向以于为因但如若则等个位")
+_AUXILIARIES = "是能会可以应该当须必需要有再得被为曾将想敢肯愿准许允"
+
+_NEGATION = re.compile(
+    r"\b(?:not(?! only\b| just\b| merely\b)|never|no(?!\. ?\d| matter| doubt)|none|nobody|nothing|neither|nor|without"
+    r"|cannot|\w+n't)\b",
+    re.IGNORECASE,
+)
+_CLAUSE_END = re.compile(r"[.;:!?\n。；！？](?!\d)|, (?:but|while|and|although|which)\b| but ")
+_HAN_NEGATION = re.compile(
+    r"不同|不断|不过|不仅|不但|不少|不久|不锈|不得不|不管|不论|不料|不由|不禁|不然|不妨|不光|不只|不止|差不多|对不起|了不起|不可或缺"
+    r"|无论|无线|无数|无疑|无不|非常|非洲|南非|北非|除非|莫非|非得|是非|未来|未免|没收|沉没|淹没|埋没|出没|是否|否则"
+    r"|(?P<cue>没|不|无|未|非(?=[是为])|勿|毋|別|别(?=[再让把被用]))"
+)
+_HAN_CLAUSE_END = re.compile(r"[，。；：！？,;:!?\n]")
+_IMPLIED = re.compile(
+    r"\b(?:un(?!i|der)\w{3,}|non-?\w+|fail\w*|lack\w*|refus\w+|reject\w*|prevent\w*|avoid\w*|forbid\w*|forbad\w*|prohibit\w*"
+    r"|hardly|rarely|seldom|barely|scarcely|except\w*|instead|rather than|stop\w*|exclud\w+|impossible|in(?:capable|ability|valid"
+    r"|sufficient|correct|dependent\w*|visible|complete|compressible|active)|absen\w+|miss(?:ing|es)|eliminat\w+|remov\w+|only"
+    r"|\w+less|free of|ignor\w+|omit\w*|neglect\w*|zero|vanish\w*|den(?:y|ie[sd])|away|negative\w*|disab\w+|few|little)\b"
+    r"|[无非未否禁拒缺免除难失废止停只仅]|反对|脱离|摆脱|防止",
+    re.IGNORECASE,
+)

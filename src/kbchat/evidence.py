@@ -1,0 +1,238 @@
+"""Whether passages carry a sentence, and where: by words, numbers, names and negations, without a model. Pure."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+from kbchat import numbers
+from kbchat.claims import Negation, Text, Unit
+
+ENOUGH = 0.34
+"""The share of a sentence's words that a source must have for it to carry the sentence."""
+MAX_SENTENCES = 4
+
+Similarity = Callable[[str, str], float]
+"""The cosine of two sentences, asked for where words alone do not decide."""
+
+
+class Source:
+    """A passage to be compared with, taken apart once."""
+
+    def __init__(self, text: str, context: str = "") -> None:
+        """`context` is what the passage stands under: the document's name, headings."""
+        self.whole = Text(text)
+        self._context = Text(context)
+
+    @cached_property
+    def sentences(self) -> list["_Sentence"]:
+        text = self.whole.text
+        return [_Sentence(start, end, Text(text[start:end])) for start, end in self.whole.sentences]
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        return self.whole.keys | self._context.keys
+
+    @cached_property
+    def numbers(self) -> list[numbers.Number]:
+        return [*self.whole.numbers, *self._context.numbers]
+
+    @cached_property
+    def initials(self) -> str:
+        """First letters of its words in order, and its acronyms: "NASA" is carried by its long form."""
+        return "".join(unit.key[0] for unit in self.whole.units if unit.kind in ("name", "opening"))
+
+
+class _Sentence(NamedTuple):
+    start: int
+    end: int
+    text: Text
+
+
+class Verdict(NamedTuple):
+    """What sources say to a sentence."""
+
+    support: float
+    """In [0, 1]; below 0.5 the sentence is not carried."""
+    unsupported: tuple[tuple[int, int], ...]
+    """Offsets in the sentence of what is not carried; empty where the sentence is."""
+    places: tuple[tuple[int, int] | None, ...]
+    """For each source where it carries most of the sentence; None where it carries nothing."""
+
+
+def weigh(sentence: str, sources: Sequence[Source], similarity: Similarity | None = None) -> Verdict:
+    """Compare a sentence with the sources that it cites, together."""
+    claim = Text(sentence)
+    chosen = _choose(claim, sources)
+    places = tuple(_place(chosen, number) for number in range(len(sources)))
+    share = _share(claim, chosen)
+    if share is None:
+        return Verdict(0.5, (), places)
+    if share < ENOUGH and similarity is not None and chosen:
+        near = max(similarity(sentence, one.text.text) for _, one in chosen)
+        share = max(share, ENOUGH if near >= 0.6 else share)
+    missing = sorted(
+        {
+            *_missing_numbers(claim, sources, chosen),
+            *_missing_names(claim, sources),
+            *_missing_runs(claim, sources),
+            *_missing_negations(claim, chosen),
+        }
+    )
+    support = 0.5 * share / ENOUGH if share < ENOUGH else 0.5 + 0.5 * (share - ENOUGH) / (1 - ENOUGH)
+    if missing:
+        return Verdict(min(support, 0.4 * share), tuple(missing), places)
+    if share < ENOUGH:
+        return Verdict(support, tuple(_missing_words(claim, chosen)), places)
+    return Verdict(min(support, 1.0), (), places)
+
+
+_Chosen = list[tuple[int, _Sentence]]
+
+
+def _choose(claim: Text, sources: Sequence[Source]) -> _Chosen:
+    """The source sentences that together carry most of a claim, each with its source's number: greedily, few."""
+    left = _Items(claim)
+    pool = [(number, one) for number, source in enumerate(sources) for one in source.sentences]
+    least = 0.1 * left.weight
+    chosen: _Chosen = []
+    gains = [(left.covered_by(one.text), place, item) for place, item in enumerate(pool) for one in (item[1],)]
+    while gains and len(chosen) < MAX_SENTENCES:
+        # Ties: the shorter sentence says it more exactly.
+        gain, place, best = max(gains, key=lambda entry: (entry[0], -(entry[2][1].end - entry[2][1].start)))
+        if gain <= (least if chosen else 0):
+            break
+        chosen.append(best)
+        left.take(best[1].text)
+        gains = [(left.covered_by(item[1].text), at, item) for old, at, item in gains if at != place and old > least]
+    return chosen
+
+
+class _Items:
+    """The words and characters of a claim that are still to be found."""
+
+    def __init__(self, claim: Text) -> None:
+        self._words = {unit.key: unit.weight for unit in claim.units if unit.kind != "char" and unit.weight}
+        pairs: dict[str, float] = {}
+        for unit in claim.units:
+            if unit.kind == "char":
+                pair = claim.text[unit.start : unit.start + 2]
+                pairs[pair] = pairs.get(pair, 0.0) + unit.weight
+        self._pairs = pairs
+        self._values = list(claim.numbers)
+        self.weight = sum(self._words.values()) + sum(pairs.values()) + len(self._values)
+
+    def covered_by(self, text: Text) -> float:
+        keys = text.keys
+        words = sum(weight for key, weight in self._words.items() if key in keys)
+        pairs = sum(weight for pair, weight in self._pairs.items() if pair in keys)
+        return words + pairs + sum(_carried(number, text.numbers) for number in self._values)
+
+    def take(self, text: Text) -> None:
+        keys = text.keys
+        self._words = {key: weight for key, weight in self._words.items() if key not in keys}
+        self._pairs = {pair: weight for pair, weight in self._pairs.items() if pair not in keys}
+        self._values = [number for number in self._values if not _carried(number, text.numbers)]
+
+
+def _carried(number: numbers.Number, others: Iterable[numbers.Number]) -> bool:
+    return any(numbers.same(number, other) for other in others)
+
+
+def _place(chosen: _Chosen, number: int) -> tuple[int, int] | None:
+    """The best sentence of a source and those chosen ones that adjoin it."""
+    own = [one for at, one in chosen if at == number]
+    if not own:
+        return None
+    start, end = own[0].start, own[0].end
+    for one in sorted(own, key=lambda one: abs(one.start - start)):
+        if one.end <= start and start - one.end < 3:
+            start = one.start
+        elif one.start >= end and one.start - end < 3:
+            end = one.end
+    return start, end
+
+
+def _share(claim: Text, chosen: _Chosen) -> float | None:
+    """The weight of a claim's words that the chosen sentences have; None where they cannot be compared."""
+    whole, found = 0.0, 0.0
+    keys = frozenset().union(*(one.text.keys for _, one in chosen)) if chosen else frozenset()
+    values = [number for _, one in chosen for number in one.text.numbers]
+    for unit, carried in _matched(claim, keys):
+        whole += unit.weight
+        found += unit.weight * carried
+    for number in claim.numbers:
+        whole += 1
+        found += _carried(number, values)
+    return found / whole if whole else None
+
+
+def _matched(claim: Text, keys: frozenset[str]) -> Iterator[tuple[Unit, bool]]:
+    """Each unit of a claim, and whether the keys hold it: a character by one of the two pairs it stands in."""
+    text = claim.text
+    for unit in claim.units:
+        if unit.kind == "char":
+            at = unit.start
+            yield unit, text[at : at + 2] in keys or (at > 0 and text[at - 1 : at + 1] in keys)
+        else:
+            yield unit, unit.key in keys
+
+
+def _missing_numbers(claim: Text, sources: Sequence[Source], chosen: _Chosen) -> Iterator[tuple[int, int]]:
+    near = [number for at, one in chosen for number in _neighbourhood(sources[at], one)]
+    everywhere = [number for source in sources for number in source.numbers]
+    for number in claim.numbers:
+        if number.spelt and number.values[0] <= 3 and not number.month:
+            continue
+        if not _carried(number, near) and not (number.spelt and _carried(number, everywhere)):
+            yield number.start, number.end
+
+
+def _neighbourhood(source: Source, one: _Sentence) -> list[numbers.Number]:
+    at = source.sentences.index(one)
+    return [number for near in source.sentences[max(0, at - 1) : at + 2] for number in near.text.numbers]
+
+
+def _missing_names(claim: Text, sources: Sequence[Source]) -> Iterator[tuple[int, int]]:
+    keys = frozenset().union(*(source.keys for source in sources)) if sources else frozenset()
+    for unit in claim.units:
+        if unit.kind == "name" and unit.key not in keys and not _akin(unit.key, keys):
+            yield unit.start, unit.end
+
+
+def _akin(key: str, keys: frozenset[str]) -> bool:
+    """Whether a name is there in another form: American for America, Italian for Italy."""
+    return len(key) > 3 and any(
+        other[:4] == key[:4] and len(other) > 3 and _prefix(key, other) >= max(4, min(len(key), len(other)) - 2)
+        for other in keys
+    )
+
+
+def _prefix(one: str, other: str) -> int:
+    length = 0
+    for left, right in zip(one, other, strict=False):
+        if left != right:
+            break
+        length += 1
+    return length
+
+
+def _missing_runs(claim: Text, sources: Sequence[Source]) -> Iterator[tuple[int, int]]:
+    return iter(())
+
+
+def _missing_negations(claim: Text, chosen: _Chosen) -> Iterator[tuple[int, int]]:
+    texts = [one.text for _, one in chosen]
+    for negation in claim.negations:
+        if not _negation_carried(negation, texts):
+            yield negation.start, negation.end
+
+
+def _negation_carried(negation: Negation, texts: Sequence[Text]) -> bool:
+    return True
+
+
+def _missing_words(claim: Text, chosen: _Chosen) -> Iterator[tuple[int, int]]:
+    keys = frozenset().union(*(one.text.keys for _, one in chosen)) if chosen else frozenset()
+    for unit, carried in _matched(claim, keys):
+        if not carried and unit.weight:
+            yield unit.start, unit.end

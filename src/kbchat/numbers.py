@@ -1,0 +1,196 @@
+"""Numbers and months in a text, whatever way they are written: what `citations` compares. Pure.
+
+"1,200", "1200" and "one thousand two hundred" are one value, so are "$3 million" and "3,000,000", "四十" and "40", "May"
+and "5月". A unit (percent, metres) is no part of a value.
+"""
+
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import NamedTuple
+
+
+class Number(NamedTuple):
+    """A number in a text: where it stands and what it may mean."""
+
+    start: int
+    end: int
+    values: tuple[Decimal, ...]
+    """More than one where a sign has two meanings: `3m` is 3 (metres) or 3,000,000."""
+    scale: Decimal = Decimal(1)
+    """What it was multiplied by: tables say "in millions" once and give 3.2."""
+    spelt: bool = False
+    """Written in words. Small ones are often counted by the writer, not read from the source."""
+    about: bool = False
+    """Called approximate by the word before it."""
+    month: int = 0
+
+
+def find(text: str) -> list[Number]:
+    """All numbers of a text in order. Digits within words (`v2`, `GPT4`) are none."""
+    found = [*_digits(text), *_english(text), *_chinese(text), *_months(text)]
+    return sorted(found)
+
+
+def same(number: Number, other: Number) -> bool:
+    """Whether a source's number `other` carries a number."""
+    if number.month or other.month:
+        # "May" is carried by "5月" and by the 05 of a date, 5 by either.
+        return (number.month or int(number.values[0])) == (other.month or other.values[0])
+    if any(value in other.values for value in number.values):
+        return True
+    if number.about:
+        return any(abs(value - near) * 20 <= abs(near) for value in number.values for near in other.values)
+    return False
+
+
+def _digits(text: str) -> Iterator[Number]:
+    for match in _DIGITS.finditer(text):
+        value = Decimal(match["value"].replace(",", ""))
+        suffix = match["suffix"] or ""
+        scale = _SCALES.get((suffix or match["scale"] or "").lower()) or _range_scale(text, match.end())
+        month = match["month"]
+        if month and 1 <= value <= 12:
+            yield Number(match.start(), match.end("value"), (value,), month=int(value))
+        elif scale is None:
+            yield Number(match.start(), match.end("value"), (value,), about=_about(text, match.start()))
+        else:
+            values = (value, value * scale) if suffix in _AMBIGUOUS else (value * scale,)
+            yield Number(match.start(), match.end(), values, scale, about=_about(text, match.start()))
+
+
+def _range_scale(text: str, end: int) -> Decimal | None:
+    """In "3 to 5 million" the 3 is millions too."""
+    match = _RANGE.match(text, end)
+    return _SCALES[match[1].lower()] if match else None
+
+
+def _about(text: str, start: int) -> bool:
+    return _ABOUT.search(text, max(0, start - 24), start) is not None
+
+
+def _english(text: str) -> Iterator[Number]:
+    for match in _SPELT.finditer(text):
+        total, part = 0, 0
+        for word in re.findall(r"[a-z]+", match[0].lower()):
+            if word in _WORDS:
+                part += _WORDS[word]
+            elif word == "hundred":
+                part = max(part, 1) * 100
+            elif word in _SCALES:
+                total += max(part, 1) * int(_SCALES[word])
+                part = 0
+        # "One" and a bare "hundred" or "million" count nothing: "one of the million ways".
+        value = Decimal(total + part)
+        if value > 1 and match[0].lower().strip() not in _SCALES:
+            yield Number(match.start(), match.end(), (value,), spelt=True, about=_about(text, match.start()))
+
+
+def _chinese(text: str) -> Iterator[Number]:
+    for match in _HAN.finditer(text):
+        value = _han_value(match["han"] or "")
+        if value is None:
+            continue
+        month = int(value) if match["month"] and 1 <= value <= 12 else 0
+        yield Number(match.start("han"), match.end("han"), (value,), spelt=True, month=month)
+
+
+def _han_value(numerals: str) -> Decimal | None:
+    """What Chinese numerals mean; None where they count nothing ("一", "千万") or are not well formed."""
+    if not any(char in _HAN_DIGITS or char == "十" for char in numerals) or numerals == "一":
+        return None
+    if all(char in _HAN_DIGITS for char in numerals):
+        return Decimal("".join(str(_HAN_DIGITS[char]) for char in numerals))
+    total, section, digit = 0, 0, 0
+    for char in numerals:
+        if char in _HAN_DIGITS:
+            digit = _HAN_DIGITS[char]
+        elif char in _HAN_TENS:
+            section += (digit or 1) * _HAN_TENS[char]
+            digit = 0
+        else:
+            total = (total + section + digit) * int(_SCALES[char])
+            section = digit = 0
+    return Decimal(total + section + digit)
+
+
+def _months(text: str) -> Iterator[Number]:
+    for match in _MONTH.finditer(text):
+        month = _MONTHS.index(match[0][:3].lower()) + 1
+        yield Number(match.start(), match.end(), (Decimal(month),), month=month)
+
+
+_SCALES = {
+    "k": Decimal(10**3),
+    "thousand": Decimal(10**3),
+    "m": Decimal(10**6),
+    "mn": Decimal(10**6),
+    "million": Decimal(10**6),
+    "bn": Decimal(10**9),
+    "billion": Decimal(10**9),
+    "trillion": Decimal(10**12),
+    "百": Decimal(100),
+    "千": Decimal(1000),
+    "万": Decimal(10**4),
+    "萬": Decimal(10**4),
+    "亿": Decimal(10**8),
+    "億": Decimal(10**8),
+    "百万": Decimal(10**6),
+    "千万": Decimal(10**7),
+    "万亿": Decimal(10**12),
+}
+_AMBIGUOUS = {"k", "K", "m", "M", "mn"}
+_SCALE = r"thousand|million|billion|trillion|bn|百万|千万|万亿|[百千万萬亿億]"
+_DIGITS = re.compile(
+    r"(?<![A-Za-z_\d])(?<!\d[.,])(?P<value>\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?)"
+    rf"(?:(?P<month>月)|(?P<suffix>[A-Za-zµμ°%]{{1,3}})?(?![A-Za-z_\d])(?:[ -]?(?P<scale>{_SCALE})(?![A-Za-z]))?)",
+    re.IGNORECASE,
+)
+_RANGE = re.compile(rf" ?(?:-|–|—|~|to|and|or|至|到|或) ?[$€£¥]?[\d.,]*\d[ -]?({_SCALE})(?![A-Za-z])", re.IGNORECASE)
+_ABOUT = re.compile(
+    r"(?:about|around|approximately|roughly|nearly|almost|some|over|under|more than|less than|at least|up to|circa|ca\.|~|≈)"
+    r" ?[$€£¥]?$|[约近超逾](?:过)?$|(?:大约|将近|接近|超过|不到|至少|左右)$",
+    re.IGNORECASE,
+)
+_WORDS = {
+    word: value
+    for value, word in enumerate(
+        [
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+            "seventeen",
+            "eighteen",
+            "nineteen",
+        ],
+        1,
+    )
+} | {
+    word: 10 * tens
+    for tens, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)
+}
+_PART = rf"(?:{'|'.join(_WORDS)}|hundred|thousand|million|billion|trillion)"
+_SPELT = re.compile(rf"(?<![\w-]){_PART}(?:(?:[ -]|,? and ){_PART})*(?!\w)(?!-(?!\d))", re.IGNORECASE)
+_HAN_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
+_HAN_TENS = {"十": 10, "百": 100, "千": 1000}
+_IDIOMS = "十分(?!之)|万一|千万(?![元人吨美公])|四处|四周|三角|七夕|十字|九龙|三国|五四|八卦|四川|百分之"
+_HAN = re.compile(rf"(?:{_IDIOMS})|(?P<han>[〇零一二三四五六七八九十百千万亿两兩]+)(?P<month>月(?!亮|球))?")
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_MONTH = re.compile(
+    r"\b(Jan(?:uary)?|Feb(?:ruary)?|March|Mar(?=[. ]+\d)|Apr(?:il)?|May(?=[,. ]+\d)|(?<=\d )May|(?<=[Ii]n )May|June?|July?"
+    r"|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\b\.?"
+    r"|\b(?:january|february|april|july|august|september|october|november|december|(?:march|may|june)(?=,? \d))\b"
+)
