@@ -41,16 +41,20 @@ bench: $(VENV)/.ready
 dist: $(VENV)/.ready
 	$(BIN)/uv build --quiet --python $(BIN)/python --out-dir dist
 
-lock: $(VENV)/.ready
+# Needs no environment that the old lock can make.
+lock: $(VENV)/.uv
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --group dev \
 		--extra server --extra milvus --extra documents --extra postgres --extra bench \
 		--custom-compile-command "make lock" --no-emit-index-url --no-emit-find-links -o requirements.lock
 
-$(VENV)/.ready: requirements.lock pyproject.toml
+$(VENV)/.uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "kbchat needs Python 3.11 or newer; say which one: make PYTHON=python3.12 …" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	touch $@
+
+$(VENV)/.ready: $(VENV)/.uv requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	touch $@

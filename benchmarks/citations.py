@@ -182,9 +182,13 @@ def foreign(pieces: Sequence[Piece], rng: random.Random) -> Iterator[Case]:
     for piece in pieces:
         same_origin[piece.origin].append(piece)
     for piece in pieces:
-        others = [other for other in rng.sample(same_origin[piece.origin], 6 if len(same_origin[piece.origin]) > 5 else 1)]
-        others = [other for other in others if other.text != piece.text and (other.name != piece.name or len(
-            {one.name for one in same_origin[piece.origin]}) == 1)]
+        others = list(rng.sample(same_origin[piece.origin], 6 if len(same_origin[piece.origin]) > 5 else 1))
+        others = [
+            other
+            for other in others
+            if other.text != piece.text
+            and (other.name != piece.name or len({one.name for one in same_origin[piece.origin]}) == 1)
+        ]
         for sentence in sentences(piece, rng)[:1]:
             for other in others[:1]:
                 if sentence not in other.text:
@@ -192,7 +196,22 @@ def foreign(pieces: Sequence[Piece], rng: random.Random) -> Iterator[Case]:
 
 
 DIGITS = re.compile(r"(?<![\w.,])\d+(?:[.,]\d+)*(?![\w.,]*\d)|(?<=[\u4e00-\u9fff])\d+(?:\.\d+)?")
-EN_NUMERALS = "two three four five six seven eight nine ten twelve twenty thirty forty fifty".split()
+EN_NUMERALS = [
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "twelve",
+    "twenty",
+    "thirty",
+    "forty",
+    "fifty",
+]
 ZH_NUMERAL = re.compile(r"(?<![一二三四五六七八九十])[四五六七八九](?=[个名位年月日次岁种部人座条])")
 
 

@@ -15,6 +15,8 @@ from types import ModuleType
 import pytest
 from blockbuster import blockbuster_ctx
 
+pytest.register_assert_rewrite("kbchat.testing")  # The suites there are tests, though they ship with the package.
+
 SHARED_THREADS = re.compile(
     r"AnyIO worker thread"  # they wait for more work until their loop ends
     r"|asyncio_\d+"  # the loop's own executor, likewise

@@ -1,17 +1,20 @@
 """Real servers for tests: started as processes of their own, on free ports of the loopback, and killed at the end."""
 
 import contextlib
+import importlib.util
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import pytest
 
@@ -32,36 +35,38 @@ def cannot_start(reason: str) -> None:
 
 
 class Server:
-    """A server process with a data folder. `start` after `kill` goes on with the same data on the same port."""
+    """A server process with a data folder. `start` after `kill` goes on with the same data at the same address."""
 
     def __init__(
-        self, command: Sequence[str], *, healthy: str, log: Path, env: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        *,
+        healthy: Callable[[], bool],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 90.0,
     ) -> None:
         self._command = list(command)
         self._healthy = healthy
         self._log = log
         self._env = env
+        self._timeout = timeout
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, timeout: float = 60.0) -> None:
+    def start(self) -> None:
         """Return when the server says that it is healthy."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, env=self._env
             )
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                break
-            try:
-                with urllib.request.urlopen(self._healthy, timeout=2) as answer:
-                    if answer.status == 200:
-                        return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.05)
+        deadline = time.monotonic() + self._timeout
+        while time.monotonic() < deadline and self._process.poll() is None:
+            if self._healthy():
+                return
+            time.sleep(0.05)
         self.kill()
         tail = self._log.read_text(errors="replace")[-2000:]
-        cannot_start(f"{self._command[0]} did not start: {tail}")
+        cannot_start(f"{' '.join(self._command)} did not start: {tail}")
 
     def kill(self) -> None:
         """End the process and its children at once, without a chance to tidy up."""
@@ -80,7 +85,7 @@ class Server:
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGCONT)
 
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -96,18 +101,53 @@ class ChromaServer(Server):
     def __init__(self, folder: Path) -> None:
         port = free_port()
         self.url = f"http://{HOST}:{port}"
+        options = ["--path", str(folder / "data"), "--host", HOST, "--port", str(port)]
         super().__init__(
-            [
-                str(Path(sys.executable).parent / "chroma"),
-                "run",
-                "--path",
-                str(folder / "data"),
-                "--host",
-                HOST,
-                "--port",
-                str(port),
-            ],
-            healthy=f"{self.url}/api/v2/heartbeat",
+            [str(Path(sys.executable).parent / "chroma"), "run", *options],
+            healthy=self._answers,
             log=folder / "log",
             env={**os.environ, "ANONYMIZED_TELEMETRY": "false"},
         )
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/api/v2/heartbeat", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+
+class MilvusServer(Server):
+    """A standalone server of the package `milvus`, at a Unix socket; by itself in a network namespace where it can."""
+
+    def __init__(self, folder: Path, *, authorize: bool = False) -> None:
+        if importlib.util.find_spec("milvus") is None:
+            cannot_start("the package milvus is not installed (it runs on Linux x86-64 only)")
+        # Paths of sockets are short.
+        self._socket = Path(tempfile.mkdtemp(prefix="kb-")) / "milvus"
+        self.uri = f"unix:{self._socket}"
+        script = str(Path(__file__).parent / "milvus_server.py")
+        options = ["--authorize"] if authorize else []
+        super().__init__(
+            [*_own_network(), sys.executable, script, str(folder / "data"), str(self._socket), *options],
+            healthy=self._socket.exists,
+            log=folder / "log",
+        )
+
+    def kill(self) -> None:
+        super().kill()
+        self._socket.unlink(missing_ok=True)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        shutil.rmtree(self._socket.parent, ignore_errors=True)
+
+
+def _own_network() -> list[str]:
+    for command in (["unshare", "-n"], ["unshare", "-rn"]):
+        with contextlib.suppress(OSError):
+            if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
+                return command
+    return []

@@ -87,6 +87,7 @@ async def serving(
     model: Upstream | None = None,
     prefix: str = "",
     host_cancels: bool = True,
+    keep_alive: bool = True,
     authenticate: Authenticate | None = None,
     **settings: Any,
 ) -> AsyncIterator[Served]:
@@ -104,7 +105,8 @@ async def serving(
         try:
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             host, port = runner.addresses[0]
-            async with aiohttp.ClientSession(f"http://{host}:{port}") as client:
+            connector = aiohttp.TCPConnector(force_close=not keep_alive)
+            async with aiohttp.ClientSession(f"http://{host}:{port}", connector=connector) as client:
                 yield Served(kb, client, host, port, runner)
         finally:
             await runner.cleanup()

@@ -22,13 +22,17 @@ FLOORS = {
     0: {"models", "errors", "settings", "threads"},
     1: {
         "analysis",
+        "claims",
+        "evidence",
         "filters",
         "frames",
         "fusion",
         "inputs",
+        "numbers",
         "prompting",
         "references",
         "scoring",
+        "sentences",
         "splitting",
         "sse",
         "tokens",
@@ -59,6 +63,37 @@ HEAVY = set(
     sentence_transformers sqlalchemy tantivy tiktoken tokenizers torch wordllama""".split()  # noqa: SIM905
 )
 """What costs time or memory to load: it loads when it is first used."""
+
+VENDORS = {
+    "aiohttp": {"kbchat_aiohttp", "kbchat.embedders.openai", "kbchat.generators", "kbchat.testing"},
+    "alembic": {"kbchat.catalog"},
+    "anyio": {"kbchat", "kbchat_aiohttp"},
+    "blockbuster": {"kbchat.testing"},
+    "chromadb": {"kbchat.stores.chroma"},
+    "grpc": {"kbchat.stores.milvus"},
+    "httpx": {"kbchat.stores.chroma"},
+    "milvus_lite": {"kbchat.stores.milvus"},
+    "msgspec": {"kbchat", "kbchat_aiohttp"},
+    "numpy": {"kbchat"},
+    "prometheus_client": {"kbchat_aiohttp"},
+    "psycopg": {"kbchat.catalog"},
+    "pydantic": {"kbchat", "kbchat_aiohttp"},
+    "pydantic_core": {"kbchat_aiohttp"},
+    "pydantic_settings": {"kbchat.settings"},
+    "pymilvus": {"kbchat.stores.milvus"},
+    "pytest": {"kbchat.testing"},
+    "rich": {"kbchat.cli"},
+    "semantic_text_splitter": {"kbchat.splitting"},
+    "sentence_transformers": {"kbchat.embedders.sentence_transformers"},
+    "sqlalchemy": {"kbchat.catalog"},
+    "Stemmer": {"kbchat.analysis"},
+    "tantivy": {"kbchat.lexical.tantivy"},
+    "tiktoken": {"kbchat.tokens"},
+    "tokenizers": {"kbchat.embedders.static"},
+    "typer": {"kbchat.cli"},
+    "wordllama": {"kbchat.embedders.static"},
+}
+"""Who may name which library: its one driver, or everybody where it is the house's own material."""
 
 
 def module_name(path: Path) -> str:
@@ -142,15 +177,37 @@ def test_no_circles() -> None:
     assert uses == {}
 
 
+def test_each_library_has_its_driver() -> None:
+    """A library is imported in the module that drives it, and nowhere else, so that it can be replaced there."""
+    wrong = []
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Import(names=names):
+                    roots = {alias.name.partition(".")[0] for alias in names}
+                case ast.ImportFrom(module=str(source)):
+                    roots = {source.partition(".")[0]}
+                case _:
+                    continue
+            for vendor in roots - sys.stdlib_module_names - {"kbchat", "kbchat_aiohttp"}:
+                drivers = VENDORS.get(vendor, set())
+                if not any(module == driver or module.startswith(driver + ".") for driver in drivers):
+                    wrong.append(f"{module}: {vendor}")
+    assert wrong == []
+
+
 def test_files_are_short() -> None:
-    """No file has more than 400 lines: what is longer is two rooms."""
-    tests = (ROOT / "tests").rglob("*.py")
-    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in (*SOURCES, *tests)}
-    assert {name: length for name, length in lengths.items() if length > 400} == {}
+    """No file has more than 400 lines (of tests, 600): what is longer is two rooms."""
+    long = {}
+    for path in (*SOURCES, *(ROOT / "tests").rglob("*.py")):
+        limit = 600 if "tests" in path.parts or "testing" in path.parts else 400
+        if (length := len(path.read_text().splitlines())) > limit:
+            long[str(path.relative_to(ROOT))] = length
+    assert long == {}
 
 
 def test_functions_are_short() -> None:
-    """No function of the product has more than 50 lines of code, its docstring not counted."""
+    """No function of the product has more than 60 lines of code, its docstring not counted."""
     long = {}
     for module, path in MODULES.items():
         for node in ast.walk(ast.parse(path.read_text())):
@@ -160,7 +217,7 @@ def test_functions_are_short() -> None:
                 lines = node.end_lineno - node.lineno + 1  # type: ignore[operator]
                 if docstring is not None:
                     lines -= docstring.end_lineno - docstring.lineno + 1  # type: ignore[operator]
-                if lines > 50:
+                if lines > 60:
                     long[f"{module}.{node.name}"] = lines
     assert long == {}
 
@@ -201,7 +258,7 @@ def may_load(room: str) -> tuple[str, ...]:
         case "chat" | "ingest" | "reembed" | "retrieval":
             return ("numpy", "sqlalchemy")  # The face loads them with the first call that needs them.
         case "testing":
-            return ("numpy", "aiohttp")
+            return ("aiohttp", "numpy", "sqlalchemy")
         case _:
             return ()
 
@@ -214,7 +271,7 @@ def test_each_module_can_be_imported_alone(allowed: tuple[str, ...]) -> None:
     ran = fresh(IMPORT_EACH.format(modules=modules, heavy=HEAVY - {*allowed}, allowed=allowed), "-W", "error")
     assert ran.returncode == 0, ran.stderr
     loaded = {module: too_much for module, *too_much in map(str.split, ran.stdout.splitlines())}
-    assert loaded == {module: [] for module in modules}, ran.stderr
+    assert loaded == {module: [] for module in modules}, ran.stderr[-2000:]
 
 
 def test_importing_kbchat_is_light() -> None:

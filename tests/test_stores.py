@@ -1,17 +1,19 @@
 """Every vector store against the one conformance suite."""
 
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from pathlib import Path
 
+import anyio
 import pytest
 
 from kbchat.stores import VectorStore
 from kbchat.stores.chroma import ChromaStore
 from kbchat.stores.memory import MemoryStore
 from kbchat.stores.milvus import MilvusStore
-from kbchat.testing.store_suite import PersistentStoreSuite, VectorStoreSuite
+from kbchat.testing.store_suite import DIMENSION, PersistentStoreSuite, VectorStoreSuite
 from kbchat.threads import Threads
-from servers import ChromaServer
+from servers import ChromaServer, MilvusServer
 
 
 class TestMemoryStore(VectorStoreSuite):
@@ -43,3 +45,43 @@ class TestChromaServer(PersistentStoreSuite):
     @pytest.fixture
     def open_store(self, chroma_server: ChromaServer) -> Callable[[], VectorStore]:
         return lambda: ChromaStore(url=chroma_server.url, threads=Threads())
+
+
+@pytest.fixture(scope="module")
+def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:
+    with MilvusServer(tmp_path_factory.mktemp("milvus")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def collections(milvus_server: MilvusServer) -> list[str]:
+    """Empty collections that are loaded: the server needs seconds for one, and hardly more for many at once."""
+    names = [f"kb-ready-{number}" for number in range(50)]
+
+    async def make() -> None:
+        async with aclosing(MilvusStore(uri=milvus_server.uri, threads=Threads(), timeout=60)) as store:
+
+            async def one(name: str) -> None:
+                await store.create_collection(name, dimension=DIMENSION)
+                await store.count(name)
+
+            async with anyio.create_task_group() as tasks:
+                for name in names:
+                    tasks.start_soon(one, name)
+
+    anyio.run(make)
+    return names
+
+
+@pytest.mark.server
+class TestMilvusServer(PersistentStoreSuite):
+    @pytest.fixture
+    def open_store(self, milvus_server: MilvusServer) -> Callable[[], VectorStore]:
+        return lambda: MilvusStore(uri=milvus_server.uri, threads=Threads())
+
+    @pytest.fixture
+    async def kb(self, store: VectorStore, name: str, collections: list[str]) -> str:
+        if collections:
+            return collections.pop()
+        await store.create_collection(name, dimension=DIMENSION)
+        return name

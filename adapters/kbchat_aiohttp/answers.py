@@ -1,11 +1,10 @@
 """How answers are written: JSON, in the envelope of the knowledge routes where they want one."""
 
 from collections.abc import Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, JsonValue
-from pydantic_core import to_json
+from pydantic import BaseModel, ConfigDict
 
 T = TypeVar("T")
 
@@ -15,9 +14,9 @@ class Envelope(BaseModel, Generic[T]):
 
     model_config = ConfigDict(frozen=True)
 
-    success: bool = True
-    err_code: str | None = None
-    err_msg: str | None = None
+    success: Literal[True] = True
+    err_code: None = None
+    err_msg: None = None
     data: T
 
 
@@ -38,14 +37,14 @@ class Page(BaseModel, Generic[T]):
 
 
 def json_response(
-    body: BaseModel | Mapping[str, JsonValue] | bytes,
+    body: BaseModel | bytes,
     *,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
     """A JSON answer; bytes are JSON already. Nobody on the way may keep it: it belongs to the key that asked."""
     return web.Response(
-        body=body if isinstance(body, bytes) else to_json(body),
+        body=body if isinstance(body, bytes) else body.model_dump_json().encode(),
         status=status,
         content_type="application/json",
         headers={"Cache-Control": "no-store", **(headers or {})},

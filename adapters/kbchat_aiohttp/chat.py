@@ -2,20 +2,29 @@
 
 import time
 import uuid
+from collections.abc import AsyncIterator
 
 from aiohttp import web
-from kbchat.chat import collect
 
 from kbchat.answers import AnswerStream
+from kbchat.chat import collect
 from kbchat.errors import ModelNotFoundError, SpaceNotFoundError
 from kbchat.frames import DONE, Flavour, FrameEncoder, whole
 from kbchat.knowledge import KnowledgeBase
+from kbchat.models import EngineEvent
 from kbchat.space import KnowledgeSpace
 from kbchat_aiohttp.answers import json_response
 from kbchat_aiohttp.auth import Principal, Role
 from kbchat_aiohttp.bodies import read_json
-from kbchat_aiohttp.routes import Route
-from kbchat_aiohttp.schemas import ChatCompletion, KnowledgeChatCompletion, ModelList, ModelObject
+from kbchat_aiohttp.routes import Call, Route
+from kbchat_aiohttp.schemas import (
+    ChatCompletion,
+    Completion,
+    KnowledgeChatCompletion,
+    ModelList,
+    ModelObject,
+    OpenAICompletion,
+)
 from kbchat_aiohttp.streams import EventStream, Readers
 
 SPACE_PREFIX = "kb/"
@@ -31,30 +40,57 @@ class Chat:
 
     def routes(self) -> list[Route]:
         return [
-            Route("POST", "/api/v2/chat/completions", self.knowledge, role=Role.READER),
-            Route("POST", "/v1/chat/completions", self.openai, role=Role.READER),
-            Route("GET", "/v1/models", self.models, role=Role.READER),
+            Route(
+                method="POST",
+                path="/api/v2/chat/completions",
+                handler=self.knowledge,
+                role=Role.READER,
+                summary="Answer a question, from a space or by the model alone",
+                body=KnowledgeChatCompletion,
+                answer=Completion,
+                fails=(400, 404, 409, 502, 504),
+                streams=True,
+            ),
+            Route(
+                method="POST",
+                path="/v1/chat/completions",
+                handler=self.openai,
+                role=Role.READER,
+                summary="Answer a question as OpenAI does; the model `kb/NAME` is a space",
+                body=ChatCompletion,
+                answer=OpenAICompletion,
+                fails=(400, 404, 409, 502, 504),
+                streams=True,
+            ),
+            Route(
+                method="GET",
+                path="/v1/models",
+                handler=self.models,
+                role=Role.READER,
+                summary="List models, and spaces as models",
+                answer=ModelList,
+            ),
         ]
 
-    async def knowledge(self, request: web.Request, principal: Principal) -> web.StreamResponse:
-        asked = await read_json(request, KnowledgeChatCompletion, limit=self._kb.settings.max_body_bytes)
+    async def knowledge(self, call: Call) -> web.StreamResponse:
+        asked = await read_json(call.request, KnowledgeChatCompletion, limit=self._kb.settings.max_body_bytes)
         source: KnowledgeBase | KnowledgeSpace = self._kb
         if asked.chat_mode == "chat_knowledge":
-            source = await self._kb.get_space(asked.chat_param or "", owner=principal.scope)
+            source = await self._kb.get_space(asked.chat_param or "", owner=call.principal.scope)
         stream = source.stream(asked.turns(), model=asked.model, sampling=asked.sampling())
-        return await self._answer(request, asked, stream, flavour="v2", incremental=asked.incremental)
+        return await self._answer(call, asked, stream, flavour="v2", incremental=asked.incremental)
 
-    async def openai(self, request: web.Request, principal: Principal) -> web.StreamResponse:
-        asked = await read_json(request, ChatCompletion, limit=self._kb.settings.max_body_bytes)
+    async def openai(self, call: Call) -> web.StreamResponse:
+        asked = await read_json(call.request, ChatCompletion, limit=self._kb.settings.max_body_bytes)
         source: KnowledgeBase | KnowledgeSpace = self._kb
         model = asked.model
         if model is not None and model.startswith(SPACE_PREFIX):
-            source, model = await self._space(model, principal), None
+            source, model = await self._space(model, call.principal), None
         stream = source.stream(asked.turns(), model=model, sampling=asked.sampling())
-        return await self._answer(request, asked, stream, flavour="openai", incremental=True)
+        return await self._answer(call, asked, stream, flavour="openai", incremental=True)
 
-    async def models(self, request: web.Request, principal: Principal) -> web.Response:
-        spaces = await self._kb.list_spaces(owner=principal.scope)
+    async def models(self, call: Call) -> web.Response:
+        spaces = await self._kb.list_spaces(owner=call.principal.scope)
         listed = [
             ModelObject(id=SPACE_PREFIX + space.name, created=int(space.info.created_at.timestamp()))
             for space in spaces
@@ -70,7 +106,7 @@ class Chat:
 
     async def _answer(
         self,
-        request: web.Request,
+        call: Call,
         asked: ChatCompletion,
         stream: AnswerStream,
         *,
@@ -88,25 +124,22 @@ class Chat:
                 flavour=flavour,
                 include_usage=asked.stream_options.include_usage,
             )
-            return await self._streamed(request, stream, encoder)
-        async with self._readers.admit(request) as reader, stream:
-            answer = await collect(stream.batches())
+            return await self._streamed(call, stream, encoder)
+        async with self._readers.admit(call) as reader, stream:
+            answer = await collect(_noted(stream.batches(), call))
         reader.raise_if_cut()
         if reader.left:
             return web.Response()  # which goes nowhere
-        body = whole(answer, id=answer_id, model=model, created=created, flavour=flavour)
-        return json_response(body)
+        return json_response(whole(answer, id=answer_id, model=model, created=created, flavour=flavour))
 
-    async def _streamed(self, request: web.Request, stream: AnswerStream, encoder: FrameEncoder) -> web.StreamResponse:
+    async def _streamed(self, call: Call, stream: AnswerStream, encoder: FrameEncoder) -> web.StreamResponse:
         """Send each event as soon as it comes, in one piece. The status goes out with the first frame."""
-        events = EventStream(request)
+        events = EventStream(call.request)
+        keep_alive = self._kb.settings.keep_alive_seconds
         try:
-            async with (
-                self._readers.admit(request) as reader,
-                events.kept_alive(self._kb.settings.keep_alive_seconds),
-                stream,
-            ):
+            async with self._readers.admit(call, events) as reader, events.kept_alive(keep_alive), stream:
                 async for event in stream.batches():
+                    call.note(event)
                     if frames := encoder.encode(event):
                         await events.write(frames)
                 await events.write(DONE)
@@ -116,3 +149,9 @@ class Chat:
                 raise
             await events.fail(error)
         return events.response
+
+
+async def _noted(events: AsyncIterator[EngineEvent], call: Call) -> AsyncIterator[EngineEvent]:
+    async for event in events:
+        call.note(event)
+        yield event

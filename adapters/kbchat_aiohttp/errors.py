@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
-from pydantic import JsonValue
 
 from kbchat import errors as core
 from kbchat_aiohttp.answers import json_response
+from kbchat_aiohttp.schemas import ErrorBody, ErrorDetail
 
 logger = logging.getLogger("kbchat.http")
 
@@ -215,13 +215,11 @@ def error_response(error: Exception) -> web.Response:
     """The one body that both families of client understand."""
     failure = describe(error)
     kind = failure.kind
-    body: dict[str, JsonValue] = {
-        "success": False,
-        "err_code": kind.number,
-        "err_msg": failure.message,
-        "data": None,
-        "error": {"message": failure.message, "type": kind.type, "code": kind.code, "param": failure.param},
-    }
+    body = ErrorBody(
+        err_code=kind.number,
+        err_msg=failure.message,
+        error=ErrorDetail(message=failure.message, type=kind.type, code=kind.code, param=failure.param),
+    )
     return json_response(body, status=kind.status, headers=failure.headers)
 
 

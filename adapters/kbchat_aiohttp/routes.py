@@ -1,20 +1,62 @@
-"""What a route is: the one table that the application, its description and the tests are made from."""
+"""A route, in the one table that the application, its description and the tests are made from; and a call of it."""
 
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
+from pydantic import BaseModel
 
+from kbchat.models import Deltas, Done, EngineEvent, Usage
 from kbchat_aiohttp.auth import Principal, Role
 
-Handler = Callable[[web.Request, Principal], Awaitable[web.StreamResponse]]
+UNKNOWN = "unknown"
+"""The route of a request that no route takes, where requests are logged and counted."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class Call:
+    """A request on its way through its route: who asks, and what is to be told of it afterwards."""
+
+    request: web.Request
+    principal: Principal
+    first_token: float | None = None
+    """`time.perf_counter()` when the first text went out, or was there to go out."""
+    deltas: int = 0
+    usage: Usage = field(default_factory=Usage)
+    model: str = ""
+
+    def note(self, event: EngineEvent) -> None:
+        """Keep what is to be told of an answer's event."""
+        match event:
+            case Deltas():
+                self.deltas += len(event.texts)
+                if self.first_token is None:
+                    self.first_token = time.perf_counter()
+            case Done():
+                self.usage, self.model = event.usage, event.model
+
+
+Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A method and path, who may call it (`role` None: everybody, without a key) and what answers."""
+    """A method and path, who may call it (`role` None: everybody, without a key), what answers, and what is to be said
+    of it: the models of its body, its query and its answer, and the statuses of its own failures.
+
+    An answer that `streams` is given its own end when its time is over; any other is cut off by the application.
+    """
 
     method: str
     path: str
     handler: Handler
     role: Role | None
+    summary: str
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    answer: type[BaseModel] | None = None
+    media_type: str | None = None
+    """Of an answer that is no model."""
+    fails: tuple[int, ...] = ()
+    streams: bool = False

@@ -6,7 +6,7 @@ Keys that are not known are ignored, and so are those set to null. The same mode
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AliasChoices,
@@ -14,12 +14,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     JsonValue,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
 )
+from pydantic_core import CoreSchema
 
 from kbchat.models import Message, Role, Sampling, SpaceInfo, VectorType
 
@@ -27,8 +29,26 @@ ID = re.compile(r"[0-9]{1,18}")
 """An id as text: ASCII digits that fit the catalog's integers."""
 
 
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {key: schema[key] for key in ("default", "description", "title") if key in schema}
+    rest = {key: value for key, value in schema.items() if key not in described}
+    choices = rest["anyOf"] if set(rest) == {"anyOf"} else [rest]
+    null = {"type": "null"}
+    return {**described, "anyOf": choices if null in choices else [*choices, null]}
+
+
 class RequestModel(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Say that null may stand for each property that may be left out."""
+        described = handler.resolve_ref_schema(handler(schema))
+        required = described.get("required", [])
+        for name, field in described.get("properties", {}).items():
+            if name not in required:
+                described["properties"][name] = _or_null(field)
+        return described
 
     @model_validator(mode="before")
     @classmethod
@@ -244,10 +264,70 @@ class KnowledgeChatCompletion(ChatCompletion):
         return chat_param
 
 
-class ModelObject(BaseModel):
-    """A model, or a space, as OpenAI's clients list it. `created` is in seconds since 1970."""
+# -- answers ---------------------------------------------------------------------------------------------------------
+
+
+class AnswerModel(BaseModel):
+    """An answer. Further keys may come with later versions."""
 
     model_config = ConfigDict(frozen=True)
+
+
+class TokenUsage(AnswerModel):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class AnswerMessage(AnswerModel):
+    role: Literal["assistant"]
+    content: str
+
+
+class Choice(AnswerModel):
+    index: Literal[0]
+    message: AnswerMessage
+    finish_reason: Literal["stop", "length"] | None
+
+
+class Completion(AnswerModel):
+    """A whole answer. Its text ends with the references tag when something was found."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: TokenUsage
+
+
+class ReferenceChunk(AnswerModel):
+    id: int
+    content: str
+    meta_info: str
+    recall_score: float
+    document_id: int
+    start: int
+    end: int
+    dense: float | None
+    lexical: float | None
+    sentence: float | None
+    rerank: float | None
+
+
+class ReferenceDocument(AnswerModel):
+    name: str
+    chunks: list[ReferenceChunk]
+
+
+class OpenAICompletion(Completion):
+    """A whole answer, with what it rests on beside it."""
+
+    references: list[ReferenceDocument]
+
+
+class ModelObject(AnswerModel):
+    """A model, or a space, as OpenAI's clients list it. `created` is in seconds since 1970."""
 
     id: str
     object: Literal["model"] = "model"
@@ -255,8 +335,29 @@ class ModelObject(BaseModel):
     owned_by: Literal["kbchat"] = "kbchat"
 
 
-class ModelList(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
+class ModelList(AnswerModel):
     object: Literal["list"] = "list"
     data: list[ModelObject]
+
+
+class HealthStatus(AnswerModel):
+    status: Literal["ok", "ready"]
+
+
+class ErrorDetail(AnswerModel):
+    """What OpenAI's clients read of a failure."""
+
+    message: str
+    type: str
+    code: str
+    param: str | None
+
+
+class ErrorBody(AnswerModel):
+    """The body of every failure."""
+
+    success: Literal[False] = False
+    err_code: str
+    err_msg: str
+    data: None = None
+    error: ErrorDetail

@@ -5,10 +5,10 @@ from aiohttp import web
 from kbchat.errors import SpaceNotFoundError
 from kbchat.knowledge import KnowledgeBase
 from kbchat.space import KnowledgeSpace
-from kbchat_aiohttp.answers import Page, success
+from kbchat_aiohttp.answers import Envelope, Page, success
 from kbchat_aiohttp.auth import Principal, Role
 from kbchat_aiohttp.bodies import read_json, read_query
-from kbchat_aiohttp.routes import Route
+from kbchat_aiohttp.routes import Call, Route
 from kbchat_aiohttp.schemas import ID, CreateSpace, ListSpaces, SpaceObject, UpdateSpace
 
 PATH = "/api/v2/serve/knowledge/spaces"
@@ -23,32 +23,75 @@ class Spaces:
 
     def routes(self) -> list[Route]:
         return [
-            Route("POST", PATH, self.create, role=Role.WRITER),
-            Route("PUT", PATH, self.update, role=Role.WRITER),
-            Route("GET", PATH, self.list, role=Role.READER),
-            Route("GET", PATH + "/{space_id}", self.show, role=Role.READER),
-            Route("DELETE", PATH + "/{space_id}", self.delete, role=Role.WRITER),
+            Route(
+                method="POST",
+                path=PATH,
+                handler=self.create,
+                role=Role.WRITER,
+                summary="Create a space",
+                body=CreateSpace,
+                answer=Envelope[SpaceObject],
+                fails=(400, 409),
+            ),
+            Route(
+                method="PUT",
+                path=PATH,
+                handler=self.update,
+                role=Role.WRITER,
+                summary="Change a space",
+                body=UpdateSpace,
+                answer=Envelope[SpaceObject],
+                fails=(400, 404, 409),
+            ),
+            Route(
+                method="GET",
+                path=PATH,
+                handler=self.list,
+                role=Role.READER,
+                summary="List spaces",
+                query=ListSpaces,
+                answer=Envelope[Page[SpaceObject]],
+                fails=(400,),
+            ),
+            Route(
+                method="GET",
+                path=PATH + "/{space_id}",
+                handler=self.show,
+                role=Role.READER,
+                summary="Show a space",
+                answer=Envelope[SpaceObject],
+                fails=(404,),
+            ),
+            Route(
+                method="DELETE",
+                path=PATH + "/{space_id}",
+                handler=self.delete,
+                role=Role.WRITER,
+                summary="Delete a space and all that is in it",
+                answer=Envelope[SpaceObject],
+                fails=(404,),
+            ),
         ]
 
-    async def create(self, request: web.Request, principal: Principal) -> web.Response:
-        asked = await read_json(request, CreateSpace, limit=self._limit)
+    async def create(self, call: Call) -> web.Response:
+        asked = await read_json(call.request, CreateSpace, limit=self._limit)
         space = await self._kb.create_space(
             asked.name,
             vector_type=asked.vector_type,
             desc=asked.desc,
-            owner=principal.own(asked.owner),
+            owner=call.principal.own(asked.owner),
             context=asked.context,
         )
         return success(SpaceObject.of(space.info))
 
-    async def update(self, request: web.Request, principal: Principal) -> web.Response:
-        asked = await read_json(request, UpdateSpace, limit=self._limit)
+    async def update(self, call: Call) -> web.Response:
+        asked = await read_json(call.request, UpdateSpace, limit=self._limit)
         if asked.owner is not None:
-            principal.own(asked.owner)
+            call.principal.own(asked.owner)
         if asked.id is not None:
-            found = await self._by_id(asked.id, principal)
+            found = await self._by_id(asked.id, call.principal)
         else:
-            found = await self._kb.get_space(asked.name or "", owner=principal.scope)
+            found = await self._kb.get_space(asked.name or "", owner=call.principal.scope)
         space = await self._kb.update_space(
             found.info.id,
             name=asked.name if asked.id is not None else None,
@@ -59,21 +102,21 @@ class Spaces:
         )
         return success(SpaceObject.of(space.info))
 
-    async def show(self, request: web.Request, principal: Principal) -> web.Response:
-        space = await self._by_id(request.match_info["space_id"], principal)
+    async def show(self, call: Call) -> web.Response:
+        space = await self._by_id(call.request.match_info["space_id"], call.principal)
         return success(SpaceObject.of(space.info))
 
-    async def delete(self, request: web.Request, principal: Principal) -> web.Response:
-        space = await self._by_id(request.match_info["space_id"], principal)
+    async def delete(self, call: Call) -> web.Response:
+        space = await self._by_id(call.request.match_info["space_id"], call.principal)
         return success(SpaceObject.of(await self._kb.delete_space(space.info.id)))
 
-    async def list(self, request: web.Request, principal: Principal) -> web.Response:
-        asked = read_query(request, ListSpaces)
+    async def list(self, call: Call) -> web.Response:
+        asked = read_query(call.request, ListSpaces)
         owner = asked.owner
-        if principal.scope is not None:
-            if owner not in (None, principal.scope):
+        if call.principal.scope is not None:
+            if owner not in (None, call.principal.scope):
                 return success(Page[SpaceObject].of([], total=0, page=asked.page, page_size=asked.page_size))
-            owner = principal.scope
+            owner = call.principal.scope
         spaces = await self._kb.list_spaces(
             owner=owner,
             name=asked.name,

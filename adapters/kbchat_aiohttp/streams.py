@@ -1,43 +1,52 @@
 """Answers on their way to a reader: opened late, kept alive, watched, and cut when they must be."""
 
 import asyncio
+import math
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
 from aiohttp import web
 
+from kbchat.errors import DeadlineError
 from kbchat.frames import KEEP_ALIVE, error_frame
+from kbchat.settings import Settings
 from kbchat_aiohttp.errors import ShuttingDownError, TooManyStreamsError, describe
+from kbchat_aiohttp.routes import Call
 
 WATCH_SECONDS = 0.05
 """How often readers are looked after. One that leaves is noticed within this time."""
-
-
-class Reader:
-    """Who waits for an answer. `scope` is cancelled when the reader has left or when the answer is cut; `cut` is then
-    the reason to be told, and None when nobody is there to tell it to."""
-
-    def __init__(self, request: web.Request) -> None:
-        self.request = request
-        self.scope = anyio.CancelScope()
-        self.cut: Exception | None = None
-
-    @property
-    def left(self) -> bool:
-        return gone(self.request)
-
-    def raise_if_cut(self) -> None:
-        """Raise the reason for which the answer was cut, if it was."""
-        if self.cut is not None:
-            raise self.cut
 
 
 def gone(request: web.Request) -> bool:
     """Whether whoever sent the request has left."""
     transport = request.transport
     return transport is None or transport.is_closing()
+
+
+class Reader:
+    """Who waits for an answer. `scope` is cancelled when the reader has left, takes nothing or has waited too long, and
+    when the answer is cut; `cut` is then the reason to be told."""
+
+    def __init__(self, request: web.Request, events: "EventStream | None", *, seconds: float) -> None:
+        self.request = request
+        self.events = events
+        self.scope = anyio.CancelScope(deadline=anyio.current_time() + seconds)
+        self.cut: Exception | None = None
+        self._seconds = seconds
+
+    @property
+    def left(self) -> bool:
+        return gone(self.request)
+
+    def raise_if_cut(self) -> None:
+        """Raise the reason for which the answer was cut, if it was and somebody is there to be told."""
+        if self.cut is not None:
+            raise self.cut
+        if self.scope.cancelled_caught and not self.left:
+            raise DeadlineError(f"this answer took longer than {self._seconds:g} seconds, which is as long as it may")
 
 
 class Readers:
@@ -47,9 +56,10 @@ class Readers:
     looked after here: one task for all of them, there while there are any.
     """
 
-    def __init__(self, *, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._readers: set[Reader] = set()
+        self._by_key: Counter[str] = Counter()
         self._watch: asyncio.Task[None] | None = None
         self._closing = False
         self._gone = asyncio.Event()
@@ -58,14 +68,16 @@ class Readers:
         return len(self._readers)
 
     @asynccontextmanager
-    async def admit(self, request: web.Request) -> AsyncIterator[Reader]:
-        """A reader, looked after while the block runs. Raises `TooManyStreamsError` or `ShuttingDownError`."""
-        if self._closing:
-            raise ShuttingDownError("this server is being stopped; try again in a moment")
-        if len(self._readers) >= self._limit:
-            raise TooManyStreamsError(f"{self._limit} answers are under way, as many as may be; try again in a moment")
-        reader = Reader(request)
+    async def admit(self, call: Call, events: "EventStream | None" = None) -> AsyncIterator[Reader]:
+        """A reader, of `events` or of a whole answer, looked after while the block runs.
+
+        Raises `TooManyStreamsError` or `ShuttingDownError`.
+        """
+        key = call.principal.name
+        self._check_room(key)
+        reader = Reader(call.request, events, seconds=self._settings.request_seconds)
         self._readers.add(reader)
+        self._by_key[key] += 1
         if self._watch is None:
             self._watch = asyncio.create_task(self._look_after())
         try:
@@ -73,8 +85,21 @@ class Readers:
                 yield reader
         finally:
             self._readers.discard(reader)
+            self._by_key[key] -= 1
+            if not self._by_key[key]:
+                del self._by_key[key]
             if not self._readers:
                 self._gone.set()
+
+    def _check_room(self, key: str) -> None:
+        if self._closing:
+            raise ShuttingDownError("this server is being stopped; try again in a moment")
+        for under_way, most, whose in (
+            (len(self._readers), self._settings.max_streams, "of this server"),
+            (self._by_key[key], self._settings.max_streams_per_key, "of this key"),
+        ):
+            if most is not None and under_way >= most:
+                raise TooManyStreamsError(f"{most} answers {whose} are under way, as many as may be; try again soon")
 
     async def close(self, seconds: float) -> None:
         """Admit nobody any more, give answers under way time to finish, then cut them."""
@@ -97,11 +122,20 @@ class Readers:
         try:
             while self._readers:
                 await asyncio.sleep(WATCH_SECONDS)
+                too_long = time.monotonic() - self._settings.write_seconds
                 for reader in self._readers:
+                    if reader.events is not None and reader.events.writing_since < too_long:
+                        _hang_up(reader.request)
                     if reader.left:
                         reader.scope.cancel()
         finally:
             self._watch = None
+
+
+def _hang_up(request: web.Request) -> None:
+    """Close the connection of a reader that takes nothing, without waiting for it to take what is buffered."""
+    if request.transport is not None:
+        request.transport.abort()
 
 
 class EventStream:
@@ -112,6 +146,8 @@ class EventStream:
 
     def __init__(self, request: web.Request) -> None:
         self.begun = False
+        self.writing_since = math.inf
+        """`time.monotonic()` when the write began that the reader still makes us wait for."""
         self.response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream",
@@ -130,7 +166,9 @@ class EventStream:
             async with self._opening:
                 await self.response.prepare(self._request)
                 self.begun = True
+        self.writing_since = self._written
         await self.response.write(frames)
+        self.writing_since = math.inf
 
     async def fail(self, error: Exception) -> None:
         """Say in mid-stream that the answer is cut, and close the connection: no `[DONE]` follows."""
@@ -140,6 +178,9 @@ class EventStream:
         self.response.force_close()
         await self.write(error_frame(failure.message, type=failure.kind.type, code=failure.kind.code))
         await self.response.write_eof()
+        if self._request.transport is not None:
+            # Now, not a moment later: the client must not think that it can use the connection again.
+            self._request.transport.close()
 
     @asynccontextmanager
     async def kept_alive(self, seconds: float) -> AsyncIterator[None]:

@@ -8,7 +8,7 @@ import re
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from kbchat import numbers
+from kbchat import numbers, sentences
 from kbchat.analysis import PAIRED, STOP_WORDS, analyse
 
 Kind = Literal["word", "name", "opening", "char"]
@@ -82,9 +82,8 @@ class Text:
 
     @cached_property
     def sentences(self) -> list[tuple[int, int]]:
-        """Where its sentences stand: lines, and what full stops part."""
-        spans = [(match.start(), match.end()) for match in _SENTENCE.finditer(self.text)]
-        return [(start, end) for start, end in spans if self.text[start:end].strip()]
+        """Where its sentences stand."""
+        return sentences.split(self.text)
 
     @cached_property
     def stop_share(self) -> float:
@@ -179,10 +178,39 @@ _OPENERS = frozenset(
     """.split()  # noqa: SIM905
 )
 """Words that begin sentences and are no names."""
-_ENDINGS = ("ing", "ed", "ly", "ion", "ment", "ness", "ity", "ers", "ies", "ous", "ive", "able", "ible", "ful", "ures", "sses", "ices",
-            "sts", "ents", "ants", "tors", "ages", "ances", "ences", "ls", "des", "ges", "ths", "ics", "ism")
+_ENDINGS = (
+    "ing",
+    "ed",
+    "ly",
+    "ion",
+    "ment",
+    "ness",
+    "ity",
+    "ers",
+    "ies",
+    "ous",
+    "ive",
+    "able",
+    "ible",
+    "ful",
+    "ures",
+    "sses",
+    "ices",
+    "sts",
+    "ents",
+    "ants",
+    "tors",
+    "ages",
+    "ances",
+    "ences",
+    "ls",
+    "des",
+    "ges",
+    "ths",
+    "ics",
+    "ism",
+)
 _LATIN = re.compile(r"[A-Za-z]+")
-_SENTENCE = re.compile(r"(?:[^。！？!?.;；\n]|[.!?;](?![\s\"”’)\]]|\Z))*(?:[。！？；.!?;]+[”’」』\")\]]*|\n|\Z)")
 _FUNCTION = frozenset("的了是在和与及也而就都被把之其这那此并且或对从到由向以于为因但如若则等个位")
 _AUXILIARIES = "是能会可以应该当须必需要有再得被为曾将想敢肯愿准许允"
 

@@ -45,7 +45,7 @@ class DataFolder:
     """
 
     def __init__(self, path: str | Path, *, threads: Threads) -> None:
-        self.path = Path(path).absolute()
+        self.path = Path(path)
         self._threads = threads
         self._gate = anyio.Lock()
         self._holders = 0
@@ -135,11 +135,12 @@ class DataFolder:
         try:
             foreign = False
             if self._holders == 0:
-                foreign, turn = await self._acquire(deadline)
                 try:
+                    foreign, turn = await self._acquire(deadline)
                     if prepare is not None:
                         await prepare(foreign)
                 except BaseException:
+                    # Also where the wait was cancelled at the moment in which the lock was taken.
                     self._release()
                     raise
                 self._seen = turn
@@ -190,7 +191,8 @@ class DataFolder:
             # Read again: somebody may have come and gone between.
             before = _read(fd)
             os.lseek(fd, 0, os.SEEK_SET)
-            os.write(fd, f"{os.getpid()} {turn}\n".encode())
+            # Of one length, so that nothing of the last line is left.
+            os.write(fd, f"{os.getpid():>10} {turn}\n".encode())
         except OSError as error:
             os.close(fd)
             raise self._unavailable(error) from error
@@ -204,7 +206,8 @@ class DataFolder:
 
     def _release(self) -> None:
         fd, self._fd = self._fd, -1
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
 
 
 def _read(fd: int) -> _Holder:

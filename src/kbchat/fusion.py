@@ -6,6 +6,7 @@ questions, spaces and stores can be compared.
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from operator import mul
 from typing import NamedTuple
 
 K1 = 1.2
@@ -65,8 +66,8 @@ class Evidence(NamedTuple):
     """Whether the question has pairs of stems."""
     flatness: float
     """How close the ten best lexical scores are to the best one."""
-    sentence: float | None = None
-    """The best cosine of one of its sentences; None where cosines of this embedder are not calibrated."""
+    sentence: float
+    """The best cosine of one of its sentences, by the static embedder whatever the space's own embedder is."""
 
 
 class Constants(NamedTuple):
@@ -81,25 +82,15 @@ class Constants(NamedTuple):
     sentence: float
 
 
-WITH_SENTENCE = Constants(-12.0, 22.4, 5.3, 12.5, 4.0, -3.6, 11.1)
-"""For the static embedder."""
-WITHOUT_COSINE = Constants(-9.0, 25.0, 6.0, 12.5, 4.0, -3.6, 0.0)
-"""For any embedder: cosines of different models lie in different ranges, terms do not."""
+CONSTANTS = Constants(-12.0, 22.4, 5.3, 12.5, 4.0, -3.6, 11.1)
 
 
 def confidence(evidence: Evidence) -> float:
-    """How sure it is that the space holds the answer, in (0, 1); 0.5 is the line."""
-    constants = WITHOUT_COSINE if evidence.sentence is None else WITH_SENTENCE
-    logit = (
-        constants.offset
-        + constants.lexical * evidence.lexical
-        + constants.covered * evidence.covered
-        + constants.pairs_covered * evidence.pairs_covered
-        + constants.has_pairs * evidence.has_pairs
-        + constants.flatness * evidence.flatness
-        + constants.sentence * (evidence.sentence or 0.0)
-    )
-    return sigmoid(logit)
+    """How sure it is that the space holds the answer, in [0, 1]; 0.5 is the line.
+
+    Nothing in it depends on the space's embedder, whose cosines lie in a range of their own.
+    """
+    return sigmoid(CONSTANTS.offset + sum(map(mul, CONSTANTS[1:], evidence)))
 
 
 def sigmoid(logit: float) -> float:

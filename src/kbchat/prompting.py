@@ -234,7 +234,7 @@ def _choose(references: Sequence[Reference], ask: _Ask, *, room: int) -> tuple[l
     worthy.sort(key=lambda reference: -reference.recall_score)
     kept: list[Reference] = []
     dropped: list[Reference] = []
-    left = room - ask.count(ask.words.question)
+    left = room - ask.count(f"\n\n{ask.words.question}")
     for reference in worthy:
         cost = ask.passage_cost(reference)
         if cost <= left:
@@ -262,7 +262,7 @@ def _cut(reference: Reference, ask: _Ask, *, room: int) -> Reference:
             fits = middle
         else:
             too_long = middle
-    if fits < min(_LEAST_PASSAGE, len(reference.content) - 1):
+    if fits < _LEAST_PASSAGE:
         raise InvalidInputError(
             "messages", "the question leaves no room for any passage; shorten it, or raise prompt_tokens"
         )

@@ -8,13 +8,14 @@ its best hit.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kbchat import fusion
+from kbchat import fusion, sentences
 from kbchat.analysis import Terms, analyse
 from kbchat.catalog import Catalog
 from kbchat.embedders import Embedder, Vector
-from kbchat.lexical import LexicalIndex, LexicalResult, Weighted
+from kbchat.embedders.static import StaticEmbedder
+from kbchat.lexical import LexicalHit, LexicalIndex, LexicalResult, Weighted
 from kbchat.models import Chunk, Reference, SpaceInfo
-from kbchat.splitting import embedded_text, sentences
+from kbchat.splitting import embedded_text
 from kbchat.stores import VectorHit, VectorStore
 from kbchat.threads import Threads, together
 
@@ -24,8 +25,6 @@ LEXICAL_DEPTH = 4
 """The lexical search looks this many times deeper, for the scores of what only the dense search found. It is cheap."""
 SPARE = 8
 """How many more chunks than wanted are read from the catalog, in case some are dead."""
-CALIBRATED = frozenset({"static"})
-"""Embedders whose cosines `fusion.WITH_SENTENCE` was fitted on."""
 MAX_SENTENCES = 32
 
 
@@ -57,6 +56,7 @@ class Retriever:
         self._catalog = catalog
         self._lexical = lexical
         self._threads = threads
+        self._static = StaticEmbedder(threads=threads)
 
     async def retrieve(
         self,
@@ -83,7 +83,7 @@ class Retriever:
         if not live:
             return Retrieval(())
         best, chunk = live[0]
-        confidence = fusion.confidence(await search.evidence(best, chunk))
+        confidence = fusion.confidence(await self._evidence(search, best, chunk))
         scores = fusion.recall_scores([candidate.fused for candidate, _ in live], confidence)
         return Retrieval(
             tuple(
@@ -110,6 +110,25 @@ class Retriever:
             live += [(candidate, chunks[candidate.id]) for candidate in part if candidate.id in chunks]
         return live[:top_k]
 
+    async def _evidence(self, search: "_Search", best: _Candidate, chunk: Chunk) -> fusion.Evidence:
+        """What speaks for the best hit."""
+        text = embedded_text(headings_of(chunk), chunk.content)
+        held = await self._analyse(text)
+        weights, hits = search.weights, search.lexical_hits
+        static = search.embedder if isinstance(search.embedder, StaticEmbedder) else self._static
+        question = await static.embed_query(search.question)
+        vectors = await static.embed_documents(
+            [text[start:end] for start, end in sentences.split(text)[:MAX_SENTENCES]]
+        )
+        return fusion.Evidence(
+            lexical=best.lexical,
+            covered=fusion.coverage(weights.uni, frozenset(held.uni)),
+            pairs_covered=fusion.coverage(weights.bi, frozenset(held.bi)),
+            has_pairs=bool(weights.bi),
+            flatness=fusion.flatness([hit.score for hit in hits[:10]]),
+            sentence=max(0.0, float((vectors @ question).max(initial=0.0))),
+        )
+
 
 class _Search:
     """One question's way through both indexes."""
@@ -125,32 +144,35 @@ class _Search:
     ) -> None:
         self._lexical = lexical
         self._store = store
-        self._embedder = embedder
+        self.embedder = embedder
         self._space = space
-        self._question = question
+        self.question = question
         self._terms = terms
         self._vector: Vector | None = None
         self._dense_hits: list[VectorHit] = []
-        self._lexical_hits = LexicalResult([], Weighted({}, {}, {}))
+        self.lexical_hits: list[LexicalHit] = []
+        self.weights = Weighted({}, {}, {})
 
     async def candidates(self, limit: int) -> list[_Candidate]:
         """What the searches find, best first, each scored by both."""
-        self._dense_hits, self._lexical_hits = await together(
+        self._dense_hits, (self.lexical_hits, self.weights) = await together(
             lambda: self._search_dense(limit), lambda: self._search_lexical(limit)
         )
-        lexical = dict(self._lexical_hits.hits)
-        cosine: dict[int, float] = dict(self._dense_hits)
-        ids = dict.fromkeys([hit.id for hit in self._lexical_hits.hits[:limit]] + [hit.id for hit in self._dense_hits])
-        cosine |= await self._cosines([id_ for id_ in ids if id_ not in cosine])
-        found = [_Candidate(id_, lexical.get(id_, 0.0), cosine.get(id_)) for id_ in ids]
+        lexical = dict(self.lexical_hits)
+        dense = dict(self._dense_hits)
+        ids = [hit.id for hit in self.lexical_hits[:limit] if hit.id not in dense]
+        dense |= await self._cosines(ids)
+        # What the lexical search found neither among the best nor deeper shares no term with the question, or scores
+        # less than `limit * LEXICAL_DEPTH` others: too little to come among the best by what it is then worth.
+        found = [_Candidate(key, lexical.get(key, 0.0), dense.get(key)) for key in {**dense, **dict.fromkeys(ids)}]
         return sorted(found, key=lambda candidate: (-candidate.fused, candidate.id))
 
     def may_find_more(self, limit: int) -> bool:
-        return len(self._dense_hits) >= limit or len(self._lexical_hits.hits) >= limit
+        return len(self._dense_hits) >= limit or len(self.lexical_hits) >= limit
 
     async def _search_dense(self, limit: int) -> list[VectorHit]:
         if self._vector is None:
-            self._vector = await self._embedder.embed_query(self._question)
+            self._vector = await self.embedder.embed_query(self.question)
         if not self._vector.any():
             return []
         return await self._store.query(self._space.collection, self._vector, limit=limit)
@@ -163,27 +185,7 @@ class _Search:
         if self._vector is None or not ids or not self._vector.any():
             return {}
         vectors = await self._store.fetch(self._space.collection, ids)
-        return {id_: cosine(self._vector, vector) for id_, vector in vectors.items()}
-
-    async def evidence(self, best: _Candidate, chunk: Chunk) -> fusion.Evidence:
-        """What speaks for the best hit."""
-        text = embedded_text(headings_of(chunk), chunk.content)
-        held = analyse(text)
-        weights = self._lexical_hits.weights
-        return fusion.Evidence(
-            lexical=best.lexical,
-            covered=fusion.coverage(weights.uni, frozenset(held.uni)),
-            pairs_covered=fusion.coverage(weights.bi, frozenset(held.bi)),
-            has_pairs=bool(weights.bi),
-            flatness=fusion.flatness([hit.score for hit in self._lexical_hits.hits[:10]]),
-            sentence=await self._best_sentence(text),
-        )
-
-    async def _best_sentence(self, text: str) -> float | None:
-        if self._embedder.name not in CALIBRATED or self._vector is None:
-            return None
-        vectors = await self._embedder.embed_documents(sentences(text)[:MAX_SENTENCES])
-        return max(0.0, float((vectors @ self._vector).max(initial=0.0)))
+        return {key: cosine(self._vector, vector) for key, vector in vectors.items()}
 
 
 def cosine(one: Vector, other: Vector) -> float:

@@ -82,7 +82,11 @@ class Settings(BaseSettings):
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(default=(), description="Web origins that may call")
     max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
     max_question_chars: int = Field(default=100_000, ge=1)
-    max_streams: int = Field(default=1000, ge=1)
+    max_streams: int = Field(default=1000, ge=1, description="Answers under way at once")
+    max_streams_per_key: int | None = Field(default=None, ge=1)
+    requests_per_minute: int | None = Field(default=None, ge=1, description="Of each key; default: no limit")
+    request_seconds: float = Field(default=600.0, gt=0, description="How long a request may take in all")
+    write_seconds: float = Field(default=60.0, gt=0, description="How long a reader may take nothing of its answer")
     keep_alive_seconds: float = Field(default=15.0, gt=0)
     shutdown_seconds: float = Field(default=5.0, ge=0, description="How long running streams may finish after SIGTERM")
 

@@ -273,6 +273,7 @@ def open_answer(
             sampling=sampling or Sampling(),
             budget_tokens=parts.settings.prompt_tokens,
             counter=parts.counter,
+            threads=parts.threads,
         )
     )
 

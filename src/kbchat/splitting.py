@@ -10,6 +10,7 @@ import functools
 import hashlib
 import re
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -28,18 +29,14 @@ def split(document: LoadedDocument, *, max_tokens: int = 256, overlap: int = 0) 
     sheet or section ends its last chunk.
     """
     text = document.text
-    chunks = _splitter(document.markup, max_tokens, overlap)
     outline = _Outline.of(text) if document.markup == "markdown" else _Outline((), (), ())
     places = _Places(document.blocks)
     spans = []
     for start, end in _regions(document.blocks, len(text)):
-        found = [
-            (piece + offset, piece + offset + len(content))
-            for piece, piece_end in _pieces(text, start, end, outline, max(20_000, 64 * max_tokens))
-            for offset, content in chunks(text[piece:piece_end])
-            if content and not content.isspace()
-        ]
-        for first, last in _with_bare_headings(text, found, outline, max_tokens):
+        chunks: deque[tuple[int, int]] = deque()
+        for piece, piece_end in _pieces(text, start, end, outline, max(20_000, 64 * max_tokens)):
+            chunks += _chunks(text, piece, piece_end, document.markup, max_tokens, overlap)
+        for first, last in _without_stubs(text, chunks, outline, document.markup, max_tokens):
             metadata = places.metadata(first, last)
             spans.append(Span(first, last, _above(metadata) + outline.path(text, first, last), _own(metadata)))
     return spans
@@ -49,11 +46,6 @@ def embedded_text(headings: Sequence[str], content: str) -> str:
     """What the embedder and the lexical index see of a chunk: the headings that it does not itself hold, then it."""
     above = [heading for heading in headings if heading not in content]
     return "\n".join([*above, content])
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences and lines of a text, none of them blank. Not exact, and not used where offsets matter."""
-    return [part for part in map(str.strip, _SENTENCE.findall(text)) if part]
 
 
 def chunk_key(headings: Sequence[str], content: str) -> str:
@@ -75,13 +67,48 @@ class _Splitter(Protocol):
     def chunk_indices(self, text: str, /) -> list[tuple[int, str]]: ...
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=256)
 def _splitter(markup: str, max_tokens: int, overlap: int) -> Callable[[str], list[tuple[int, str]]]:
     from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
     kind: Any = MarkdownSplitter if markup == "markdown" else TextSplitter
     splitter: _Splitter = kind.from_callback(estimate_tokens, max_tokens, overlap)
     return splitter.chunk_indices
+
+
+def _chunks(
+    text: str, start: int, end: int, markup: str, max_tokens: int, overlap: int = 0
+) -> Iterator[tuple[int, int]]:
+    """What the splitter makes of a stretch, without what is blank."""
+    for offset, content in _splitter(markup, max_tokens, overlap)(text[start:end]):
+        if content and not content.isspace():
+            yield start + offset, start + offset + len(content)
+
+
+def _without_stubs(
+    text: str, chunks: deque[tuple[int, int]], outline: "_Outline", markup: str, max_tokens: int
+) -> Iterator[tuple[int, int]]:
+    """The chunks, but one of an eighth of the size or less begins the chunk after it, which is split anew if need be.
+
+    So a title or heading stays with what it is about. A short section is not drawn into the next one.
+    """
+    while chunks:
+        start, end = chunks.popleft()
+        if not chunks or chunks[0][0] < end:
+            yield start, end
+            continue
+        next_start, next_end = chunks[0]
+        tokens = estimate_tokens(text[start:next_start])
+        if tokens * 8 > max_tokens or (outline.begins(next_start) and not outline.is_bare(text, start, end)):
+            yield start, end
+        else:
+            chunks.popleft()
+            if estimate_tokens(text[start:next_end]) <= max_tokens:
+                chunks.appendleft((start, next_end))
+            else:
+                first, *rest = _chunks(text, next_start, next_end, markup, max_tokens - tokens)
+                chunks.extendleft(reversed(rest))
+                chunks.appendleft((start, first[1]))
 
 
 def _above(metadata: Mapping[str, JsonValue]) -> tuple[str, ...]:
@@ -117,21 +144,6 @@ def _pieces(text: str, start: int, end: int, outline: "_Outline", limit: int) ->
         start, previous = cut or latest, start
         yield previous, start
     yield start, end
-
-
-def _with_bare_headings(
-    text: str, chunks: Sequence[tuple[int, int]], outline: "_Outline", max_tokens: int
-) -> list[tuple[int, int]]:
-    """The chunks, but one that is nothing but headings begins the chunk after it, if both fit together."""
-    joined: list[tuple[int, int]] = []
-    for start, end in chunks:
-        if joined and outline.is_bare(text, *joined[-1]) and start >= joined[-1][1]:
-            both = joined[-1][0], end
-            if estimate_tokens(text[slice(*both)]) <= max_tokens:
-                joined[-1] = both
-                continue
-        joined.append((start, end))
-    return joined
 
 
 class _Places:
@@ -176,6 +188,11 @@ class _Outline(NamedTuple):
         """Where the last heading in a stretch begins."""
         at = bisect_right(self.starts, latest) - 1
         return self.starts[at] if at >= 0 and self.starts[at] > earliest else None
+
+    def begins(self, position: int) -> bool:
+        """Whether a heading begins here."""
+        at = bisect_right(self.starts, position) - 1
+        return at >= 0 and self.starts[at] == position
 
     def path(self, text: str, start: int, end: int) -> tuple[str, ...]:
         """The headings above the first line of a chunk that is not itself a heading."""
@@ -227,7 +244,6 @@ _MARKS = re.compile(
     r"| {0,3}(?P<over>[^\s#>|*+-][^\n]*)\n {0,3}(?P<line>=+|-{2,})[ \t]*$)",
     re.MULTILINE,
 )
-_SENTENCE = re.compile(r"[^.!?。！？\n]+(?:[.!?]+(?!\s|$)[^.!?。！？\n]*)*[.!?。！？]*")
 _TITLE_NOISE = re.compile(r"[ \t]*(?:\{[^{}]*\}[ \t]*)?#*[ \t]*$")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 

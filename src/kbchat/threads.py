@@ -1,6 +1,9 @@
 """Where work runs: blocking calls in worker threads under one limiter a knowledge base, awaits side by side."""
 
+import asyncio
+import math
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar, TypeVarTuple
 
 import anyio
@@ -16,14 +19,27 @@ class Threads:
 
     def __init__(self, limit: int = 16) -> None:
         self._limiter = anyio.CapacityLimiter(limit)
+        self._unlimited = anyio.CapacityLimiter(math.inf)
 
     async def read(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run a call without lasting effect. A cancelled caller leaves at once; the thread finishes unobserved."""
         return await anyio.to_thread.run_sync(function, *args, abandon_on_cancel=True, limiter=self._limiter)
 
     async def write(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Run a call that changes something. A cancelled caller waits until it is over, so nothing is half done."""
-        return await anyio.to_thread.run_sync(function, *args, abandon_on_cancel=False, limiter=self._limiter)
+        """Run a call that changes something. A cancelled caller waits until it is over, so nothing is half done and no
+        lock is let go too early. Cancelled while it waits for its turn, the call is not begun."""
+        async with self._limiter:
+            # A task of its own: `Task.cancel` reaches through anyio's shield, and would leave the thread unobserved.
+            call = asyncio.ensure_future(anyio.to_thread.run_sync(function, *args, limiter=self._unlimited))
+            try:
+                return await asyncio.shield(call)
+            except asyncio.CancelledError:
+                with anyio.CancelScope(shield=True):
+                    while not call.done():
+                        with suppress(asyncio.CancelledError):
+                            await asyncio.wait([call])
+                call.cancelled() or call.exception()  # Looked at, lest asyncio complains that nobody did.
+                raise
 
 
 async def together(first: Callable[[], Awaitable[T]], second: Callable[[], Awaitable[U]]) -> tuple[T, U]:

@@ -47,11 +47,11 @@ class Parts:
         """Tells our own changes from those of other processes."""
         self.threads = Threads(settings.threads)
         self.folder: DataFolder = DataFolder(settings.data_dir.expanduser(), threads=self.threads)
-        url = settings.catalog_url or f"sqlite:///{self.folder.catalog}"
+        url = settings.catalog_url or self.folder.catalog
         self.catalog: Catalog = Catalog(url, threads=self.threads, timeout=settings.store_timeout)
         self.lexical: LexicalIndex = TantivyIndex(self.folder.lexical, threads=self.threads)
         self.embedder: Embedder = make_embedder(settings, self.threads)
-        self.generators: dict[str, Generator] = make_generators(settings, self.embedder)
+        self.generators: dict[str, Generator] = make_generators(settings)
         self.counter: TokenCounter = TokenCounter()
         self.retriever: Retriever = Retriever(catalog=self.catalog, lexical=self.lexical, threads=self.threads)
         self._stores: dict[VectorType, VectorStore] = {}
@@ -156,7 +156,7 @@ def make_embedder(settings: Settings, threads: Threads) -> Embedder:
     raise SettingsError(f"the embedder {settings.embedder!r} is unknown; use 'static' or 'openai:MODEL'")
 
 
-def make_generators(settings: Settings, embedder: Embedder) -> dict[str, Generator]:
+def make_generators(settings: Settings) -> dict[str, Generator]:
     """All configured generators by name, the default one first. Raises `SettingsError` for an unknown default."""
     from kbchat.generators.extractive import ExtractiveGenerator
 
@@ -167,7 +167,7 @@ def make_generators(settings: Settings, embedder: Embedder) -> dict[str, Generat
         )
     models.update(settings.models)
     generators = {name: _model_server(name, model, settings) for name, model in models.items()}
-    generators.setdefault(EXTRACTIVE, ExtractiveGenerator(EXTRACTIVE, embedder=embedder))
+    generators.setdefault(EXTRACTIVE, ExtractiveGenerator(EXTRACTIVE))
     default = settings.default_model
     if default is None:
         return generators

@@ -25,14 +25,14 @@ _MIGRATION_LOCK = 0x6B62_6361  # "kbca": which of PostgreSQL's advisory locks is
 def database_url(url: str | Path) -> sa.URL:
     """The URL with its driver. A path is a SQLite file, whatever characters are in it."""
     if isinstance(url, Path):
-        return sa.URL.create("sqlite+pysqlite", database=str(url.absolute()))
+        return sa.URL.create("sqlite+pysqlite", database=str(url))
     try:
         given = sa.make_url(url)
     except sa.exc.ArgumentError:
         given = sa.URL.create("unknown")
     match given.drivername:
         case "sqlite" | "sqlite+pysqlite" if given.database and given.database != ":memory:":
-            return sa.URL.create("sqlite+pysqlite", database=str(Path(given.database).absolute()))
+            return sa.URL.create("sqlite+pysqlite", database=given.database)
         case "postgresql" | "postgres" | "postgresql+psycopg":
             return given.set(drivername="postgresql+psycopg")
         case _:
@@ -49,32 +49,27 @@ class Database:
 
     def __init__(self, url: sa.URL, *, timeout: float) -> None:
         self.is_sqlite = url.get_backend_name() == "sqlite"
+        self._url = url
         self._where = repr(url.database) if self.is_sqlite else url.render_as_string(hide_password=True)
         self._timeout = timeout
-        self._engine = self._create_engine(url)
-        self._writer = self._engine.execution_options(**{_WRITES: True})
-        self._reader = self._engine
-        if not self.is_sqlite:
-            # One state for all statements of a read, as SQLite gives it by itself.
-            self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ")
+        self._engine: Engine | None = None
         self._calls = 0
-        self._closed = False
         self._idle = threading.Condition()
 
-    def _create_engine(self, url: sa.URL) -> Engine:
+    def _create_engine(self) -> Engine:
         # As many connections as threads ask for; the last used first, because its cache is warm.
         options: dict[str, Any] = {"pool_size": 8, "max_overflow": -1, "pool_use_lifo": True}
         # Parameters are people's documents, and an error's text may end in a log.
         options["hide_parameters"] = True
         if self.is_sqlite:
-            engine = sa.create_engine(url, connect_args={"timeout": self._timeout}, **options)
+            engine = sa.create_engine(self._url, connect_args={"timeout": self._timeout}, **options)
             event.listen(engine, "connect", _configure_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
             return engine
         connect = {"connect_timeout": max(2, round(self._timeout)), "tcp_user_timeout": round(self._timeout * 1000)}
         try:
             # A connection that the server closed meanwhile is replaced before it is used.
-            engine = sa.create_engine(url, connect_args=connect, pool_pre_ping=True, **options)
+            engine = sa.create_engine(self._url, connect_args=connect, pool_pre_ping=True, **options)
         except ImportError:
             raise MissingExtraError("A catalog in PostgreSQL", "postgres") from None
         event.listen(engine, "connect", self._configure_postgresql)
@@ -82,26 +77,33 @@ class Database:
 
     def _configure_postgresql(self, connection: Any, record: object) -> None:
         milliseconds = max(1, round(self._timeout * 1000))
-        for name in ("lock_timeout", "statement_timeout"):
-            connection.execute(f"SET {name} = {milliseconds}")
+        connection.execute(f"SET lock_timeout = {milliseconds}")
+        # Longer, so that who waited for a lock hears of the lock.
+        connection.execute(f"SET statement_timeout = {2 * milliseconds}")
         connection.commit()
 
     def open(self) -> None:
         """Connect, and make or bring up to date the tables. Another process may do the same at the same time."""
         with catalog_errors(self._where):
-            if self.is_sqlite:
-                self._use_wal()
-            with self._reader.connect() as connection:
-                revision = _revision(connection)
-            if revision != HEAD:
-                self._migrate()
+            engine = self._create_engine()
+            try:
+                with engine.connect() as connection:
+                    is_current = self._is_current(connection)
+                if self.is_sqlite:
+                    self._use_wal(engine)
+                if not is_current:
+                    self._migrate(engine)
+            except BaseException:
+                engine.dispose()
+                raise
+            self._engine = engine
 
-    def _use_wal(self) -> None:
+    def _use_wal(self, engine: Engine) -> None:
         # SQLite gives up at once, without waiting, where two processes change a new file's mode together.
         deadline = time.monotonic() + self._timeout
         while True:
             try:
-                with catalog_errors(self._where), self._raw() as connection:
+                with catalog_errors(self._where), _raw(engine) as connection:
                     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
                 break
             except BusyError:
@@ -113,57 +115,57 @@ class Database:
                 f"catalog {self._where} is where SQLite has no write-ahead log; put it on a local disk"
             )
 
-    @contextmanager
-    def _raw(self) -> Iterator[Any]:
-        connection = self._engine.raw_connection()
-        try:
-            yield connection.driver_connection
-        finally:
-            connection.close()
+    def _is_current(self, connection: Connection) -> bool:
+        """Whether the tables are those of this version. Raises for another program's, before they are touched."""
+        revision = _revision(connection)
+        if revision is None:
+            there = set(sa.inspect(connection).get_table_names())
+            if there if self.is_sqlite else there & set(schema.metadata.tables):
+                raise CatalogCorruptError(
+                    f"{self._where} holds tables of another program, not a catalog; give kbchat one of its own"
+                )
+        return revision == HEAD
 
-    def _migrate(self) -> None:
+    def _migrate(self, engine: Engine) -> None:
         from kbchat.catalog import migrations
 
-        with self._writer.connect() as connection, connection.begin():
+        with _writer(engine).begin() as connection:
             if not self.is_sqlite:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
                 connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
             # Asked again: another process may have been quicker.
+            if self._is_current(connection):
+                return
             revision = _revision(connection)
-            if revision is None and self._is_foreign(connection):
-                raise CatalogCorruptError(
-                    f"{self._where} holds tables of another program, not a catalog; give kbchat one of its own"
-                )
             if revision is not None and not migrations.is_known(revision):
                 raise CatalogUnavailableError(
                     f"catalog {self._where} was written by a newer kbchat (its revision is {revision}, this one's "
                     f"is {HEAD}); upgrade kbchat"
                 )
-            if revision != HEAD:
-                migrations.upgrade(connection)
-
-    def _is_foreign(self, connection: Connection) -> bool:
-        there = set(sa.inspect(connection).get_table_names())
-        return bool(there if self.is_sqlite else there & set(schema.metadata.tables))
+            migrations.upgrade(connection)
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction that sees one state of the catalog and changes nothing."""
-        with self._call(), catalog_errors(self._where), self._reader.connect() as connection:
+        with self._use() as engine, catalog_errors(self._where), engine.connect() as connection:
+            if not self.is_sqlite:
+                # One state for all statements of a read, as SQLite gives it by itself.
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
             return work(connection)
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction: all of it is lasting when this returns, nothing when it raises."""
-        with self._call(), catalog_errors(self._where), self._writer.begin() as connection:
+        with self._use() as engine, catalog_errors(self._where), _writer(engine).begin() as connection:
             return work(connection)
 
     @contextmanager
-    def _call(self) -> Iterator[None]:
+    def _use(self) -> Iterator[Engine]:
         with self._idle:
-            if self._closed:
-                raise CatalogUnavailableError(f"catalog {self._where} is closed")
+            if self._engine is None:
+                raise CatalogUnavailableError(f"catalog {self._where} is not open")
+            engine = self._engine
             self._calls += 1
         try:
-            yield
+            yield engine
         finally:
             with self._idle:
                 self._calls -= 1
@@ -172,9 +174,23 @@ class Database:
     def close(self) -> None:
         """Let go of all connections once no call is running, or none of them ends within the time-out."""
         with self._idle:
-            self._closed = True
+            engine, self._engine = self._engine, None
             self._idle.wait_for(lambda: self._calls == 0, self._timeout)
-        self._engine.dispose()
+        if engine is not None:
+            engine.dispose()
+
+
+def _writer(engine: Engine) -> Engine:
+    return engine.execution_options(**{_WRITES: True})
+
+
+@contextmanager
+def _raw(engine: Engine) -> Iterator[Any]:
+    connection = engine.raw_connection()
+    try:
+        yield connection.driver_connection
+    finally:
+        connection.close()
 
 
 def _revision(connection: Connection) -> str | None:

@@ -65,7 +65,7 @@ _UNUSABLE = "holds a value that the catalog cannot keep (a NUL, a lone surrogate
 def catalog_error(error: Exception, where: str) -> KbchatError | None:
     """The error of ours for one of a database library's; None for an error that is no such."""
     match error:
-        case UnicodeEncodeError() | exc.DataError():
+        case UnicodeEncodeError() | exc.StatementError(orig=UnicodeEncodeError()) | exc.DataError():
             return InvalidInputError("text", _UNUSABLE)
         case msgspec.DecodeError():
             return CatalogCorruptError(f"catalog {where} holds metadata that cannot be read; put a copy in its place")

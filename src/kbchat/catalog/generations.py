@@ -9,7 +9,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, bindparam, exists, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from kbchat.catalog import schema, spaces
 from kbchat.catalog.documents import dump
@@ -79,10 +78,9 @@ def _document_ids(conn: Connection, space_id: int, new: Sequence[NewGeneration],
         "created_at": now,
         "updated_at": now,
     }
-    insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
     new_ids = _reserve_ids(conn, _documents, len(missing))
     conn.execute(
-        insert(_documents).on_conflict_do_nothing(),
+        schema.insert_new(conn, _documents),
         [{**shared, "id": new_id, "name": name} for new_id, name in zip(new_ids, missing, strict=True)],
     )
     rows = conn.execute(_DOCUMENT_IDS, {"space_id": space_id, "names": missing})

@@ -6,7 +6,6 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, bindparam, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from kbchat.catalog import schema
@@ -93,9 +92,8 @@ def lock(conn: Connection, space_id: int) -> SpaceInfo:
 def create(
     conn: Connection, *, name: str, owner: str, vector_type: VectorType, desc: str, context: str | None, now: datetime
 ) -> SpaceInfo:
-    insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
     statement = (
-        insert(_spaces)
+        schema.insert_new(conn, _spaces)
         .values(
             state=SpaceState.LIVE,
             name=name,
@@ -111,7 +109,6 @@ def create(
             created_at=now,
             updated_at=now,
         )
-        .on_conflict_do_nothing()
         .returning(_spaces)
     )
     row = conn.execute(statement).one_or_none()

@@ -28,6 +28,8 @@ _TENSOR = "embedding.weight"
 INLINE_CHARS = 1000
 """A question up to this long is embedded where it is asked: that takes less than going to a thread and back."""
 
+_WIDEN_TOKENS = 2048
+
 
 class StaticEmbedder:
     """Static word vectors: thousands of texts a second on one core, in any language that wordllama's tokenizer knows.
@@ -95,7 +97,7 @@ class _Model(NamedTuple):
         encodings = self.tokenizer.encode_batch_fast([_encodable(text) for text in texts], add_special_tokens=False)
         tokens = [np.array(encoding.ids, dtype=np.intp) for encoding in encodings]
         rows: npt.NDArray[np.float16] | npt.NDArray[np.float32] = self.table
-        if len(texts) > 4:
+        if sum(map(len, tokens)) > _WIDEN_TOKENS:
             # A batch repeats its tokens: each is widened once, and then found under a smaller number.
             used = np.zeros(len(self.table), dtype=bool)
             for ids in tokens:

@@ -27,7 +27,7 @@ from kbchat.errors import (
 )
 from kbchat.stores import Vector, VectorHit, Vectors
 from kbchat.stores.blocking import BlockingStore
-from kbchat.stores.records import check_name, without_credentials
+from kbchat.stores.records import MAX_ID, check_name, without_credentials
 from kbchat.threads import Threads
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ _SLICE_BYTES = 4 * 1024 * 1024
 _SLICE_IDS = 1000
 # What one search or query answers at most.
 _MOST_HITS = 16_384
+# A server does not index stretches with fewer rows, so that sealing them is not worth its while.
+_WORTH_FLUSHING = 1000
+# A server of Milvus 2.3 finds no record under the largest integer.
+_MAX_ID_THERE = -1
 _NOT_FOUND = 100
 _NOT_LOADED = 101
 _REFUSED = (8, 9)
@@ -61,7 +65,8 @@ class MilvusSettings:
 
 
 class MilvusStore(BlockingStore):
-    """A `VectorStore` on Milvus. `uri` is a server's (`http://`, `https://`) or a folder's path for Milvus Lite.
+    """A `VectorStore` on Milvus. `uri` is a server's (`http://`, `https://`, `unix:`), or a folder's path for Milvus
+    Lite.
 
     Nothing is opened before the first use. `token` is `user:password` or a key. `timeout` is how many seconds a call
     may take. Certificates of an `https:` URI are checked; the variable `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH` names an
@@ -79,7 +84,7 @@ class MilvusStore(BlockingStore):
         settings: MilvusSettings | None = None,
     ) -> None:
         settings = settings or MilvusSettings()
-        if "://" in str(uri):
+        if "://" in str(uri) or str(uri).startswith("unix:"):
             vendor: _Server | _Lite = _Server(str(uri), token or "", database, timeout, settings)
         else:
             vendor = _Lite(Path(uri), timeout, settings)
@@ -258,11 +263,7 @@ class _Engine:
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
         try:
             self.client.create_collection(
-                _theirs(name),
-                schema=schema,
-                index_params=self._index(),
-                consistency_level=self.settings.consistency,
-                timeout=self.timeout,
+                _theirs(name), schema=schema, consistency_level=self.settings.consistency, timeout=self.timeout
             )
         except Exception:
             # Another may have been quicker, perhaps with another dimension.
@@ -270,32 +271,28 @@ class _Engine:
                 raise
         return self.find(name)
 
-    def _index(self) -> object:
-        index = self.client.prepare_index_params()
-        index.add_index(
-            "vector", index_type=self.settings.index, metric_type="COSINE", params=dict(self.settings.build)
-        )
-        return index
-
     def find(self, name: str) -> "_Collection":
         theirs = _theirs(name)
         about = self.client.describe_collection(theirs, timeout=self.timeout)
         fields = {field["name"]: field["params"] for field in about["fields"]}
         if set(fields) != {"id", "vector"} or "dim" not in fields["vector"]:
             raise StoreError(f"collection {theirs!r} was not made by kbchat; drop it or use another database")
-        # One that died while making it leaves it without an index, or with one but not loaded.
         if not self.client.list_indexes(theirs, timeout=self.timeout):
-            self.client.create_index(theirs, self._index(), timeout=self.timeout)
+            index = self.client.prepare_index_params()
+            index.add_index(
+                "vector", index_type=self.settings.index, metric_type="COSINE", params=dict(self.settings.build)
+            )
+            self.client.create_index(theirs, index, timeout=self.timeout, sync=False)
         self.load(theirs)
         return _Collection(self, name, int(fields["vector"]["dim"]), about.get("collection_id"))
 
     def load(self, theirs: str) -> None:
-        """Ask for the collection to be loaded unless it is or soon will be."""
+        """Ask for the collection to be loaded unless it is or soon will be; reads wait for it."""
         from pymilvus.client.types import LoadState
 
         state = self.client.get_load_state(theirs, timeout=self.timeout)["state"]
         if state not in (LoadState.Loaded, LoadState.Loading):
-            self.client.load_collection(theirs, timeout=self.timeout)
+            self.client.load_collection(theirs, timeout=self.timeout, _async=True)
 
     def drop(self, name: str) -> None:
         self.client.drop_collection(_theirs(name), timeout=self.timeout)
@@ -325,18 +322,22 @@ class _Collection:
         self._name = name
         self._theirs = _theirs(name)
         self._timeout = engine.timeout
-        # The first read sees all that was written by anyone until then, those after it at least that.
-        self._consistency = "Strong"
+        # Changes that only a strong read is sure to see: those before this object was made, and our deletions, which
+        # Milvus's own session does not count. Which of them have been seen.
+        self._changes, self._seen = 1, 0
+        self._unflushed = 0
         self.dimension = dimension
         self.key = (number, dimension)
         self.most_vectors = max(1, min(_SLICE_IDS, _SLICE_BYTES // (4 * dimension)))
 
     def upsert(self, ids: list[int], vectors: Vectors) -> None:
-        rows = [{"id": key, "vector": vector} for key, vector in zip(ids, vectors, strict=True)]
+        rows = [{"id": key, "vector": vector} for key, vector in zip(_ids_there(ids), vectors, strict=True)]
         self._client.upsert(self._theirs, rows, timeout=self._timeout)
+        self._unflushed += len(ids)
 
     def delete(self, ids: list[int]) -> None:
-        self._client.delete(self._theirs, ids=ids, timeout=self._timeout)
+        self._client.delete(self._theirs, ids=_ids_there(ids), timeout=self._timeout)
+        self._changes += 1
 
     def nearest(self, question: Vector, limit: int) -> list[VectorHit]:
         params = dict(self._engine.settings.search)
@@ -354,7 +355,7 @@ class _Collection:
                 timeout=self._timeout,
             )
         )
-        hits = [VectorHit(int(hit["id"]), max(-1.0, min(1.0, float(hit["distance"])))) for hit in found]
+        hits = [VectorHit(_id_here(hit["id"]), max(-1.0, min(1.0, float(hit["distance"])))) for hit in found]
         if not hits:
             self._check_dimension()
         return hits
@@ -366,18 +367,18 @@ class _Collection:
             raise VectorError(f"collection {self._name!r} now has dimension {now.dimension}, not {self.dimension}")
 
     def fetch(self, ids: list[int]) -> dict[int, Vector]:
-        rows = self._rows(f"id in {ids}", ["vector"], limit=len(ids))
-        return {int(row["id"]): np.asarray(row["vector"], dtype=np.float32) for row in rows}
+        rows = self._rows(f"id in {_ids_there(ids)}", ["vector"], limit=len(ids))
+        return {_id_here(row["id"]): np.asarray(row["vector"], dtype=np.float32) for row in rows}
 
     def count(self) -> int:
         (row,) = self._rows("", ["count(*)"], limit=None)
         return int(row["count(*)"])
 
     def ids_after(self, last: int | None) -> tuple[list[int], bool]:
-        # Milvus keeps the least ids where a limit cuts, so that the next page follows on.
-        rows = self._rows(f"id > {-1 if last is None else last}", ["id"], limit=_MOST_HITS)
-        ids = sorted(int(row["id"]) for row in rows)
-        return ids, len(ids) == _MOST_HITS
+        # Where a limit cuts, Milvus keeps the least, so that the next page follows on.
+        after = _MAX_ID_THERE - 1 if last is None else _ids_there([last])[0]
+        there = sorted(row["id"] for row in self._rows(f"id > {after}", ["id"], limit=_MOST_HITS))
+        return [_id_here(key) for key in there], len(there) == _MOST_HITS
 
     def _rows(self, where: str, fields: Sequence[str], *, limit: int | None) -> Sequence[Mapping[str, Any]]:
         more = {} if limit is None else {"limit": limit}
@@ -399,21 +400,30 @@ class _Collection:
 
         end = time.monotonic() + self._timeout
         while True:
+            changes = self._changes
             try:
-                answer = read(self._consistency)
+                answer = read(self._engine.settings.consistency if self._seen == changes else "Strong")
             except MilvusException as error:
                 if error.code != _NOT_LOADED or time.monotonic() >= end:
                     raise
                 self._engine.load(self._theirs)
-                time.sleep(0.1)
+                time.sleep(0.05)
             else:
-                self._consistency = self._engine.settings.consistency
+                self._seen = max(self._seen, changes)
                 return answer
 
     def flush(self) -> None:
+        """What Milvus acknowledged is safe already. Sealing it, in the background, lets it be indexed."""
+        from pymilvus.exceptions import MilvusException
+
         self._check_dimension()
-        if self._engine.lite is not None:
-            self._client.flush(self._theirs, timeout=self._timeout)
+        if self._unflushed >= (1 if self._engine.lite else _WORTH_FLUSHING):
+            self._unflushed = 0
+            try:
+                self._client.flush(self._theirs, timeout=self._timeout, _async=True, retry_on_rate_limit=False)
+            except MilvusException as error:
+                if error.code not in _REFUSED:
+                    raise
 
 
 def _theirs(name: str) -> str:
@@ -428,3 +438,11 @@ def _ours(theirs: str) -> str | None:
     except KbchatError:
         return None
     return name
+
+
+def _ids_there(ids: Sequence[int]) -> list[int]:
+    return [_MAX_ID_THERE if key == MAX_ID else int(key) for key in ids]
+
+
+def _id_here(there: int) -> int:
+    return MAX_ID if there == _MAX_ID_THERE else int(there)

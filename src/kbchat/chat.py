@@ -1,0 +1,187 @@
+"""From a question to a streamed answer with references: retrieve, pack, generate, count."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+
+from kbchat.errors import GeneratorUnavailableError
+from kbchat.generators import Generator
+from kbchat.models import (
+    Answer,
+    Deltas,
+    Done,
+    EngineEvent,
+    Message,
+    Reference,
+    References,
+    Retrieved,
+    Sampling,
+    Usage,
+)
+from kbchat.prompting import Packed, pack
+from kbchat.threads import Threads
+from kbchat.tokens import TokenCounter, estimate
+
+FOUND = 0.5
+"""A best hit with a lower `recall_score` means that the space does not hold the answer."""
+ANSWER_SHARE = 0.25
+"""What is kept free of a model's context for its answer, when the request does not say how long that may be."""
+_INLINE_CHARS = 8_000
+"""A text up to this long is counted where it is: going to a thread and back takes as long."""
+_PART_CHARS = 250_000
+
+Retrieve = Callable[[str], Awaitable[Sequence[Reference]]]
+"""The hits for a question, best first."""
+
+
+@asynccontextmanager
+async def open_chat(
+    messages: Sequence[Message],
+    *,
+    retrieve: Retrieve | None,
+    generator: Generator,
+    sampling: Sampling,
+    budget_tokens: int,
+    counter: TokenCounter,
+    threads: Threads,
+) -> AsyncIterator[AsyncIterator[EngineEvent]]:
+    """Open the answer to the last question of a conversation.
+
+    The events are `Retrieved`, `Deltas` as the model sends them, `References` when the answer rests on any, and
+    `Done`. Without `retrieve` the model answers alone: there is neither a `Retrieved` nor references. Nothing is done
+    before the iterator is; leaving the block stops the generation at once.
+
+    The prompt has at most `budget_tokens`, and leaves the model room to answer. While iterated, raises
+    `InvalidInputError` when there is no question or it does not fit, and the errors of retrieval and generator.
+    """
+    events = _events(
+        messages,
+        retrieve=retrieve,
+        generator=generator,
+        sampling=sampling,
+        budget_tokens=_budget(budget_tokens, generator, sampling),
+        counter=counter,
+        threads=threads,
+    )
+    async with aclosing(events):
+        yield events
+
+
+async def collect(events: AsyncIterator[EngineEvent]) -> Answer:
+    """The whole answer that events make."""
+    texts: list[str] = []
+    references: tuple[Reference, ...] = ()
+    dropped: tuple[Reference, ...] = ()
+    done = Done(finish_reason=None)
+    async for event in events:
+        match event:
+            case Deltas():
+                texts += event.texts
+            case Retrieved():
+                dropped = event.dropped
+            case References():
+                references = event.references
+            case Done():
+                done = event
+    return Answer(
+        text="".join(texts),
+        references=references,
+        usage=done.usage,
+        finish_reason=done.finish_reason,
+        model=done.model,
+        dropped=dropped,
+    )
+
+
+def retrieval_question(messages: Sequence[Message]) -> str:
+    """What is searched for: the last message of the user. "" when there is none."""
+    return next((message.content for message in reversed(messages) if message.role == "user"), "")
+
+
+async def _events(
+    messages: Sequence[Message],
+    *,
+    retrieve: Retrieve | None,
+    generator: Generator,
+    sampling: Sampling,
+    budget_tokens: int,
+    counter: TokenCounter,
+    threads: Threads,
+) -> AsyncGenerator[EngineEvent, None]:
+    hits: Sequence[Reference] | None = None
+    if retrieve is not None:
+        question = retrieval_question(messages)
+        hits = await retrieve(question) if question.strip() else ()
+    packed = await _pack(messages, hits, budget_tokens, threads)
+    if hits is not None:
+        yield Retrieved(tuple(hits), packed.passages, packed.dropped)
+    said = _Said(counter, threads)
+    finish_reason, usage = None, None
+    async with generator.stream(packed.prompt, sampling) as pieces:
+        async for piece in pieces:
+            if piece.texts:
+                await said.add(piece.texts)
+                yield Deltas(piece.texts)
+            finish_reason = piece.finish_reason or finish_reason
+            usage = piece.usage or usage
+    if finish_reason is None:
+        raise GeneratorUnavailableError(generator.name, "the answer was cut: it ended without a finish reason")
+    if packed.passages:
+        yield References(packed.references)
+    yield Done(finish_reason, usage or await said.usage(packed), generator.name)
+
+
+def _budget(budget_tokens: int, generator: Generator, sampling: Sampling) -> int:
+    """What the prompt may have, so that the answer has room in the model's context too, but never less than half."""
+    context = generator.context_tokens
+    answer = sampling.max_tokens or int(context * ANSWER_SHARE)
+    return min(budget_tokens, max(context - answer, context // 2))
+
+
+async def _pack(
+    messages: Sequence[Message], hits: Sequence[Reference] | None, budget_tokens: int, threads: Threads
+) -> Packed:
+    """The prompt, in which hits count only when the best of them is one."""
+    found = hits if hits is None or (hits and max(hit.recall_score for hit in hits) >= FOUND) else ()
+
+    def packed() -> Packed:
+        # Estimated, so that a prompt is the same on every machine.
+        return pack(messages, found, budget_tokens=budget_tokens, count=estimate)
+
+    size = sum(len(message.content) for message in messages) + sum(len(hit.content) for hit in found or ())
+    return packed() if size <= 2 * _INLINE_CHARS else await threads.read(packed)
+
+
+class _Said:
+    """The answer so far, for the case that the model server does not count.
+
+    It is counted at the end, off the hot path; only of a very long answer parts are counted before, so that no
+    stream holds more than one part.
+    """
+
+    def __init__(self, counter: TokenCounter, threads: Threads) -> None:
+        self._counter = counter
+        self._threads = threads
+        self._texts: list[str] = []
+        self._chars = 0
+        self._tokens = 0
+
+    async def add(self, texts: tuple[str, ...]) -> None:
+        text = "".join(texts)
+        self._texts.append(text)
+        self._chars += len(text)
+        if self._chars > _PART_CHARS:
+            self._tokens += await self._count("".join(self._texts))
+            self._texts.clear()
+            self._chars = 0
+
+    async def usage(self, packed: Packed) -> Usage:
+        prompt = "".join(message.content for message in packed.prompt.messages)
+        return Usage(
+            prompt_tokens=await self._count(prompt),
+            completion_tokens=self._tokens + await self._count("".join(self._texts)),
+        )
+
+    async def _count(self, text: str) -> int:
+        if self._counter.ready and len(text) <= _INLINE_CHARS:
+            return self._counter.count(text)
+        return await self._threads.read(self._counter.count, text)

@@ -1,0 +1,180 @@
+"""The catalog's conformance suite: documents and chunks as readers see them. Inherit `CatalogSuite`."""
+
+import pytest
+
+from kbchat.catalog import Catalog
+from kbchat.errors import DocumentNotFoundError, InvalidInputError
+from kbchat.models import Chunk, DocumentStatus, Metadata, SpaceInfo
+from kbchat.testing.catalog_fixtures import CatalogFixtures
+from kbchat.testing.catalog_samples import MANY, NOWHERE, a_space, generation, put, text_of
+
+METADATA: Metadata = {
+    "title": "Ünïcode 🎉 \u2028 \" ' \\",
+    "nul": "\x00",
+    "page": 3,
+    "big": 2**63,
+    "float": 0.1,
+    "none": None,
+    "flag": True,
+    "headings": ["a", {"b": [1, 2]}],
+}
+
+
+class DocumentTests(CatalogFixtures):
+    """Documents and chunks."""
+
+    async def test_a_document_is_what_was_written(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """All that a generation brings is the document's once it is published."""
+        new = generation(
+            "a", "one", "two", metadata=METADATA, doc_type="DOCUMENT", source="/x/a.md", size=2**40, mtime_ns=2**60
+        )
+        [begun] = await put(catalog, space, new)
+        document = await catalog.get_document(space.id, begun.document_id, with_text=True)
+        assert (document.id, document.space_id, document.name) == (begun.document_id, space.id, "a")
+        assert (document.doc_type, document.source, document.status) == ("DOCUMENT", "/x/a.md", DocumentStatus.FINISHED)
+        assert (document.text, document.content_hash) == (new.text, new.content_hash)
+        assert (document.metadata, document.chunk_count, document.error) == (METADATA, 2, None)
+        assert await catalog.find_document(space.id, "a", with_text=True) == document
+        listed = document.model_copy(update={"text": None})
+        assert await catalog.get_document(space.id, document.id) == listed
+        assert await catalog.find_document(space.id, "a") == listed
+        assert await catalog.list_documents(space.id) == ([listed], 1)
+        state = (await catalog.source_states(space.id, ["a"]))["a"]
+        assert (state.document_id, state.content_hash, state.status) == (document.id, new.content_hash, listed.status)
+        assert (state.source, state.size, state.mtime_ns) == ("/x/a.md", 2**40, 2**60)
+
+    async def test_chunks_are_what_was_written(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """Each chunk stands where it says, in order, with its document's metadata under its own."""
+        parts = ("eins 🎉", "", "drei\x1b\u2028")
+        [begun] = await put(catalog, space, generation("a", *parts, metadata={**METADATA, "part": "document's"}))
+        chunks = await catalog.document_chunks(begun.document_id)
+        assert [chunk.content for chunk in chunks] == list(parts)
+        text = text_of(*parts)
+        for position, chunk in enumerate(chunks):
+            assert chunk == Chunk(
+                id=begun.chunk_ids[position],
+                document_id=begun.document_id,
+                document_name="a",
+                position=position,
+                start=chunk.start,
+                end=chunk.end,
+                content=text[chunk.start : chunk.end],
+                metadata={**METADATA, "part": position},
+            )
+        assert await catalog.live_chunks(space.id, begun.chunk_ids) == {chunk.id: chunk for chunk in chunks}
+        assert await catalog.embedding_fields(space.id) == chunks
+
+    async def test_a_chunk_is_a_model_like_any_other(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """It can be copied, compared, dumped and read back, and not be changed."""
+        [begun] = await put(catalog, space, generation("a", "x"))
+        [chunk] = await catalog.document_chunks(begun.document_id)
+        assert Chunk.model_validate_json(chunk.model_dump_json()) == chunk
+        assert chunk.model_copy(update={"start": 7}).start == 7
+        assert chunk.model_dump(exclude_unset=True) == chunk.model_dump()
+        assert repr(chunk).startswith("Chunk(id=")
+        with pytest.raises(ValueError, match="frozen"):
+            chunk.start = 7  # type: ignore[misc]
+
+    async def test_a_document_without_chunks(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """An empty text is a document like any other."""
+        [begun] = await put(catalog, space, generation("empty"))
+        document = await catalog.get_document(space.id, begun.document_id, with_text=True)
+        assert (document.text, document.chunk_count, begun.chunk_ids) == ("", 0, ())
+        assert await catalog.document_chunks(document.id) == []
+        assert (await catalog.get_space(space.id)).document_count == 1
+
+    async def test_documents_are_listed_in_pages(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """A page is by id, with the count of all that match, of this space alone."""
+        await put(catalog, await a_space(catalog, "other"), generation("0", "x"))
+        begun = await put(catalog, space, *(generation(str(number), "x") for number in range(5)))
+        await catalog.begin_generations(space.id, [generation("unseen", "x")])
+        listed, total = await catalog.list_documents(space.id, offset=1, limit=3)
+        assert ([document.id for document in listed], total) == ([one.document_id for one in begun[1:4]], 5)
+        assert (await catalog.list_documents(space.id, status=DocumentStatus.FINISHED, limit=1))[1] == 5
+        assert await catalog.list_documents(space.id, status=DocumentStatus.RUNNING) == ([], 0)
+
+    async def test_a_name_is_unique_in_its_space(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """The same name again is the same document with new content; in another space it is another document."""
+        [first] = await put(catalog, space, generation("a", "x"))
+        [second] = await put(catalog, space, generation("a", "y"))
+        [third] = await put(catalog, await a_space(catalog, "other"), generation("a", "x"))
+        assert first.document_id == second.document_id != third.document_id
+        assert (await catalog.get_space(space.id)).document_count == 1
+
+    async def test_other_spaces_documents_are_not_found(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """An id of another space's document or chunk, or of nothing, finds nothing."""
+        other = await a_space(catalog, "other")
+        [begun] = await put(catalog, other, generation("a", "x"))
+        for document_id in (begun.document_id, NOWHERE, 0, -1):
+            with pytest.raises(DocumentNotFoundError) as caught:
+                await catalog.get_document(space.id, document_id)
+            assert caught.value.document == document_id
+            with pytest.raises(DocumentNotFoundError):
+                await catalog.delete_document(space.id, document_id, writer="w")
+        assert await catalog.find_document(space.id, "a") is None
+        assert await catalog.live_chunks(space.id, [*begun.chunk_ids, NOWHERE, 0, -1]) == {}
+        assert await catalog.source_states(space.id, ["a"]) == {}
+        assert (await catalog.get_space(other.id)).document_count == 1
+
+    async def test_a_deleted_document_is_gone_at_once(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """No reader sees it, the counts and the revision know, its chunks are collectable, its name is free."""
+        [begun, _] = await put(catalog, space, generation("a", "x", "y"), generation("b", "z"))
+        before = await catalog.get_document(space.id, begun.document_id)
+        assert await catalog.delete_document(space.id, begun.document_id, writer="v") == before
+        after = await catalog.get_space(space.id)
+        assert (after.document_count, after.chunk_count, after.revision, after.last_writer) == (1, 1, 2, "v")
+        with pytest.raises(DocumentNotFoundError):
+            await catalog.delete_document(space.id, begun.document_id, writer="v")
+        assert await catalog.find_document(space.id, "a") is None
+        assert await catalog.live_chunks(space.id, begun.chunk_ids) == {}
+        assert await catalog.document_chunks(begun.document_id) == []
+        assert await catalog.reusable_chunks([begun.document_id]) == {begun.document_id: {}}
+        assert await catalog.collectable(space.id, pending=False) == {begun.id: list(begun.chunk_ids)}
+        [again] = await put(catalog, space, generation("a", "new"))
+        assert again.document_id != begun.document_id
+
+    async def test_any_number_of_ids_and_names(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """There is no limit to what one call asks for, and nothing for nothing."""
+        begun = await put(catalog, space, *(generation(f"d{number}", "x", "y") for number in range(10)))
+        wanted = {chunk_id for one in begun for chunk_id in one.chunk_ids}
+        many = range(max(wanted) + MANY)
+        assert set(await catalog.live_chunks(space.id, many)) == wanted
+        assert len(await catalog.source_states(space.id, [f"d{number}" for number in many])) == 10
+        reusable = await catalog.reusable_chunks(many)
+        assert sum(map(len, reusable.values())) == 20
+        assert set(reusable) == set(many)
+        assert await catalog.live_chunks(space.id, []) == {}
+        assert await catalog.source_states(space.id, []) == {}
+        assert await catalog.reusable_chunks([]) == {}
+        assert len(await catalog.live_chunks(space.id, [*begun[0].chunk_ids] * 2)) == 2
+
+    async def test_equal_keys_can_be_reused(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """Of a document's live chunks with equal keys the first one's id is given, and no dead one's."""
+        [old] = await put(catalog, space, generation("a", "x", "y"))
+        new = generation("a", "x", "z", "x")
+        [live] = await put(catalog, space, new)
+        keys = [chunk.key for chunk in new.chunks]
+        assert old.document_id == live.document_id
+        assert await catalog.reusable_chunks([live.document_id]) == {
+            live.document_id: {keys[0]: live.chunk_ids[0], keys[1]: live.chunk_ids[1]}
+        }
+
+    async def test_all_chunks_of_a_space_come_in_turn(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """Pages by id, each from where the last one ended, hold every live chunk once."""
+        await put(catalog, await a_space(catalog, "other"), generation("o", "x"))
+        await put(catalog, space, generation("a", "dead"))
+        begun = await put(catalog, space, *(generation(name, "x", "y", "z") for name in "abc"))
+        await catalog.begin_generations(space.id, [generation("b", "pending")])
+        seen: list[int] = []
+        while page := await catalog.embedding_fields(space.id, after=seen[-1] if seen else 0, limit=4):
+            assert len(page) <= 4
+            seen += [chunk.id for chunk in page]
+        assert seen == [chunk_id for one in begun for chunk_id in one.chunk_ids]
+
+    @pytest.mark.parametrize("bad", ["\ud800", "half a pair: \udfff"])
+    async def test_lone_surrogates_are_refused(self, catalog: Catalog, space: SpaceInfo, bad: str) -> None:
+        """Such a text, name or metadata is an error, and nothing of the batch is written."""
+        for new in (generation("a", bad), generation(bad, "x"), generation("a", "x", metadata={"k": bad})):
+            with pytest.raises(InvalidInputError):
+                await catalog.begin_generations(space.id, [generation("good", "x"), new])
+        assert await catalog.collectable(space.id, pending=True) == {}
