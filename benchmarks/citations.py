@@ -263,7 +263,21 @@ def name_pool(pieces: Sequence[Piece], language: str) -> list[tuple[str, str]]:
 WHO = re.compile(r"谁|哪位|何人|哪里|哪儿|何处|哪个国家|哪国|哪个城市|什么名字|叫什么|哪所|哪个大学|什么公司|哪家")
 
 
-COMMON = "中场 总理 君主 刑部 法语 一所神学院 世袭统治者 凉茶店 圣甲虫 加拿大总督 王后 中国 内台航线".split()
+COMMON = [
+    "中场",
+    "总理",
+    "君主",
+    "刑部",
+    "法语",
+    "一所神学院",
+    "世袭统治者",
+    "凉茶店",
+    "圣甲虫",
+    "加拿大总督",
+    "王后",
+    "中国",
+    "内台航线",
+]
 """Answers to who and where that are no names."""
 
 
