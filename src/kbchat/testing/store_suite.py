@@ -489,6 +489,21 @@ class PersistentStoreSuite(VectorStoreSuite):
         finally:
             await reader.aclose()
 
+    async def test_writers_in_turns(self, store: VectorStore, kb: str, open_store: Callable[[], VectorStore]) -> None:
+        """Two objects that write to the same data one after the other lose nothing, though neither is refreshed."""
+        vectors = some_vectors(3600)
+        other = open_store()
+        try:
+            for number, start in enumerate(range(0, 3600, 1200)):
+                writer = other if number % 2 else store
+                await writer.upsert(kb, range(start, start + 1200), vectors[start : start + 1200])
+                assert (await writer.query(kb, vectors[start], limit=1))[0].id == start
+            await store.refresh()
+            for key in range(0, 3600, 300):
+                assert (await store.query(kb, vectors[key], limit=1))[0].id == key
+        finally:
+            await other.aclose()
+
     async def test_made_anew_by_another(
         self, store: VectorStore, kb: str, open_store: Callable[[], VectorStore]
     ) -> None:
