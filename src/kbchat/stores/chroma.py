@@ -4,7 +4,9 @@ Both are one vendor API over two transports. The vendor's process-wide cache of 
 has an engine of its own, which it can really reopen.
 """
 
+import errno
 import os
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -31,6 +33,9 @@ _SLICE_BYTES = 4 * 1024 * 1024
 _SLICE_IDS = 1000
 # A vector takes about a millisecond to index, and a request must be done within the time-out.
 _SLICE_SERVER = 500
+# The embedded engine does not notice when its index no longer fits on the disk, and loses what does not. It writes it
+# out every thousand vectors, which take less than this.
+_ROOM_BYTES = 64 * 1024 * 1024
 # The embedded engine keeps Python's global lock while it writes, so that nothing else in the process moves.
 _SLICE_EMBEDDED = 100
 
@@ -192,6 +197,8 @@ class _Mark:
 
     def claim(self) -> bool:
         """Change the mark, unless another has."""
+        if shutil.disk_usage(self._path.parent).free < _ROOM_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with self._lock:
             if self._read() != self._known:
                 return False

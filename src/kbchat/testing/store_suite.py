@@ -27,10 +27,9 @@ TOLERANCE = 1e-5
 
 
 def some_vectors(count: int, *, dimension: int = DIMENSION, seed: int = 0) -> Vectors:
-    """Vectors in every direction and of many lengths, the same for the same arguments."""
-    random = np.random.default_rng(seed)
-    lengths = random.uniform(0.1, 10.0, size=(count, 1))
-    return (random.standard_normal((count, dimension)) * lengths).astype(np.float32)
+    """Vectors in every direction and of many lengths. A larger `count` begins with the same ones."""
+    drawn = np.random.default_rng(seed).standard_normal((count, dimension + 1))
+    return (drawn[:, 1:] * np.exp(drawn[:, :1])).astype(np.float32)
 
 
 def cosines(vectors: Vectors, question: Vector) -> list[float]:
