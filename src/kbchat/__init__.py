@@ -50,6 +50,8 @@ __all__ = [
     "IngestProgress",
     "IngestReport",
     "KbchatError",
+    "KeyInfo",
+    "KeyRole",
     "KnowledgeBase",
     "KnowledgeSpace",
     "Message",

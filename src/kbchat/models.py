@@ -42,6 +42,28 @@ class DocumentStatus(StrEnum):
     FAILED = "FAILED"
 
 
+class KeyRole(StrEnum):
+    """What an API key may do; each may also do what those before it may."""
+
+    READER = "reader"
+    """Read, retrieve and chat, among its owner's things."""
+    WRITER = "writer"
+    """Also make, change and delete them."""
+    ADMIN = "admin"
+    """Everything, of every owner."""
+
+
+class KeyInfo(_Value):
+    """An API key as the catalog holds it: all but the key itself, of which only a hash is kept."""
+
+    id: int
+    name: str
+    owner: str = ""
+    role: KeyRole = KeyRole.READER
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
 class EmbedderPin(_Value):
     """What a space remembers of its embedder.
 
