@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kbchat.embedders import Embedder
     from kbchat.generators import Generator
     from kbchat.lexical import LexicalIndex
+    from kbchat.loaders.processes import Readers
     from kbchat.retrieval import Retriever
     from kbchat.stores import VectorStore
     from kbchat.tokens import TokenCounter
@@ -39,6 +40,7 @@ class Parts:
         from kbchat.catalog import Catalog
         from kbchat.datafolder import DataFolder
         from kbchat.lexical.tantivy import TantivyIndex
+        from kbchat.loaders.processes import Readers
         from kbchat.retrieval import Retriever
         from kbchat.tokens import TokenCounter
 
@@ -50,6 +52,9 @@ class Parts:
         url = settings.catalog_url or self.folder.catalog
         self.catalog: Catalog = Catalog(url, threads=self.threads, timeout=settings.store_timeout)
         self.lexical: LexicalIndex = TantivyIndex(self.folder.lexical, threads=self.threads)
+        self.readers: Readers = Readers(
+            threads=self.threads, seconds=settings.document_seconds, memory=settings.document_memory
+        )
         self.embedder: Embedder = make_embedder(settings, self.threads)
         self.generators: dict[str, Generator] = make_generators(settings)
         self.counter: TokenCounter = TokenCounter()
@@ -110,6 +115,7 @@ class Parts:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.catalog.aclose)
             stack.push_async_callback(self.lexical.aclose)
+            stack.push_async_callback(self.readers.aclose)
             stack.push_async_callback(self.embedder.aclose)
             for store in self._stores.values():
                 stack.push_async_callback(store.aclose)
