@@ -263,6 +263,24 @@ def name_pool(pieces: Sequence[Piece], language: str) -> list[tuple[str, str]]:
 WHO = re.compile(r"谁|哪位|何人|哪里|哪儿|何处|哪个国家|哪国|哪个城市|什么名字|叫什么|哪所|哪个大学|什么公司|哪家")
 
 
+COMMON = [
+    "中场",
+    "总理",
+    "君主",
+    "刑部",
+    "法语",
+    "一所神学院",
+    "世袭统治者",
+    "凉茶店",
+    "圣甲虫",
+    "加拿大总督",
+    "王后",
+    "中国",
+    "内台航线",
+]
+"""Answers to who and where that are no names."""
+
+
 def answer_names(data: Path) -> list[tuple[str, str]]:
     """Short answers to who and where."""
     rows = [json.loads(line) for line in (data / "cmrc2018-trial" / "queries.jsonl").read_text().splitlines()]
@@ -273,7 +291,7 @@ def answer_names(data: Path) -> list[tuple[str, str]]:
             if WHO.search(row["text"]) and re.fullmatch(r"[\u4e00-\u9fff·]{2,8}", answer):
                 if not re.search("[的是在于和了]", answer):
                     found.append((answer, kind))
-    return sorted(set(found))
+    return sorted(set(found) - {(word, kind) for word in COMMON for kind in ("who", "where")})
 
 
 def names_changed(pieces: Sequence[Piece], names: Sequence[tuple[str, str]], rng: random.Random) -> Iterator[Case]:

@@ -12,6 +12,7 @@ import pytest
 
 import kbchat
 from kbchat import references
+from kbchat.settings import ModelSettings
 from serving import CHAT, Served, as_user, frames, said, serving
 from upstream import Behaviour, Exchange, Upstream, answers, frame, says, sends, upstream
 
@@ -445,7 +446,7 @@ async def test_a_reader_that_leaves_stops_the_model(
 
 async def test_a_slow_reader_slows_the_model(tmp_path: Path, model: Upstream) -> None:
     """What is not read is not fetched: memory stays flat, and nothing is lost once the reader goes on."""
-    texts = [f"{number:07}" + "x" * 993 for number in range(20_000)]  # 20 MB
+    texts = [f"{number:07}" + "x" * 9_993 for number in range(2_000)]  # 20 MB
 
     async def behave(exchange: Exchange) -> None:
         await exchange.open()
@@ -454,7 +455,8 @@ async def test_a_slow_reader_slows_the_model(tmp_path: Path, model: Upstream) ->
         await exchange.end()
 
     model.behave = behave
-    async with serving(tmp_path, model=model) as served:
+    large = ModelSettings(base_url=model.base_url, model="m", context_tokens=10_000_000)
+    async with serving(tmp_path, models={"large": large}) as served:
         async with served.client.post(CHAT, json={"messages": "Hi", "stream": True}, read_bufsize=2**16) as response:
             exchange = await model.exchange()
             sent = -1

@@ -5,12 +5,9 @@ from pathlib import Path
 
 import pytest
 
-for part in ("catalog_suite", "catalog_documents", "catalog_generations"):
-    pytest.register_assert_rewrite(f"kbchat.testing.{part}")
-
-from kbchat.catalog import Catalog  # noqa: E402
-from kbchat.testing.catalog_suite import CatalogSuite  # noqa: E402
-from kbchat.threads import Threads  # noqa: E402
+from kbchat.catalog import Catalog
+from kbchat.testing.catalog_suite import CatalogSuite
+from kbchat.threads import Threads
 
 
 class TestOnSqlite(CatalogSuite):

@@ -192,7 +192,7 @@ WRONG = {
     "ingest '' docs": "must not be empty",
     "spaces create ''": "must not be empty",
     "spaces create handbook": "already there",
-    "spaces create x --vector-type Weaviate": "'Chroma', 'Milvus'",
+    "spaces create x --vector-type Weaviate": "'chroma', 'milvus'",
     "spaces delete nowhere": "there is no space",
     "serve --host 0.0.0.0": "KBCHAT_API_KEYS",
     "serve --port 70000": "port",

@@ -7,20 +7,38 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 from urllib.request import urlopen
 
 import pytest
 
+from kbchat.cli import main
 from kbchat.cli.exits import Exit
+
+# Each test starts several interpreters, which a busy machine makes slow.
+pytestmark = pytest.mark.timeout(90)
+
+
+Prepare = Callable[..., None]
 
 
 class Start(Protocol):
     def __call__(
         self, *arguments: str, env: Mapping[str, str] = {}, stdout: int = -1, stderr: int = -1
     ) -> subprocess.Popen[str]: ...
+
+
+@pytest.fixture
+def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Prepare:
+    """Run a command line that must succeed, in this process, which is quicker."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> None:
+        assert main(arguments) == Exit.DONE
+
+    return run
 
 
 @pytest.fixture
@@ -53,7 +71,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             pass
 
 
-def test_wide_characters_survive_a_narrow_encoding(start: Start, tmp_path: Path) -> None:
+def test_wide_characters_survive_a_narrow_encoding(start: Start) -> None:
     """Chinese on an ASCII stream is escaped, not a crash; in UTF-8 it is itself."""
     made = start("spaces", "create", "手册", env={"PYTHONIOENCODING": "ascii"})
     out, err = made.communicate()
@@ -86,15 +104,15 @@ def test_progress_is_shown_on_a_terminal_only(start: Start, tmp_path: Path) -> N
     assert b"a.md" in drawn
 
 
-def test_ctrl_c_ends_quietly(start: Start, tmp_path: Path) -> None:
+def test_ctrl_c_ends_quietly(start: Start, prepare: Prepare, tmp_path: Path) -> None:
     """Interrupted while a model server is silent: exit code 130, one line, no traceback."""
     (tmp_path / "a.md").write_text("# Keys\n\nKeys are rotated every 90 days.\n")
-    start("ingest", "s", "a.md").communicate()
+    prepare("ingest", "s", "a.md")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
         env = {"KBCHAT_LLM_BASE_URL": url, "KBCHAT_LLM_MODEL": "silent"}
         asking = start("ask", "s", "How often are keys rotated?", env=env)
-        silent.settimeout(15)
+        silent.settimeout(60)
         connection, _ = silent.accept()
         with connection:
             asking.send_signal(signal.SIGINT)
@@ -102,9 +120,9 @@ def test_ctrl_c_ends_quietly(start: Start, tmp_path: Path) -> None:
     assert (asking.returncode, out, err) == (Exit.INTERRUPTED, "", "kbchat: interrupted\n")
 
 
-def test_a_closed_pipe_is_quiet(start: Start, tmp_path: Path) -> None:
+def test_a_closed_pipe_is_quiet(start: Start, prepare: Prepare) -> None:
     """Nobody reads the output: exit code 141 and not a word."""
-    start("spaces", "create", "s").communicate()
+    prepare("spaces", "create", "s")
     ours, theirs = os.pipe()
     os.close(ours)
     listing = start("spaces", "list", stdout=theirs)
@@ -113,7 +131,7 @@ def test_a_closed_pipe_is_quiet(start: Start, tmp_path: Path) -> None:
     assert (listing.returncode, err) == (Exit.PIPE, "")
 
 
-def test_serve_listens_until_sigterm(start: Start, tmp_path: Path) -> None:
+def test_serve_listens_until_sigterm(start: Start) -> None:
     """It says where it listens, answers there, and SIGTERM ends it with exit code 0."""
     serving = start("serve", "--port", "0")
     assert serving.stderr is not None

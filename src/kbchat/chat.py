@@ -17,7 +17,7 @@ from kbchat.models import (
     Sampling,
     Usage,
 )
-from kbchat.prompting import Packed, pack
+from kbchat.prompting import Packed, pack, without_command
 from kbchat.threads import Threads
 from kbchat.tokens import TokenCounter, estimate
 
@@ -25,8 +25,9 @@ FOUND = 0.5
 """A best hit with a lower `recall_score` means that the space does not hold the answer."""
 ANSWER_SHARE = 0.25
 """What is kept free of a model's context for its answer, when the request does not say how long that may be."""
-_INLINE_CHARS = 4_000
-"""A text up to this long is packed and counted where it is: that takes less than going to a thread and back."""
+_INLINE_CHARS = 8_000
+"""A text up to this long is counted where it is: going to a thread and back takes as long."""
+_PART_CHARS = 250_000
 
 Retrieve = Callable[[str], Awaitable[Sequence[Reference]]]
 """The hits for a question, best first."""
@@ -92,8 +93,12 @@ async def collect(events: AsyncIterator[EngineEvent]) -> Answer:
 
 
 def retrieval_question(messages: Sequence[Message]) -> str:
-    """What is searched for: the last message of the user. "" when there is none."""
-    return next((message.content for message in reversed(messages) if message.role == "user"), "")
+    """What is searched for: the last message of the user without a command at its beginning. "" when there is none.
+
+    "Introduce AWEL" is asked of us and "AWEL" of the documents, in which "introduce" would be a rare and heavy word.
+    """
+    question = next((message.content for message in reversed(messages) if message.role == "user"), "")
+    return without_command(question)
 
 
 async def _events(
@@ -113,12 +118,12 @@ async def _events(
     packed = await _pack(messages, hits, budget_tokens, threads)
     if hits is not None:
         yield Retrieved(tuple(hits), packed.passages, packed.dropped)
-    said: list[tuple[str, ...]] = []
+    said = _Said(counter, threads)
     finish_reason, usage = None, None
     async with generator.stream(packed.prompt, sampling) as pieces:
         async for piece in pieces:
             if piece.texts:
-                said.append(piece.texts)
+                await said.add(piece.texts)
                 yield Deltas(piece.texts)
             finish_reason = piece.finish_reason or finish_reason
             usage = piece.usage or usage
@@ -126,7 +131,7 @@ async def _events(
         raise GeneratorUnavailableError(generator.name, "the answer was cut: it ended without a finish reason")
     if packed.passages:
         yield References(packed.references)
-    yield Done(finish_reason, usage or await _count(packed, said, counter, threads), generator.name)
+    yield Done(finish_reason, usage or await said.usage(packed), generator.name)
 
 
 def _budget(budget_tokens: int, generator: Generator, sampling: Sampling) -> int:
@@ -147,16 +152,40 @@ async def _pack(
         return pack(messages, found, budget_tokens=budget_tokens, count=estimate)
 
     size = sum(len(message.content) for message in messages) + sum(len(hit.content) for hit in found or ())
-    return packed() if size <= 4 * _INLINE_CHARS else await threads.read(packed)
+    return packed() if size <= 2 * _INLINE_CHARS else await threads.read(packed)
 
 
-async def _count(packed: Packed, said: Sequence[tuple[str, ...]], counter: TokenCounter, threads: Threads) -> Usage:
-    """What the answer cost, where the model server does not say so."""
-    prompt = "".join(message.content for message in packed.prompt.messages)
-    answer = "".join(text for texts in said for text in texts)
+class _Said:
+    """The answer so far, for the case that the model server does not count.
 
-    def counted() -> Usage:
-        return Usage(prompt_tokens=counter.count(prompt), completion_tokens=counter.count(answer))
+    It is counted at the end, off the hot path; only of a very long answer parts are counted before, so that no
+    stream holds more than one part.
+    """
 
-    inline = counter.ready and len(prompt) + len(answer) <= _INLINE_CHARS
-    return counted() if inline else await threads.read(counted)
+    def __init__(self, counter: TokenCounter, threads: Threads) -> None:
+        self._counter = counter
+        self._threads = threads
+        self._texts: list[str] = []
+        self._chars = 0
+        self._tokens = 0
+
+    async def add(self, texts: tuple[str, ...]) -> None:
+        text = "".join(texts)
+        self._texts.append(text)
+        self._chars += len(text)
+        if self._chars > _PART_CHARS:
+            self._tokens += await self._count("".join(self._texts))
+            self._texts.clear()
+            self._chars = 0
+
+    async def usage(self, packed: Packed) -> Usage:
+        prompt = "".join(message.content for message in packed.prompt.messages)
+        return Usage(
+            prompt_tokens=await self._count(prompt),
+            completion_tokens=self._tokens + await self._count("".join(self._texts)),
+        )
+
+    async def _count(self, text: str) -> int:
+        if self._counter.ready and len(text) <= _INLINE_CHARS:
+            return self._counter.count(text)
+        return await self._threads.read(self._counter.count, text)

@@ -8,7 +8,7 @@ import re
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from kbchat import numbers
+from kbchat import numbers, sentences
 from kbchat.analysis import PAIRED, STOP_WORDS, analyse
 
 Kind = Literal["word", "name", "opening", "char"]
@@ -20,7 +20,8 @@ class Unit(NamedTuple):
     start: int
     end: int
     kind: Kind
-    """`name`: capitalised within a sentence, an acronym, an identifier; `opening`: capitalised where all words are."""
+    """`name`: capitalised within a sentence, or at its beginning and not known to begin sentences; an acronym, an
+    identifier. `opening`: any other word at the beginning of a sentence."""
     key: str
     weight: float
 
@@ -81,9 +82,8 @@ class Text:
 
     @cached_property
     def sentences(self) -> list[tuple[int, int]]:
-        """Where its sentences stand: lines, and what full stops part."""
-        spans = [(match.start(), match.end()) for match in _SENTENCE.finditer(self.text)]
-        return [(start, end) for start, end in spans if self.text[start:end].strip()]
+        """Where its sentences stand."""
+        return sentences.split(self.text)
 
     @cached_property
     def stop_share(self) -> float:
@@ -107,7 +107,8 @@ def _word(word: str, start: int, opening: bool) -> Unit | None:
     elif len(head) > 1 and any(map(str.isupper, head[1:])):
         kind = "name"
     else:
-        kind = "opening" if opening or len(head) == 1 else "name"
+        common = len(head) == 1 or (opening and (head.lower() in _OPENERS or head.lower().endswith(_ENDINGS)))
+        kind = "opening" if common else "name"
     return Unit(start, start + len(head), kind, key, 1.0 if kind == "word" else 1.25)
 
 
@@ -156,10 +157,60 @@ _LETTER = rf"[^\W{PAIRED}]"
 _TOKEN = re.compile(
     rf"(?P<word>{_LETTER}+(?:'{_LETTER}{{1,2}}(?!\w))?)|(?P<run>[{PAIRED}]+)|[.!?:;\"“(\[\n•*#|。！？：；]"
 )
-_LATIN = re.compile(r"[A-Za-z]+")
-_SENTENCE = re.compile(
-    r"[^。！？!?.;；\n]*(?:[。！？!?；;]+[”’」』\")]*|\.+(?!\s)[^。！？!?.;；\n]*|\.+[\"”’)]*\s|\n|\Z)"
+_OPENERS = frozenset(
+    """
+    according across adding additional after all allow almost along already also alternatively although always amid among
+    another any apart around aside ask away back based basic before begin behind below beneath beside besides best better
+    beyond big both bring build call change check children choose click clear close code come common conversely copy create
+    current data day deep define despite different direct do documents each early earth easy eight either else end enough
+    enter even every everyone everything example except execute few figure file final find first five fix follow for four
+    free full further future general get give given go good great group half hence her here high higher his home how however
+    human if important in inside install instead it its just keep know large larger last late later learn least left less
+    let life like list little local long look lower main make many maybe mean more moreover most move much must name near
+    nearly need neither never new next nine no none nor not note nothing now often old on once one only open option or other
+    our output over own part past pay people perhaps place plant please possible provide public put rather read real recent
+    remember remove result right round run same save say second see select send set seven several she short show side
+    similar simple since six small so some somehow someone something sometimes soon start state step still store student
+    such support sure take ten test text thank thanks that the their then there therefore these they thing this those though
+    three through throughout thus time to today together too top total towards try turn twelve two type under unless unlike
+    until up upon use user usual value view wait war water way we well what when whenever where whereas whether which
+    while white who whole whose why wide with within without woman women word work world write year yes yet you young your
+    """.split()  # noqa: SIM905
 )
+"""Words that begin sentences and are no names."""
+_ENDINGS = (
+    "ing",
+    "ed",
+    "ly",
+    "ion",
+    "ment",
+    "ness",
+    "ity",
+    "ers",
+    "ies",
+    "ous",
+    "ive",
+    "able",
+    "ible",
+    "ful",
+    "ures",
+    "sses",
+    "ices",
+    "sts",
+    "ents",
+    "ants",
+    "tors",
+    "ages",
+    "ances",
+    "ences",
+    "ls",
+    "des",
+    "ges",
+    "ths",
+    "ics",
+    "ism",
+)
+_LATIN = re.compile(r"[A-Za-z]+")
 _FUNCTION = frozenset("的了是在和与及也而就都被把之其这那此并且或对从到由向以于为因但如若则等个位")
 _AUXILIARIES = "是能会可以应该当须必需要有再得被为曾将想敢肯愿准许允"
 

@@ -135,11 +135,12 @@ class DataFolder:
         try:
             foreign = False
             if self._holders == 0:
-                foreign, turn = await self._acquire(deadline)
                 try:
+                    foreign, turn = await self._acquire(deadline)
                     if prepare is not None:
                         await prepare(foreign)
                 except BaseException:
+                    # Also where the wait was cancelled at the moment in which the lock was taken.
                     self._release()
                     raise
                 self._seen = turn
@@ -205,7 +206,8 @@ class DataFolder:
 
     def _release(self) -> None:
         fd, self._fd = self._fd, -1
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
 
 
 def _read(fd: int) -> _Holder:

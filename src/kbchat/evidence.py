@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from kbchat import numbers
+from kbchat.chinese import unfamiliar
 from kbchat.claims import Negation, Text, Unit
 
 ENOUGH = 0.34
@@ -181,10 +182,28 @@ def _missing_numbers(claim: Text, sources: Sequence[Source], chosen: _Chosen) ->
     near = [number for at, one in chosen for number in _neighbourhood(sources[at], one)]
     everywhere = [number for source in sources for number in source.numbers]
     for number in claim.numbers:
-        if number.spelt and number.values[0] <= 3 and not number.month:
+        if _carried(number, near) or (number.spelt and _carried(number, everywhere)):
             continue
-        if not _carried(number, near) and not (number.spelt and _carried(number, everywhere)):
-            yield number.start, number.end
+        if number.spelt and number.values[0] <= 3 and not number.month and not _counted(claim, number, chosen):
+            continue
+        yield number.start, number.end
+
+
+def _counted(claim: Text, number: numbers.Number, chosen: _Chosen) -> bool:
+    """Whether a source counts, with another number, what a claim counts. Small numbers may come from the writer, who
+    says "both parts" where the source lists them."""
+    counted = _after(claim, number)
+    return bool(counted) and any(
+        _after(one.text, other) == counted for _, one in chosen for other in one.text.numbers if not other.month
+    )
+
+
+def _after(text: Text, number: numbers.Number) -> str:
+    """What is counted: the key of the word, or the two characters, after a number."""
+    for unit in text.units:
+        if number.end <= unit.start <= number.end + 2:
+            return text.text[unit.start : unit.start + 2] if unit.kind == "char" else unit.key
+    return ""
 
 
 def _neighbourhood(source: Source, one: _Sentence) -> list[numbers.Number]:
@@ -217,18 +236,60 @@ def _prefix(one: str, other: str) -> int:
 
 
 def _missing_runs(claim: Text, sources: Sequence[Source]) -> Iterator[tuple[int, int]]:
-    return iter(())
+    """Chinese names: stretches that are no common words and that no source has."""
+    keys = frozenset().union(*(source.keys for source in sources)) if sources else frozenset()
+    uncarried = {unit.start for unit, carried in _matched(claim, keys) if unit.kind == "char" and not carried}
+    return unfamiliar(claim.text, uncarried) if uncarried else iter(())
 
 
 def _missing_negations(claim: Text, chosen: _Chosen) -> Iterator[tuple[int, int]]:
+    """What a claim denies and its source does not, and what it affirms and its source denies."""
     texts = [one.text for _, one in chosen]
     for negation in claim.negations:
-        if not _negation_carried(negation, texts):
+        if not _denied(negation, texts):
             yield negation.start, negation.end
+    for text in texts:
+        for negation in text.negations:
+            yield from _affirmed(negation, claim)
 
 
-def _negation_carried(negation: Negation, texts: Sequence[Text]) -> bool:
-    return True
+def _denied(negation: Negation, texts: Sequence[Text]) -> bool:
+    """Whether a source denies what a claim denies. Where it says the same without a denial, it does not."""
+    said = False
+    for text in texts:
+        if any(_same_focus(negation, other) for other in text.negations):
+            return True
+        said = said or any(_says(text, key) for key in negation.focus[:2])
+    return not said and any(text.denies for text in texts)
+
+
+def _same_focus(one: Negation, other: Negation) -> bool:
+    return any(key in other.focus for key in one.focus[:2]) or not (one.focus or other.focus)
+
+
+def _says(text: Text, key: str) -> bool:
+    return key in text.text if _is_han(key) else key in text.keys
+
+
+def _is_han(key: str) -> bool:
+    return "\u3400" <= key[0] <= "\u9fff"
+
+
+def _affirmed(negation: Negation, claim: Text) -> Iterator[tuple[int, int]]:
+    """Where a claim says what a source's negation denies, in the same words before and after, and denies nothing."""
+    if not negation.focus or any(_same_focus(negation, own) for own in claim.negations):
+        return
+    if _is_han(negation.focus[0]):
+        joined = [before[-1:] + focus[:2] for before in negation.before for focus in negation.focus]
+        found = [(claim.text.find(words), len(words)) for words in joined if words in claim.text]
+        if found:
+            yield found[0][0], found[0][0] + found[0][1]
+        return
+    if claim.denies or not _says(claim, negation.focus[0]):
+        return
+    around = [*negation.before[-1:], *negation.focus[1:2]]
+    if all(_says(claim, key) for key in around):
+        yield next((unit.start, unit.end) for unit in claim.units if unit.key == negation.focus[0])
 
 
 def _missing_words(claim: Text, chosen: _Chosen) -> Iterator[tuple[int, int]]:

@@ -7,7 +7,7 @@ next one is read and split.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 
 from kbchat.analysis import analyse
 from kbchat.catalog import Catalog, SourceState
-from kbchat.embedders import Embedder, Vectors
+from kbchat.embedders import Embedder, Vector, Vectors
 from kbchat.lexical import LexicalEntry, LexicalIndex
 from kbchat.models import DocumentFailure, IngestProgress, IngestReport, SpaceInfo
 from kbchat.preparing import Item, Prepared, Preparer, Source, Unchanged
@@ -156,9 +156,11 @@ class Ingester:
         space = self._space
         pending = await self._catalog.begin_generations(space.id, [item.generation for item in batch])
         rows = [
-            _Row(chunk_id, text, reusable.get(chunk.key))
+            _Row(chunk_id, text, reusable.get(chunk.key), vectors)
             for item, generation, reusable in zip(batch, pending, await self._reusable(batch), strict=True)
-            for chunk_id, chunk, text in zip(generation.chunk_ids, item.generation.chunks, item.texts, strict=True)
+            for chunk_id, chunk, text, vectors in zip(
+                generation.chunk_ids, item.generation.chunks, item.texts, _each(item), strict=True
+            )
         ]
         for first in range(0, len(rows), SLICE_CHUNKS):
             part = rows[first : first + SLICE_CHUNKS]
@@ -174,6 +176,9 @@ class Ingester:
         """A vector for each chunk: that of an unchanged chunk is taken over, the others are embedded."""
         import numpy as np
 
+        if all(row.vector is not None for row in rows):
+            await self._upsert(rows, np.stack([row.vector for row in rows if row.vector is not None]))
+            return
         old = await self._store.fetch(self._space.collection, [row.twin for row in rows if row.twin is not None])
         missing = [place for place, row in enumerate(rows) if row.twin is None or row.twin not in old]
         fresh = await embed_all(self._embedder, [rows[place].text for place in missing])
@@ -183,6 +188,9 @@ class Ingester:
             if row.twin is not None and row.twin in old:
                 vectors[place] = old[row.twin]
         vectors[missing] = fresh
+        await self._upsert(rows, vectors)
+
+    async def _upsert(self, rows: Sequence["_Row"], vectors: Vectors) -> None:
         found = known_rows(vectors)
         await self._store.upsert(self._space.collection, [rows[place].id for place in found], vectors[found])
 
@@ -199,11 +207,16 @@ class Ingester:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A chunk to be embedded and indexed. `twin` is an older chunk of the same text, whose vector will do."""
+    """A chunk to be indexed. `twin` is an older chunk of the same text, whose vector will do unless it has its own."""
 
     id: int
     text: str
     twin: int | None
+    vector: Vector | None
+
+
+def _each(item: Prepared) -> Iterable[Vector | None]:
+    return item.vectors if item.vectors is not None else [None] * len(item.texts)
 
 
 def _batches(items: Sequence[Item]) -> Iterator[list[Prepared]]:

@@ -183,7 +183,7 @@ _WORDS = {
     for tens, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)
 }
 _PART = rf"(?:{'|'.join(_WORDS)}|hundred|thousand|million|billion|trillion)"
-_SPELT = re.compile(rf"(?<![\w-]){_PART}(?:(?:[ -]|,? and ){_PART})*(?!\w)(?!-(?!\d))", re.IGNORECASE)
+_SPELT = re.compile(rf"(?<![\w-]){_PART}(?:(?:[ -]|,? and ){_PART})*(?!\w)", re.IGNORECASE)
 _HAN_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
 _HAN_TENS = {"十": 10, "百": 100, "千": 1000}
 _IDIOMS = "十分(?!之)|万一|千万(?![元人吨美公])|四处|四周|三角|七夕|十字|九龙|三国|五四|八卦|四川|百分之"
@@ -192,5 +192,6 @@ _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 _MONTH = re.compile(
     r"\b(Jan(?:uary)?|Feb(?:ruary)?|March|Mar(?=[. ]+\d)|Apr(?:il)?|May(?=[,. ]+\d)|(?<=\d )May|(?<=[Ii]n )May|June?|July?"
     r"|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\b\.?"
-    r"|\b(?:january|february|april|july|august|september|october|november|december|(?:march|may|june)(?=,? \d))\b"
+    r"|\b(?:january|february|april|july|august|september|october|november|december|(?:march|may|june)(?=,? \d)"
+    r"|(?<=\bin )(?:march|may|june)|(?<=and )(?:march|june))\b"
 )

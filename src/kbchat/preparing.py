@@ -9,13 +9,15 @@ import json
 import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 
 from kbchat import analysis, loaders
 from kbchat.catalog import NewChunk, NewGeneration, SourceState
+from kbchat.embedders import Vectors
 from kbchat.errors import InvalidInputError, MissingExtraError, UnreadableDocumentError
 from kbchat.inputs import checked_name
 from kbchat.loaders.files import FileSource, read
@@ -24,6 +26,9 @@ from kbchat.loaders.processes import Readers
 from kbchat.models import DocumentFailure, DocumentStatus, LoadedDocument, Metadata, TextDocument
 from kbchat.splitting import chunk_key, embedded_text, fingerprint, split
 from kbchat.threads import Threads
+
+if TYPE_CHECKING:
+    from kbchat.embedders.static import StaticEmbedder
 
 Source = FileSource | TextDocument
 
@@ -34,6 +39,8 @@ GROUP_WEIGHT = 1_500_000
 """Bytes of text, by guess, in a group: about two thousand chunks."""
 GROUP_BYTES = 48 * 1024 * 1024
 """A group ends when it holds any of these, so that memory is bounded by two groups, or two documents if larger."""
+PACKED_TEXTS = 256
+"""Chunks whose vectors for scoring are made at once."""
 BYTES_A_TEXT_BYTE = 8
 """How much larger than its text a PDF or a Word document is, by guess."""
 RACY_NS = 2_000_000_000
@@ -55,6 +62,8 @@ class Prepared:
     generation: NewGeneration
     texts: tuple[str, ...]
     known: SourceState | None
+    vectors: Vectors | None = None
+    """Of the texts, where the space's own embedder is the static one, which has embedded them anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +88,16 @@ class _Raw:
 
 
 @dataclass(frozen=True, slots=True)
+class _Split:
+    """A document that is split. Its chunks still lack their vectors for scoring."""
+
+    generation: NewGeneration
+    chunks: list[NewChunk]
+    texts: list[str]
+    known: SourceState | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Todo:
     source: Source
     known: SourceState | None
@@ -93,9 +112,20 @@ class Preparer:
     """Prepares documents for one space. Nothing that it does has an effect."""
 
     def __init__(
-        self, *, threads: Threads, readers: Readers, chunk_tokens: int, chunk_overlap: int, max_document_bytes: int
+        self,
+        *,
+        threads: Threads,
+        readers: Readers,
+        static: "StaticEmbedder",
+        is_static: bool,
+        chunk_tokens: int,
+        chunk_overlap: int,
+        max_document_bytes: int,
     ) -> None:
+        """`static` makes the vectors for scoring; `is_static` says that it is the space's own embedder too."""
         self._threads = threads
+        self._static = static
+        self._is_static = is_static
         self._readers = readers
         self._chunk_tokens = chunk_tokens
         self._chunk_overlap = chunk_overlap
@@ -167,10 +197,33 @@ class Preparer:
         async with anyio.create_task_group() as tasks:
             for place, raw in heavy:
                 tasks.start_soon(load, place, raw)
-        return [item for item in items if not isinstance(item, _Raw)]
+        return await self._threads.read(self._pack, items)
 
-    def _read(self, group: Sequence[_Todo]) -> list[Item | _Raw]:
-        items: list[Item | _Raw] = []
+    def _pack(self, items: Sequence[Item | _Raw | _Split]) -> list[Item]:
+        """Give the chunks their vectors for scoring, many at a time."""
+        from kbchat.embedders import passages
+
+        texts = [text for item in items if isinstance(item, _Split) for text in item.texts]
+        own: list[Vectors] = []
+        packed: list[bytes] = []
+        for first in range(0, len(texts), PACKED_TEXTS):
+            vectors, some = passages.embed_and_pack(self._static, texts[first : first + PACKED_TEXTS])
+            packed += some
+            if self._is_static:
+                own.append(vectors)
+        done: list[Item] = []
+        first = 0
+        for item in items:
+            if isinstance(item, _Split):
+                last = first + len(item.texts)
+                done.append(_finished(item, packed[first:last], _rows(own, first, last)))
+                first = last
+            elif not isinstance(item, _Raw):
+                done.append(item)
+        return done
+
+    def _read(self, group: Sequence[_Todo]) -> list[Item | _Raw | _Split]:
+        items: list[Item | _Raw | _Split] = []
         for todo in group:
             try:
                 if isinstance(todo.source, TextDocument):
@@ -181,7 +234,7 @@ class Preparer:
                 items.append(_failed(todo.source, error.message))
         return items
 
-    def _take_text(self, source: TextDocument, known: SourceState | None) -> Prepared | Unchanged:
+    def _take_text(self, source: TextDocument, known: SourceState | None) -> _Split | Unchanged:
         check_text(source.text, name=source.name)
         facts = json.dumps([source.metadata, source.source], sort_keys=True, ensure_ascii=False)
         content_hash = self.hash(source.text.encode(), facts.encode())
@@ -193,7 +246,7 @@ class Preparer:
         document = LoadedDocument(source.text, metadata=metadata, markup="markdown")
         return self._split(document, source.name, known, content_hash=content_hash, source=source.source)
 
-    def _read_file(self, source: FileSource, known: SourceState | None) -> Prepared | Unchanged | _Raw:
+    def _read_file(self, source: FileSource, known: SourceState | None) -> _Split | Unchanged | _Raw:
         data, state = read(source, max_bytes=self._max_bytes)
         racy = time.time_ns() - state.st_mtime_ns < RACY_NS
         stat = Stat() if racy else Stat(state.st_size, state.st_mtime_ns)
@@ -207,7 +260,7 @@ class Preparer:
             return raw
         return self._finish(raw.format.load(data, name=source.name), raw)
 
-    def _finish(self, document: LoadedDocument, raw: _Raw) -> Prepared:
+    def _finish(self, document: LoadedDocument, raw: _Raw) -> _Split:
         name = raw.source.name
         if len(document.text) > self._max_bytes:
             reason = f"its text of {len(document.text):,} characters is larger than the limit (max_document_bytes)"
@@ -233,7 +286,7 @@ class Preparer:
         source: str | None,
         doc_type: str = "TEXT",
         stat: Stat = Stat(),
-    ) -> Prepared:
+    ) -> _Split:
         spans = split(document, max_tokens=self._chunk_tokens, overlap=self._chunk_overlap)
         chunks: list[NewChunk] = []
         texts: list[str] = []
@@ -249,13 +302,13 @@ class Preparer:
             text=document.text,
             content_hash=content_hash,
             metadata=dict(document.metadata),
-            chunks=chunks,
+            chunks=(),
             doc_type=doc_type,
             source=source,
             size=stat.size,
             mtime_ns=stat.mtime_ns,
         )
-        return Prepared(generation, tuple(texts), known)
+        return _Split(generation, chunks, texts, known)
 
     def hash(self, *parts: bytes) -> str:
         """What tells one content from another, and one way of taking it in from another."""
@@ -264,6 +317,22 @@ class Preparer:
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
         return f"{self._recipe}:{digest.hexdigest()}"
+
+
+def _finished(item: _Split, packed: Sequence[bytes], vectors: Vectors | None) -> Prepared:
+    chunks = [replace(chunk, vectors=each) for chunk, each in zip(item.chunks, packed, strict=True)]
+    return Prepared(replace(item.generation, chunks=chunks), tuple(item.texts), item.known, vectors)
+
+
+def _rows(parts: Sequence[Vectors], first: int, last: int) -> Vectors | None:
+    """Rows of what was embedded in parts; None where nothing was kept."""
+    import numpy as np
+
+    if not parts:
+        return None
+    touched = parts[first // PACKED_TEXTS : -(-last // PACKED_TEXTS)]
+    offset = first - first // PACKED_TEXTS * PACKED_TEXTS
+    return np.concatenate(touched)[offset : offset + last - first] if touched else parts[0][:0]
 
 
 def _grouped(todo: Iterable[_Todo]) -> Iterator[list[_Todo]]:

@@ -245,6 +245,8 @@ class KnowledgeSpace:
             preparer=Preparer(
                 threads=parts.threads,
                 readers=parts.readers,
+                static=parts.static,
+                is_static=parts.embedder is parts.static,
                 chunk_tokens=settings.chunk_tokens,
                 chunk_overlap=settings.chunk_overlap,
                 max_document_bytes=settings.max_document_bytes,

@@ -8,7 +8,6 @@ ingest's time.
 
 import functools
 import hashlib
-import re
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,11 +46,6 @@ def embedded_text(headings: Sequence[str], content: str) -> str:
     """What the embedder and the lexical index see of a chunk: the headings that it does not itself hold, then it."""
     above = [heading for heading in headings if heading not in content]
     return "\n".join([*above, content])
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences and lines of a text, none of them blank. Not exact, and not used where offsets matter."""
-    return [part for part in map(str.strip, _SENTENCE.findall(text)) if part]
 
 
 def chunk_key(headings: Sequence[str], content: str) -> str:
@@ -101,18 +95,19 @@ def _without_stubs(
     """
     while chunks:
         start, end = chunks.popleft()
-        tokens = estimate_tokens(text[start:end])
-        is_stub = tokens * 8 <= max_tokens and bool(chunks) and chunks[0][0] >= end
-        if is_stub and outline.begins(chunks[0][0]):
-            is_stub = outline.is_bare(text, start, end)
-        if not is_stub:
+        if not chunks or chunks[0][0] < end:
+            yield start, end
+            continue
+        next_start, next_end = chunks[0]
+        tokens = estimate_tokens(text[start:next_start])
+        if tokens * 8 > max_tokens or (outline.begins(next_start) and not outline.is_bare(text, start, end)):
             yield start, end
         else:
-            next_start, next_end = chunks.popleft()
+            chunks.popleft()
             if estimate_tokens(text[start:next_end]) <= max_tokens:
                 chunks.appendleft((start, next_end))
             else:
-                first, *rest = _chunks(text, next_start, next_end, markup, max_tokens - tokens - 1)
+                first, *rest = _chunks(text, next_start, next_end, markup, max_tokens - tokens)
                 chunks.extendleft(reversed(rest))
                 chunks.appendleft((start, first[1]))
 
@@ -150,9 +145,6 @@ def _pieces(text: str, start: int, end: int, outline: Outline, limit: int) -> It
         start, previous = cut or latest, start
         yield previous, start
     yield start, end
-
-
-_SENTENCE = re.compile(r"[^.!?。！？\n]+(?:[.!?]+(?!\s|$)[^.!?。！？\n]*)*[.!?。！？]*")
 
 
 class _Places:

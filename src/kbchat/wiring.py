@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kbchat.catalog import Catalog
     from kbchat.datafolder import DataFolder
     from kbchat.embedders import Embedder
+    from kbchat.embedders.static import StaticEmbedder
     from kbchat.generators import Generator
     from kbchat.lexical import LexicalIndex
     from kbchat.loaders.processes import Readers
@@ -63,12 +64,24 @@ class Parts:
         self._space_locks: WeakValueDictionary[int, anyio.Lock] = WeakValueDictionary()
         self._seen: dict[int, int] = {}
         self._pin: EmbedderPin | None = None
+        self._static: StaticEmbedder | None = None
 
     def store(self, vector_type: VectorType) -> VectorStore:
         """The store that holds the vectors of such spaces."""
         if vector_type not in self._stores:
             self._stores[vector_type] = make_store(vector_type, self.settings, self.folder, self.threads)
         return self._stores[vector_type]
+
+    @property
+    def static(self) -> StaticEmbedder:
+        """The static embedder, which every space's chunks are scored by; the spaces' own one where that is it."""
+        from kbchat.embedders.static import StaticEmbedder
+
+        if isinstance(self.embedder, StaticEmbedder):
+            return self.embedder
+        if self._static is None:
+            self._static = StaticEmbedder(threads=self.threads)
+        return self._static
 
     def open_stores(self) -> list[VectorStore]:
         """The stores that were asked for so far."""

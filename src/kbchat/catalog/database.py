@@ -77,8 +77,9 @@ class Database:
 
     def _configure_postgresql(self, connection: Any, record: object) -> None:
         milliseconds = max(1, round(self._timeout * 1000))
-        for name in ("lock_timeout", "statement_timeout"):
-            connection.execute(f"SET {name} = {milliseconds}")
+        connection.execute(f"SET lock_timeout = {milliseconds}")
+        # Longer, so that who waited for a lock hears of the lock.
+        connection.execute(f"SET statement_timeout = {2 * milliseconds}")
         connection.commit()
 
     def open(self) -> None:

@@ -85,15 +85,14 @@ spaces = Table(
     sqlite_autoincrement=True,
 )
 
-LIVE_SPACE = sa.text(f"state = '{SpaceState.LIVE}'")
-# Only of spaces that can be seen: a deleted one keeps its name and stands in nobody's way.
+# Only of spaces that can be seen: a deleted one keeps its name and stands in nobody's way. So on PostgreSQL too, but to
+# say it here would load that dialect for everybody.
 Index(
     "uq_spaces_name_owner_live",
     spaces.c.name,
     spaces.c.owner,
     unique=True,
-    sqlite_where=LIVE_SPACE,
-    postgresql_where=LIVE_SPACE,
+    sqlite_where=sa.text(f"state = '{SpaceState.LIVE}'"),
 )
 
 documents = Table(
@@ -157,6 +156,8 @@ chunks = Table(
     Column("content", Text, nullable=False),
     Column("key", Text, nullable=False),
     Column("metadata", Text, nullable=False),
+    # Derived from the content, for scoring; last, because it is read by questions alone.
+    Column("vectors", sa.LargeBinary),
     Index(None, "space_id", "id"),
     Index(None, "generation_id", "position"),
     sqlite_autoincrement=True,

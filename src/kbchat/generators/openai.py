@@ -35,8 +35,8 @@ _PATIENCE = 2.0
 counts nor closes is not waited for any longer."""
 _CLOSING = 0.05
 """Seconds in which a finished answer's connection may end by itself, to be used again."""
-_CHARS_A_TOKEN = 16
-"""No answer has more characters to a token of the model's context."""
+MAX_ANSWER_CHARS = 64 * 1024 * 1024
+"""No model says this much: a server that does has lost its mind."""
 _ERROR_BYTES = 16 * 1024
 
 
@@ -45,8 +45,8 @@ class OpenAIGenerator:
 
     `name` is what requests call it, `model` what the server does. `connect_timeout` and `read_timeout` are seconds to
     reach the server and seconds it may be silent. The base URL is used as it is given: `/chat/completions` is put
-    after it. No proxy is asked, no redirect followed, so the key goes nowhere else. Raises `SettingsError` for a base
-    URL that is none.
+    after it. No proxy is asked, no redirect followed, so the key goes nowhere else. An answer of more than
+    `max_answer_chars` is ended there as too long. Raises `SettingsError` for a base URL that is none.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class OpenAIGenerator:
         connect_timeout: float = 10.0,
         read_timeout: float = 60.0,
         retry_pauses: Sequence[float] = RETRY_PAUSES,
+        max_answer_chars: int = MAX_ANSWER_CHARS,
     ) -> None:
         if not base_url.startswith(("http://", "https://")):
             raise SettingsError(f"model {name!r}: base_url {base_url!r} is no URL; one is http://localhost:8000/v1")
@@ -72,6 +73,7 @@ class OpenAIGenerator:
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._retry_pauses = tuple(retry_pauses)
+        self._max_answer_chars = max_answer_chars
         self._ask_usage = True
         self._session: aiohttp.ClientSession | None = None
 
@@ -154,7 +156,7 @@ class OpenAIGenerator:
     async def _read(self, response: "aiohttp.ClientResponse") -> AsyncGenerator[Generated, None]:
         import aiohttp
 
-        decoder = AnswerDecoder(self._name, max_chars=self.context_tokens * _CHARS_A_TOKEN)
+        decoder = AnswerDecoder(self._name, max_chars=self._max_answer_chars)
         try:
             while not decoder.over:
                 data = await response.content.readany()

@@ -1,0 +1,111 @@
+"""Many streams at once through `kbchat serve`: is every word there, how long until the first, how much memory?
+
+    python benchmarks/serve_load.py [--streams 500] [--deltas 200] [--pause 50]
+
+Upstream, server and readers are a process each. The readers check that no word is lost, repeated or out of order. The
+model says a word every `--pause` milliseconds, each in a write of its own. Then: the first frame with one and with 64
+questions at once to a space of kbchat's own documentation, retrieval included, from a model without delay.
+"""
+
+import argparse
+import contextlib
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from serve_relay import HERE, KBCHAT, PYTHON, ROOT, kbchat, process, read
+
+SPACE = "kbchat-docs"
+QUESTIONS_AT_ONCE = 64
+ROUNDS = 5
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])  # type: ignore[union-attr]
+    arguments.add_argument("--streams", type=int, default=500)
+    arguments.add_argument("--deltas", type=int, default=200)
+    arguments.add_argument("--pause", type=float, default=50.0, help="milliseconds")
+    given = arguments.parse_args()
+    with contextlib.ExitStack() as stack:
+        upstream_port = stack.enter_context(process(PYTHON, HERE / "upstream.py", "0"))
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        ingest = [KBCHAT, "ingest", SPACE, ROOT / "docs", "--data-dir", folder]
+        subprocess.run(ingest, check=True, capture_output=True)
+        server = stack.enter_context(kbchat(folder, f"http://127.0.0.1:{upstream_port}/v1"))
+        memory(server.pid, "after start, one space on disk")
+        hold_many(server.port, server.pid, given.streams, given.deltas, given.pause)
+        first_frames(server.port, upstream_port)
+        memory(server.pid, "at the end")
+
+
+def hold_many(port: int, pid: int, streams: int, deltas: int, pause: float) -> None:
+    """Have so many slow streams read twice: the second time shows whether memory stays flat."""
+    read(port, 1, 1)
+    before = resident(pid)
+    for attempt in ("first", "second"):
+        with highest(pid) as seen:
+            found = read(port, streams, deltas, pause=pause)
+        rate = found["frames"] / found["seconds"]
+        first = found["first"]
+        print(
+            f"{attempt} time: {streams} streams of {deltas} deltas, one every {pause:g} ms: all whole, "
+            f"{rate:,.0f} frames/s, first frame p50 {quantile(first, 0.5)} p99 {quantile(first, 0.99)}, "
+            f"{found['seconds']:.1f} s (the model alone takes {deltas * pause / 1000:.1f})"
+        )
+        print(f"  memory: {seen[0]:.0f} MB at most, {(seen[0] - before) * 1024 / streams:.0f} KiB a stream")
+
+
+def first_frames(port: int, upstream_port: int) -> None:
+    """The first frame of answers that rest on retrieval."""
+    asked = {"model": f"kb/{SPACE}", "question": "How are API keys set?"}
+    for streams in (1, QUESTIONS_AT_ONCE):
+        firsts = [read(port, streams, 5, **asked)["first"] for _ in range(ROUNDS + 1)]
+        alone = [read(upstream_port, streams, 5)["first"] for _ in range(ROUNDS + 1)]
+        ours = [value for values in firsts[1:] for value in values]
+        theirs = [value for values in alone[1:] for value in values]
+        print(
+            f"first frame, {streams} at once, retrieval included: p50 {quantile(ours, 0.5)} "
+            f"p95 {quantile(ours, 0.95)}; the model's own: p50 {quantile(theirs, 0.5)}"
+        )
+
+
+def quantile(values: list[float], share: float) -> str:
+    ordered = sorted(values)
+    return f"{ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000:.1f} ms"
+
+
+def resident(pid: int) -> float:
+    """Megabytes of memory that a process holds."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError("no VmRSS")
+
+
+def memory(pid: int, when: str) -> None:
+    print(f"memory of kbchat serve {when}: {resident(pid):.0f} MB")
+
+
+@contextlib.contextmanager
+def highest(pid: int) -> Iterator[list[float]]:
+    """The most memory that a process held while the block ran."""
+    seen = [resident(pid)]
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.1):
+            seen[0] = max(seen[0], resident(pid))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
+
+
+if __name__ == "__main__":
+    main()

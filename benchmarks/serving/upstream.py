@@ -1,0 +1,88 @@
+"""A model server that speaks OpenAI's protocol as fast as its client reads: `upstream.py PORT`.
+
+The question says how: `deltas=N pause=MS`. Each delta is ` word-N`, N counting from 0, so that a reader can tell lost,
+repeated and reordered ones. Without a pause as many deltas go out in a write as fit in 16 KiB; with one, each by
+itself.
+"""
+
+import asyncio
+import json
+import re
+import sys
+from functools import cache
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+HOW = re.compile(r"deltas=(\d+) pause=([\d.]+)")
+WRITE_BYTES = 16 * 1024
+MODELS = b'{"object":"list","data":[{"id":"bench","object":"model","created":0,"owned_by":"bench"}]}'
+
+
+def frame(content: str, finish_reason: str | None = None) -> bytes:
+    """A delta with all that model servers send around it."""
+    delta = {"content": content} if finish_reason is None else {}
+    body = {
+        "id": "chatcmpl-7f1d0c3b9a5e4f0c8d2b6a1e",
+        "object": "chat.completion.chunk",
+        "created": 1735689600,
+        "model": "bench",
+        "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}],
+    }
+    return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+@cache
+def writes(deltas: int, *, apart: bool) -> list[bytes]:
+    """What is written for an answer of so many deltas."""
+    pieces = [b""]
+    for number in range(deltas):
+        if pieces[-1] and (apart or len(pieces[-1]) >= WRITE_BYTES):
+            pieces.append(b"")
+        pieces[-1] += frame(f" word-{number}")
+    return [chunk(piece) for piece in pieces]
+
+
+END = chunk(frame("", "stop") + b"data: [DONE]\n\n") + b"0\r\n\r\n"
+
+
+async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            if head.startswith(b"GET"):
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+                    % (len(MODELS), MODELS)
+                )
+                continue
+            fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:-2])
+            body = json.loads(await reader.readexactly(int(fields[b"content-length"])))
+            await answer(writer, body["messages"][-1]["content"])
+    except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    finally:
+        writer.close()
+
+
+async def answer(writer: asyncio.StreamWriter, question: str) -> None:
+    deltas, milliseconds = HOW.findall(question)[-1]
+    pause = float(milliseconds) / 1000
+    writer.write(HEAD)
+    for piece in writes(int(deltas), apart=pause > 0):
+        writer.write(piece)
+        await writer.drain()
+        if pause:
+            await asyncio.sleep(pause)
+    writer.write(END)
+    await writer.drain()
+
+
+async def main() -> None:
+    server = await asyncio.start_server(handle, "127.0.0.1", int(sys.argv[1]), backlog=4096)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+asyncio.run(main())

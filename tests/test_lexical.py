@@ -1,0 +1,143 @@
+"""The embedded lexical index against the suite, and what is its own: locks, damage, memory of what was seen."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kbchat.analysis import Terms, analyse
+from kbchat.errors import LexicalIndexError
+from kbchat.lexical import LexicalEntry, LexicalIndex
+from kbchat.lexical.tantivy import MAX_TERMS, TantivyIndex
+from kbchat.testing.lexical_suite import LexicalIndexSuite
+from kbchat.threads import Threads
+
+NAME = "space-1"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "lexical"
+
+
+class TestTantivy(LexicalIndexSuite):
+    @pytest.fixture
+    def open_index(self, folder: Path) -> Callable[[], LexicalIndex]:
+        return lambda: TantivyIndex(folder, threads=Threads())
+
+
+async def write(index: TantivyIndex, key: int, text: str) -> None:
+    await index.upsert(NAME, [LexicalEntry(key, analyse(text))])
+    await index.commit(NAME)
+
+
+async def test_reading_leaves_no_trace(folder: Path) -> None:
+    """Neither a search nor a commit of nothing makes a folder."""
+    index = TantivyIndex(folder, threads=Threads())
+    await index.search(NAME, analyse("keys"), limit=5)
+    await index.commit(NAME)
+    await index.delete(NAME, [1])
+    assert not folder.exists()
+    await index.aclose()
+
+
+async def test_two_writers_at_once_are_refused(folder: Path) -> None:
+    """The second is told that another one writes; after the commit it may."""
+    one, other = TantivyIndex(folder, threads=Threads()), TantivyIndex(folder, threads=Threads())
+    await one.upsert(NAME, [LexicalEntry(1, analyse("keys"))])
+    with pytest.raises(LexicalIndexError, match="another process is writing"):
+        await other.upsert(NAME, [LexicalEntry(2, analyse("keys"))])
+    assert (await other.search(NAME, analyse("keys"), limit=5)).hits == []
+    await one.commit(NAME)
+    await write(other, 2, "keys")
+    assert await one.count(NAME) == 2
+    await one.aclose()
+    await other.aclose()
+
+
+async def test_a_killed_writer_leaves_nothing_but_its_commits(folder: Path) -> None:
+    """The next writer gets the lock at once and finds what was committed."""
+    code = f"""
+import anyio, os, signal
+from pathlib import Path
+from kbchat.analysis import Terms, analyse
+from kbchat.lexical import LexicalEntry
+from kbchat.lexical.tantivy import TantivyIndex
+from kbchat.threads import Threads
+
+async def main():
+    index = TantivyIndex(Path({str(folder)!r}), threads=Threads())
+    await index.upsert({NAME!r}, [LexicalEntry(1, analyse("keys"))])
+    await index.commit({NAME!r})
+    await index.upsert({NAME!r}, [LexicalEntry(2, analyse("keys"))])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+anyio.run(main)
+"""
+    process = subprocess.run([sys.executable, "-c", code], check=False, timeout=15)
+    assert process.returncode == -9
+    index = TantivyIndex(folder, threads=Threads())
+    await write(index, 3, "keys")
+    assert [hit.id for hit in (await index.search(NAME, analyse("keys"), limit=5)).hits] == [1, 3]
+    await index.aclose()
+
+
+@pytest.mark.parametrize("damage", [b"", b"not json", b'{"segments": []}'])
+async def test_a_damaged_index_says_how_to_mend_it(folder: Path, damage: bytes) -> None:
+    """Reading and writing both name the folder and the command that rebuilds it."""
+    index = TantivyIndex(folder, threads=Threads())
+    await write(index, 1, "keys")
+    await index.aclose()
+    (folder / NAME / "meta.json").write_bytes(damage)
+    index = TantivyIndex(folder, threads=Threads())
+    with pytest.raises(LexicalIndexError, match="fsck --repair"):
+        await index.search(NAME, analyse("keys"), limit=5)
+    with pytest.raises(LexicalIndexError, match="fsck --repair"):
+        await write(index, 2, "keys")
+    await index.drop(NAME)
+    await write(index, 2, "keys")
+    assert await index.count(NAME) == 1
+    await index.aclose()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unwritable for root")
+async def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    """Reading goes on, writing says why it cannot."""
+    tmp_path.chmod(0o500)
+    index = TantivyIndex(tmp_path / "lexical", threads=Threads())
+    with pytest.raises(LexicalIndexError, match="cannot be read or written"):
+        await write(index, 1, "keys")
+    await index.aclose()
+
+
+async def test_a_folder_in_the_way_is_an_error(folder: Path) -> None:
+    """A file where the folder should be is told of, not overwritten."""
+    folder.write_text("in the way")
+    index = TantivyIndex(folder, threads=Threads())
+    with pytest.raises(LexicalIndexError, match="cannot be read or written"):
+        await write(index, 1, "keys")
+    await index.aclose()
+    assert folder.read_text() == "in the way"
+
+
+async def test_of_an_endless_question_the_rarest_terms_are_looked_up(folder: Path) -> None:
+    """Beyond the limit the commonest ones find nothing, though all have their weight."""
+    index = TantivyIndex(folder, threads=Threads())
+    words = [f"word{n:04}" for n in range(MAX_TERMS + 1)]
+    await index.upsert(NAME, [LexicalEntry(1, analyse(" ".join(words))), LexicalEntry(2, analyse(words[-1]))])
+    await index.commit(NAME)
+    result = await index.search(NAME, Terms(tuple(words), (), ()), limit=5)
+    assert len(result.weights.uni) == MAX_TERMS + 1
+    assert [hit.id for hit in result.hits] == [1]
+    await index.aclose()
+
+
+async def test_a_closed_index_is_not_used(folder: Path) -> None:
+    """Every use after closing is an error of ours."""
+    index = TantivyIndex(folder, threads=Threads())
+    await index.aclose()
+    with pytest.raises(LexicalIndexError, match="closed"):
+        await index.count(NAME)
