@@ -18,6 +18,8 @@ Metadata = dict[str, JsonValue]
 slides from 1) and `headings` (a list, outermost first); documents use `source`, `title` and what the caller adds."""
 
 FinishReason = Literal["stop", "length"]
+Markup = Literal["plain", "markdown", "rst", "code"]
+"""What a text is written in, which says how it is to be split."""
 Role = Literal["system", "user", "assistant"]
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -245,6 +247,17 @@ class IngestProgress(_Value):
     total: int | None
     chunks: int
     name: str = ""
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Documents a second so far."""
+        return self.done / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at this rate; None while that cannot be told."""
+        return (self.total - self.done) / self.rate if self.total is not None and self.rate > 0 else None
 
 
 class Answer(_Value):
@@ -323,7 +336,7 @@ class LoadedDocument:
     text: str
     metadata: Mapping[str, JsonValue]
     blocks: tuple[Block, ...] = ()
-    markup: Literal["plain", "markdown"] = "plain"
+    markup: Markup = "plain"
 
 
 @dataclass(frozen=True, slots=True)
