@@ -15,6 +15,8 @@ from types import ModuleType
 import pytest
 from blockbuster import blockbuster_ctx
 
+from servers import ChromaServer, MilvusServer
+
 pytest.register_assert_rewrite("kbchat.testing")  # The suites there are tests, though they ship with the package.
 
 SHARED_THREADS = re.compile(
@@ -29,6 +31,20 @@ GRACE = 2.0
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def chroma_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChromaServer]:
+    """A real Chroma server, shared: use names of collections that no other test uses."""
+    with ChromaServer(tmp_path_factory.mktemp("chroma")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:
+    """A real Milvus server, shared like the other."""
+    with MilvusServer(tmp_path_factory.mktemp("milvus")) as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,9 @@
 """What is SQLite's own: its addresses, and readers beside a writer."""
 
 import sqlite3
+import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -9,7 +11,7 @@ import pytest
 
 from catalogs import catalog, file, opened
 from kbchat.catalog import Catalog
-from kbchat.errors import BusyError, CatalogError, SettingsError
+from kbchat.errors import BusyError, CatalogError, MissingExtraError, SettingsError
 from kbchat.testing.catalog_samples import a_space, generation, put
 from kbchat.threads import Threads
 
@@ -39,6 +41,13 @@ async def test_an_address_is_one_of_two(tmp_path: Path) -> None:
         assert "sqlite:///PATH" in str(caught.value)
 
 
+async def test_postgresql_without_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what to install."""
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(MissingExtraError, match=r"kbchat\[postgres\]"):
+        await opened("postgresql://localhost/d")
+
+
 # -- readers and writers ----------------------------------------------------------------------------------------------
 
 
@@ -64,6 +73,29 @@ async def test_a_writer_waits_its_turn(file: Path) -> None:
     threading.Timer(0.1, lambda: (writer.execute("COMMIT"), writer.close())).start()
     assert (await catalog.update_space(1, desc="x")).desc == "x"
     await catalog.aclose()
+
+
+async def test_a_file_that_lost_its_log_gets_it_back(file: Path) -> None:
+    """One in another journal mode, as some tools for copying leave it, is switched as soon as nobody reads it."""
+    reader = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+
+    def read() -> None:
+        reader.execute("PRAGMA journal_mode = DELETE")
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM spaces").fetchall()
+
+    await anyio.to_thread.run_sync(read)
+    with pytest.raises(BusyError):
+        await opened(file, timeout=0.1)
+    threading.Timer(0.1, reader.close).start()
+    await (await opened(file)).aclose()
+
+    def mode() -> str:
+        with closing(sqlite3.connect(file)) as connection:
+            [[mode]] = connection.execute("PRAGMA journal_mode").fetchall()
+            return str(mode)
+
+    assert await anyio.to_thread.run_sync(mode) == "wal"
 
 
 async def test_many_tasks_use_one_catalog(catalog: Catalog) -> None:

@@ -180,7 +180,8 @@ async def test_the_model_keeps_room_to_answer(server: ModelServer) -> None:
 
 
 def test_what_is_searched_for() -> None:
-    """The last message of the user."""
+    """The last message of the user, without a command."""
+    assert retrieval_question([Message(role="user", content="Introduce AWEL")]) == "AWEL"
     turns = [QUESTION[0], Message(role="assistant", content="a"), Message(role="user", content="b")]
     assert retrieval_question(turns) == "b"
     assert retrieval_question([*turns, Message(role="assistant", content="c")]) == "b"

@@ -87,6 +87,21 @@ async def test_a_question_is_answered_by_what_follows_it() -> None:
     assert "?" not in text
 
 
+async def test_words_before_code() -> None:
+    """A line of code that repeats the question's words does not push out sentences that hold as many."""
+    code = 'client.chat(task="rotate_keys", space={keys: rotated});'
+    prose = "Security rotates keys. A key that was rotated is void. Nobody rotates keys of visitors."
+    text = await answer("How are keys rotated?", passages(f"{code}\n\n{prose}\n"))
+    assert text == prose.replace(". ", ". [1] ") + " [1]"
+    assert await answer("How are keys rotated?", passages(code)) == f"{code} [1]"
+
+
+async def test_nothing_is_said_twice() -> None:
+    """A sentence that two documents share is cited from the better one."""
+    text = await answer("How are keys rotated?", passages("Keys rotate.", "Keys rotate. Yes.", scores=(0.7, 0.9)))
+    assert text == "Keys rotate. [1] Yes. [1]"
+
+
 async def test_no_word_in_common() -> None:
     """Found by other means than words: the beginning of the best passage."""
     found = passages("Eins. Zwei.", "Uno. Due. Tre. Quattro.", scores=(0.6, 0.9))

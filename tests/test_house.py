@@ -24,6 +24,7 @@ FLOORS = {
         "analysis",
         "claims",
         "evidence",
+        "evaluation",
         "filters",
         "frames",
         "fusion",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kbchat import references as tags
 from kbchat.errors import InvalidInputError
 from kbchat.models import Message, Metadata, Reference
-from kbchat.prompting import MESSAGE_TOKENS, TAIL_CUT, Packed, language_of, merge, pack
+from kbchat.prompting import MESSAGE_TOKENS, TAIL_CUT, Packed, language_of, merge, pack, without_command
 from kbchat.tokens import estimate
 
 QUESTION = Message(role="user", content="How are keys rotated?")
@@ -237,6 +237,30 @@ def test_messages_without_a_question(messages: list[Message]) -> None:
     with pytest.raises(InvalidInputError) as caught:
         pack(messages, None, budget_tokens=4096, count=estimate)
     assert caught.value.field == "messages"
+
+
+@pytest.mark.parametrize(
+    ("question", "searched"),
+    [
+        ("Introduce AWEL", "AWEL"),
+        ("Please explain to me how keys rotate", "how keys rotate"),
+        ("Could you give me a brief overview of the keys?", "the keys?"),
+        ("Tell me about keys", "keys"),
+        ("介绍 AWEL", "AWEL"),
+        ("请简单介绍一下密钥", "密钥"),
+        ("请解释什么是AWEL", "AWEL"),
+        ("介绍信怎么开？", "介绍信怎么开？"),
+        ("说明书在哪里？", "说明书在哪里？"),
+        ("How are keys introduced?", "How are keys introduced?"),
+        ("Introduced species", "Introduced species"),
+        ("Introduce ?", "Introduce ?"),
+        ("explain", "explain"),
+        ("", ""),
+    ],
+)
+def test_commands_are_not_searched_for(question: str, searched: str) -> None:
+    """What tells us what to do is not what documents say; a question of nothing else stays whole."""
+    assert without_command(question) == searched
 
 
 hostile = st.lists(

@@ -1,6 +1,6 @@
 """Every vector store against the one conformance suite."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -34,23 +34,11 @@ class TestMilvusLite(PersistentStoreSuite):
         return lambda: MilvusStore(uri=tmp_path / "vectors", threads=Threads())
 
 
-@pytest.fixture(scope="module")
-def chroma_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChromaServer]:
-    with ChromaServer(tmp_path_factory.mktemp("chroma")) as server:
-        yield server
-
-
 @pytest.mark.server
 class TestChromaServer(PersistentStoreSuite):
     @pytest.fixture
     def open_store(self, chroma_server: ChromaServer) -> Callable[[], VectorStore]:
         return lambda: ChromaStore(url=chroma_server.url, threads=Threads())
-
-
-@pytest.fixture(scope="module")
-def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:
-    with MilvusServer(tmp_path_factory.mktemp("milvus")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -86,7 +86,8 @@ def _responses(route: Route, names: Names) -> Schema:
     elif route.media_type is not None:
         content[route.media_type] = {"schema": {"type": "string"}}
     if route.streams:
-        content["text/event-stream"] = {"schema": {"type": "string", "description": STREAM}}
+        event = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string"}}}
+        content["text/event-stream"] = {"schema": {**event, "description": STREAM}}
     responses: Schema = {"200": {"description": "Done.", "content": content}}
     statuses = {*MAY_FAIL, *route.fails}
     if route.role is not None:

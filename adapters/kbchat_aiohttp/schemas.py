@@ -57,6 +57,15 @@ class RequestModel(BaseModel):
         return {key: item for key, item in value.items() if item is not None} if isinstance(value, Mapping) else value
 
 
+# -- what JSON Schema can say of the house's own rules, which check it -------------------------------------------------
+
+_CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+_SPACE = r"\x20\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
+_NAME = f"[^{_CONTROL}{_SPACE}]([^{_CONTROL}]*[^{_CONTROL}{_SPACE}])?"
+NAME: dict[str, JsonValue] = {"minLength": 1, "maxLength": 255, "pattern": f"^{_NAME}$"}
+OWNER: dict[str, JsonValue] = {"maxLength": 255, "pattern": f"^({_NAME})?$"}
+PROSE: dict[str, JsonValue] = {"maxLength": 10_000, "pattern": r"^[^\x00]*$"}
+
 # -- liberal types ---------------------------------------------------------------------------------------------------
 
 
@@ -74,6 +83,11 @@ def _as_vector_type(value: object) -> object:
         if isinstance(value, str) and value.lower() == known.lower():
             return known
     raise ValueError(f"must be {' or '.join(VectorType)}")
+
+
+def _as_whole(value: object) -> object:
+    """JSON knows one kind of number: 5.0 is a whole one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _as_list(value: object) -> object:
@@ -105,6 +119,9 @@ def _as_role(value: object) -> object:
     return ROLES.get(value, value) if isinstance(value, str) else value
 
 
+Flag = Annotated[bool, Field(strict=True)]
+Number = Annotated[float, Field(strict=True)]
+Whole = Annotated[int, BeforeValidator(_as_whole, json_schema_input_type=int), Field(strict=True)]
 Text = Annotated[str, BeforeValidator(_as_text, json_schema_input_type=str | int)]
 JsonText = Annotated[str, BeforeValidator(_as_json_text, json_schema_input_type=JsonValue)]
 AnyVectorType = Annotated[
@@ -120,22 +137,35 @@ AnyVectorType = Annotated[
 class CreateSpace(RequestModel):
     """A space to be made."""
 
-    name: Annotated[str, Field(description="Unique among the spaces of its owner, in any script.")]
-    vector_type: Annotated[AnyVectorType, Field(description="Which vector store holds it.")] = VectorType.CHROMA
-    desc: str = ""
-    owner: Annotated[Text | None, Field(description="Default: the key's owner.")] = None
-    context: Annotated[JsonText | None, Field(description="Kept as it is; anything but a string as its JSON.")] = None
+    name: str = Field(description="Unique among the spaces of its owner, in any script.", json_schema_extra=NAME)
+    vector_type: AnyVectorType = Field(default=VectorType.CHROMA, description="Which vector store holds it.")
+    desc: str = Field(default="", json_schema_extra=PROSE)
+    owner: Text | None = Field(default=None, description="Default: the key's owner.", json_schema_extra=OWNER)
+    context: JsonText | None = Field(
+        default=None, description="Kept as it is; anything but a string as its JSON.", json_schema_extra=PROSE
+    )
 
 
 class UpdateSpace(RequestModel):
     """What is to change of a space: the one with this id or, without one, of this name. What is left out stays."""
 
-    id: Annotated[Text | None, Field(description="Without it, `name` says which space is meant.")] = None
-    name: Annotated[str | None, Field(validate_default=True, description="With an id: the new name.")] = None
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["id"], "properties": {"id": {"type": ["string", "integer"]}}},
+                {"required": ["name"], "properties": {"name": {"type": "string"}}},
+            ]
+        }
+    )
+
+    id: Text | None = Field(default=None, description="Without it, `name` says which space is meant.")
+    name: str | None = Field(
+        default=None, validate_default=True, description="With an id: the new name.", json_schema_extra=NAME
+    )
     vector_type: AnyVectorType | None = None
-    desc: str | None = None
-    owner: Text | None = None
-    context: JsonText | None = None
+    desc: str | None = Field(default=None, json_schema_extra=PROSE)
+    owner: Text | None = Field(default=None, json_schema_extra=OWNER)
+    context: JsonText | None = Field(default=None, json_schema_extra=PROSE)
 
     @field_validator("name")
     @classmethod
@@ -205,7 +235,7 @@ class ChatMessage(RequestModel):
 
 
 class StreamOptions(RequestModel):
-    include_usage: bool = False
+    include_usage: Flag = False
 
 
 Messages = Annotated[
@@ -217,21 +247,21 @@ Messages = Annotated[
 class ChatCompletion(RequestModel):
     """A question, with the turns before it."""
 
-    messages: Annotated[Messages, Field(description="The last one is the question.")]
-    model: Annotated[str | None, Field(description="Default: the server's default model.")] = None
-    stream: bool = False
+    messages: Messages = Field(description="The last one is the question.", json_schema_extra={"pattern": r"\S"})
+    model: str | None = Field(default=None, description="Default: the server's default model.")
+    stream: Flag = False
     stream_options: StreamOptions = StreamOptions()
-    n: Literal[1] = 1
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    max_tokens: int | None = Field(
+    n: Annotated[Literal[1], BeforeValidator(_as_whole, json_schema_input_type=Literal[1])] = 1
+    temperature: Number | None = Field(default=None, ge=0, le=2)
+    top_p: Number | None = Field(default=None, gt=0, le=1)
+    max_tokens: Whole | None = Field(
         default=None,
         ge=1,
         validation_alias=AliasChoices("max_tokens", "max_completion_tokens", "max_new_tokens"),
     )
     stop: Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])] = []
-    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
-    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    frequency_penalty: Number | None = Field(default=None, ge=-2, le=2)
+    presence_penalty: Number | None = Field(default=None, ge=-2, le=2)
 
     def turns(self) -> tuple[Message, ...]:
         return tuple(Message(role=message.role, content=message.content) for message in self.messages)
@@ -250,11 +280,18 @@ class ChatCompletion(RequestModel):
 class KnowledgeChatCompletion(ChatCompletion):
     """A question to a space (`chat_knowledge`) or to the model alone (`chat_normal`)."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"required": ["chat_mode"], "properties": {"chat_mode": {"const": "chat_knowledge"}}},
+            "then": {"required": ["chat_param"], "properties": {"chat_param": {"type": ["string", "integer"]}}},
+        }
+    )
+
     chat_mode: Literal["chat_normal", "chat_knowledge"] = "chat_normal"
-    chat_param: Annotated[
-        Text | None, Field(validate_default=True, description="The space's name or id, for `chat_knowledge`.")
-    ] = None
-    incremental: Annotated[bool, Field(description="False: each frame holds all the text so far.")] = True
+    chat_param: Text | None = Field(
+        default=None, validate_default=True, description="The space's name or id, for `chat_knowledge`."
+    )
+    incremental: Flag = Field(default=True, description="False: each frame holds all the text so far.")
 
     @field_validator("chat_param")
     @classmethod

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from kbchat.errors import SettingsError
 from kbchat.knowledge import KnowledgeBase
@@ -15,6 +16,9 @@ from kbchat_aiohttp.app import create_app
 from kbchat_aiohttp.origins import is_loopback
 
 logger = logging.getLogger("kbchat.http")
+
+protocol = logging.getLogger("kbchat.http.protocol")
+"""Where aiohttp reports what it cannot answer for the application."""
 
 IDLE_SECONDS = 75.0
 """How long a connection may be idle, or take to send a request's head."""
@@ -48,6 +52,7 @@ async def serve(
     runner = web.AppRunner(
         app,
         access_log=None,
+        logger=protocol,
         handler_cancellation=True,
         keepalive_timeout=IDLE_SECONDS,
         shutdown_timeout=max(settings.shutdown_seconds, 1.0),
@@ -98,6 +103,14 @@ def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
         yield
     finally:
         release()
+
+
+def _is_no_garbage(record: logging.LogRecord) -> bool:
+    """What some client sends in place of HTTP is no failure of ours."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+
+
+protocol.addFilter(_is_no_garbage)
 
 
 def is_wildcard(host: str) -> bool:

@@ -17,7 +17,7 @@ from kbchat.models import (
     Sampling,
     Usage,
 )
-from kbchat.prompting import Packed, pack
+from kbchat.prompting import Packed, pack, without_command
 from kbchat.threads import Threads
 from kbchat.tokens import TokenCounter, estimate
 
@@ -93,8 +93,12 @@ async def collect(events: AsyncIterator[EngineEvent]) -> Answer:
 
 
 def retrieval_question(messages: Sequence[Message]) -> str:
-    """What is searched for: the last message of the user. "" when there is none."""
-    return next((message.content for message in reversed(messages) if message.role == "user"), "")
+    """What is searched for: the last message of the user without a command at its beginning. "" when there is none.
+
+    "Introduce AWEL" is asked of us and "AWEL" of the documents, in which "introduce" would be a rare and heavy word.
+    """
+    question = next((message.content for message in reversed(messages) if message.role == "user"), "")
+    return without_command(question)
 
 
 async def _events(

@@ -5,7 +5,7 @@ questions, spaces and stores can be compared.
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import mul
 from typing import NamedTuple
 
@@ -18,7 +18,22 @@ BM25_TOP = K1 + 1.0
 FIELD_WEIGHTS = {"uni": 1.0, "bi": 0.3, "c1": 0.4}
 """What a term counts by its field: stems and character pairs, pairs of stems, single characters."""
 IDF_POWER = 1.3
-COSINE_WEIGHT = 0.15
+
+
+class Weights(NamedTuple):
+    """What a cosine counts for beside a lexical score of 1."""
+
+    cosine: float
+    sentence: float
+
+
+STATIC = Weights(cosine=0.10, sentence=0.15)
+"""Where the space's vectors are the static embedder's."""
+MODEL = Weights(cosine=0.35, sentence=0.0)
+"""For embedders that know more than words."""
+
+LIFT = 0.4
+"""How far a chunk rises towards a better neighbour: what stands beside the answer often belongs to it."""
 
 
 def idf(total: int, holding: int) -> float:
@@ -36,9 +51,14 @@ def lexical_top(weights: Mapping[str, Mapping[str, float]]) -> float:
     return BM25_TOP * sum(FIELD_WEIGHTS[field] * sum(of_field.values()) for field, of_field in weights.items())
 
 
-def fuse(lexical: float, cosine: float) -> float:
-    """R: what hits are ordered by. `lexical` is in [0, 1), `cosine` in [-1, 1]."""
-    return lexical + COSINE_WEIGHT * cosine
+def fuse(lexical: float, cosine: float, sentence: float, weights: Weights) -> float:
+    """R: what hits are ordered by. `lexical` is in [0, 1), `cosine` in [-1, 1], `sentence` in [0, 1]."""
+    return lexical + weights.cosine * cosine + weights.sentence * sentence
+
+
+def lift(score: float, neighbours: Iterable[float]) -> float:
+    """R of a chunk beside better ones of its document. Never reaches the best of them."""
+    return score + LIFT * max(0.0, max(neighbours, default=score) - score)
 
 
 def coverage(weights: Mapping[str, float], held: Collection[str]) -> float:

@@ -16,7 +16,8 @@ from pathlib import Path
 from kbchat import analysis
 from kbchat.analysis import analyse
 from kbchat.catalog import Catalog, NewChunk, NewGeneration, PendingGeneration, SourceState
-from kbchat.embedders import Embedder, Vectors
+from kbchat.embedders import Embedder, Vectors, passages
+from kbchat.embedders.static import StaticEmbedder
 from kbchat.errors import InvalidInputError, UnreadableDocumentError
 from kbchat.inputs import checked_name
 from kbchat.lexical import LexicalEntry, LexicalIndex
@@ -110,6 +111,7 @@ class Ingester:
         self._store = store
         self._lexical = lexical
         self._embedder = embedder
+        self._static = embedder if isinstance(embedder, StaticEmbedder) else StaticEmbedder(threads=threads)
         self._threads = threads
         self._writer = writer
         self._chunk_tokens = chunk_tokens
@@ -253,15 +255,15 @@ class Ingester:
         mtime_ns: int | None = None,
     ) -> Prepared:
         spans = split(document, max_tokens=self._chunk_tokens, overlap=self._chunk_overlap)
+        contents = [document.text[span.start : span.end] for span in spans]
+        texts = [embedded_text(span.headings, content) for span, content in zip(spans, contents, strict=True)]
         chunks: list[NewChunk] = []
-        texts: list[str] = []
-        for span in spans:
-            content = document.text[span.start : span.end]
+        for span, content, vectors in zip(spans, contents, passages.pack(self._static, texts), strict=True):
             metadata: Metadata = dict(span.metadata)
             if span.headings:
                 metadata["headings"] = list(span.headings)
-            chunks.append(NewChunk(span.start, span.end, content, metadata, chunk_key(span.headings, content)))
-            texts.append(embedded_text(span.headings, content))
+            key = chunk_key(span.headings, content)
+            chunks.append(NewChunk(span.start, span.end, content, metadata, key, vectors))
         generation = NewGeneration(
             name=name,
             text=document.text,

@@ -115,6 +115,24 @@ def language_of(text: str) -> Language:
     return "zh" if characters > len(_ENGLISH_WORD.findall(text)) else "en"
 
 
+def without_command(question: str) -> str:
+    """A question without the words that tell us what to do, where it begins with them and is more than that."""
+    rest = _COMMAND.sub("", question, count=1)
+    return rest if rest.strip(" .!?。！？") else question
+
+
+_COMMAND = re.compile(
+    r"\s*(?:"
+    r"(?:(?:please|can you|could you|would you)[ ,]+)*"
+    r"(?:introduce|explain|describe|summari[sz]e|outline|(?:tell|teach|show) me (?:more |something )?about"
+    r"|give (?:me |us )?(?:an? )?(?:short |brief |quick )?(?:introduction|overview|summary|explanation) (?:to|of|about)"
+    r"|what do you know about)\b(?: me| us| to me| to us)?\s+"
+    # "介绍一下密钥" and "介绍 AWEL", but neither "介绍信" nor "说明书".
+    r"|(?:请|请你|帮我|能否|可以)*(?:简单|简要|详细)?(?:介绍|解释|说明|描述|概述|总结|讲讲|说说|谈谈)"
+    r"(?:(?:一下|下)(?:什么是|关于)?|关于|什么是|\s+|(?=[A-Za-z《“\"]))\s*"
+    r")",
+    re.IGNORECASE,
+)
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 _KANA_OR_HANGUL = re.compile("[\u3041-\u30ff\uac00-\ud7af]")
 _ENGLISH_WORD = re.compile(r"\b[a-z]+\b")

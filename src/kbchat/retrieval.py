@@ -1,17 +1,17 @@
 """Retrieval: from a question to the chunks that answer it, each with a score that means something.
 
-Dense and lexical search run at the same time. What either finds is scored by both, ordered by a weighted sum of
-absolute scores, checked against the catalog (only live generations are ever seen) and told how sure the question is of
-its best hit.
+Dense and lexical search run at the same time. What either finds is checked against the catalog (only live generations
+are ever seen), scored by both and by its best sentence, ordered by a weighted sum of absolute scores, and told how sure
+the question is of its best hit.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from kbchat import fusion, sentences
+from kbchat import fusion
 from kbchat.analysis import Terms, analyse
 from kbchat.catalog import Catalog
-from kbchat.embedders import Embedder, Vector
+from kbchat.embedders import Embedder, Vector, passages
 from kbchat.embedders.static import StaticEmbedder
 from kbchat.lexical import LexicalHit, LexicalIndex, LexicalResult, Weighted
 from kbchat.models import Chunk, Reference, SpaceInfo
@@ -22,10 +22,12 @@ from kbchat.threads import Threads, together
 CANDIDATES = 50
 """How many hits each search contributes, at least."""
 LEXICAL_DEPTH = 4
-"""The lexical search looks this many times deeper, for the scores of what only the dense search found. It is cheap."""
-SPARE = 8
-"""How many more chunks than wanted are read from the catalog, in case some are dead."""
-MAX_SENTENCES = 32
+"""The lexical search looks this many times deeper, for the scores of what only the dense search found: it costs little,
+and what is still missing then scores less than 200 others."""
+LIFTED = 50
+"""Among so many of the best a chunk is lifted by its neighbours."""
+INLINE_CHARS = 2000
+"""A longer text is analysed in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +40,29 @@ class Retrieval:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A chunk that a search found. `cosine` is None where the question or the chunk has no vector."""
+    """A live chunk that a search found, and its scores. `cosine` is None where question or chunk have no vector."""
 
-    id: int
+    chunk: Chunk
     lexical: float
     cosine: float | None
+    sentence: float
+    fused: float
 
-    @property
-    def fused(self) -> float:
-        return fusion.fuse(self.lexical, self.cosine or 0.0)
+    def reference(self, score: float) -> Reference:
+        chunk = self.chunk
+        return Reference(
+            name=chunk.document_name,
+            document_id=chunk.document_id,
+            chunk_id=chunk.id,
+            content=chunk.content,
+            start=chunk.start,
+            end=chunk.end,
+            recall_score=score,
+            metadata=chunk.metadata,
+            dense=self.cosine,
+            lexical=self.lexical,
+            sentence=self.sentence,
+        )
 
 
 class Retriever:
@@ -72,146 +88,155 @@ class Retriever:
 
         Best first; ties break by chunk id. Raises the error of a part that failed.
         """
-        search = _Search(self._lexical, store, embedder, space, question, await self._analyse(question))
+        static = embedder if isinstance(embedder, StaticEmbedder) else self._static
+        terms = await self._analyse(question)
+        search = _Search(space, question, terms, self._lexical, store, embedder, static)
         limit = max(CANDIDATES, top_k)
         while True:
-            candidates = await search.candidates(limit)
-            live = await self._live(space, candidates, top_k)
+            found = await search.run(limit)
+            live = await self._score(search, found)
             if len(live) >= top_k or not search.may_find_more(limit):
                 break
             limit *= 4  # Many of those found belong to generations that are dead and not yet collected.
         if not live:
             return Retrieval(())
-        best, chunk = live[0]
-        confidence = fusion.confidence(await self._evidence(search, best, chunk))
-        scores = fusion.recall_scores([candidate.fused for candidate, _ in live], confidence)
-        return Retrieval(
-            tuple(
-                _reference(candidate, chunk, score)
-                for (candidate, chunk), score in zip(live, scores, strict=True)
-                if score_threshold is None or score >= score_threshold
-            ),
-            confidence,
-        )
+        confidence = fusion.confidence(await self._evidence(search, live[0]))
+        best = live[:top_k]
+        scores = fusion.recall_scores([candidate.fused for candidate in best], confidence)
+        references = [
+            candidate.reference(score)
+            for candidate, score in zip(best, scores, strict=True)
+            if score_threshold is None or score >= score_threshold
+        ]
+        return Retrieval(tuple(references), confidence)
 
-    async def _analyse(self, question: str) -> Terms:
-        return analyse(question) if len(question) < 2000 else await self._threads.read(analyse, question)
+    async def _analyse(self, text: str) -> Terms:
+        return analyse(text) if len(text) <= INLINE_CHARS else await self._threads.read(analyse, text)
 
-    async def _live(
-        self, space: SpaceInfo, candidates: Sequence[_Candidate], top_k: int
-    ) -> list[tuple[_Candidate, Chunk]]:
-        """The best candidates that are live, at most `top_k`."""
-        live: list[tuple[_Candidate, Chunk]] = []
-        asked = 0
-        while asked < len(candidates) and len(live) < top_k:
-            part = candidates[asked : asked + top_k + SPARE]
-            asked += len(part)
-            chunks = await self._catalog.live_chunks(space.id, [candidate.id for candidate in part])
-            live += [(candidate, chunks[candidate.id]) for candidate in part if candidate.id in chunks]
-        return live[:top_k]
+    async def _score(self, search: "_Search", ids: Sequence[int]) -> list[_Candidate]:
+        """Those of the chunks that are live, best first."""
+        live = await self._catalog.live_vectors(search.space.id, ids)
+        chunks = [chunk for chunk, _ in live.values()]
+        packed = await self._packed(search, chunks, [vectors for _, vectors in live.values()])
+        alike = passages.compare(await search.static_vector(), packed)
+        cosines = await search.cosines(list(live), alike.chunk.tolist())
+        lexical = dict(search.lexical_hits)
+        candidates = []
+        for chunk, sentence in zip(chunks, alike.sentence.tolist(), strict=True):
+            score, cosine = lexical.get(chunk.id, 0.0), cosines.get(chunk.id)
+            fused = fusion.fuse(score, cosine or 0.0, sentence, search.weighing)
+            candidates.append(_Candidate(chunk, score, cosine, sentence, fused))
+        return _in_order(_lifted(_in_order(candidates)))
 
-    async def _evidence(self, search: "_Search", best: _Candidate, chunk: Chunk) -> fusion.Evidence:
+    async def _packed(self, search: "_Search", chunks: Sequence[Chunk], packed: Sequence[bytes]) -> Sequence[bytes]:
+        """What is kept of each chunk; made now for those that were written before anything was kept."""
+        missing = [number for number, vectors in enumerate(packed) if not vectors]
+        if not missing:
+            return packed
+        texts = [text_of(chunks[number]) for number in missing]
+        made = dict(zip(missing, await self._threads.read(passages.pack, search.static, texts), strict=True))
+        return [made.get(number, vectors) for number, vectors in enumerate(packed)]
+
+    async def _evidence(self, search: "_Search", best: _Candidate) -> fusion.Evidence:
         """What speaks for the best hit."""
-        text = embedded_text(headings_of(chunk), chunk.content)
-        held = await self._analyse(text)
-        weights, hits = search.weights, search.lexical_hits
-        static = search.embedder if isinstance(search.embedder, StaticEmbedder) else self._static
-        question = await static.embed_query(search.question)
-        vectors = await static.embed_documents(
-            [text[start:end] for start, end in sentences.split(text)[:MAX_SENTENCES]]
-        )
+        held = await self._analyse(text_of(best.chunk))
+        weights = search.weights
         return fusion.Evidence(
             lexical=best.lexical,
             covered=fusion.coverage(weights.uni, frozenset(held.uni)),
             pairs_covered=fusion.coverage(weights.bi, frozenset(held.bi)),
             has_pairs=bool(weights.bi),
-            flatness=fusion.flatness([hit.score for hit in hits[:10]]),
-            sentence=max(0.0, float((vectors @ question).max(initial=0.0))),
+            flatness=fusion.flatness([hit.score for hit in search.lexical_hits[:10]]),
+            sentence=best.sentence,
         )
 
 
 class _Search:
-    """One question's way through both indexes."""
+    """One question's way through both indexes of a space."""
 
     def __init__(
         self,
-        lexical: LexicalIndex,
-        store: VectorStore,
-        embedder: Embedder,
         space: SpaceInfo,
         question: str,
         terms: Terms,
+        lexical: LexicalIndex,
+        store: VectorStore,
+        embedder: Embedder,
+        static: StaticEmbedder,
     ) -> None:
-        self._lexical = lexical
-        self._store = store
-        self.embedder = embedder
-        self._space = space
-        self.question = question
-        self._terms = terms
-        self._vector: Vector | None = None
-        self._dense_hits: list[VectorHit] = []
+        self.space = space
+        self.static = static
+        self.weighing = fusion.STATIC if embedder is static else fusion.MODEL
         self.lexical_hits: list[LexicalHit] = []
         self.weights = Weighted({}, {}, {})
+        self._question = question
+        self._terms = terms
+        self._lexical = lexical
+        self._store = store
+        self._embedder = embedder
+        self._vector: Vector | None = None
+        self._dense_hits: list[VectorHit] = []
 
-    async def candidates(self, limit: int) -> list[_Candidate]:
-        """What the searches find, best first, each scored by both."""
+    async def run(self, limit: int) -> list[int]:
+        """The ids that the two searches find."""
         self._dense_hits, (self.lexical_hits, self.weights) = await together(
             lambda: self._search_dense(limit), lambda: self._search_lexical(limit)
         )
-        lexical = dict(self.lexical_hits)
-        dense = dict(self._dense_hits)
-        ids = [hit.id for hit in self.lexical_hits[:limit] if hit.id not in dense]
-        dense |= await self._cosines(ids)
-        # What the lexical search found neither among the best nor deeper shares no term with the question, or scores
-        # less than `limit * LEXICAL_DEPTH` others: too little to come among the best by what it is then worth.
-        found = [_Candidate(key, lexical.get(key, 0.0), dense.get(key)) for key in {**dense, **dict.fromkeys(ids)}]
-        return sorted(found, key=lambda candidate: (-candidate.fused, candidate.id))
+        ids = [hit.id for hit in self._dense_hits] + [hit.id for hit in self.lexical_hits[:limit]]
+        return list(dict.fromkeys(ids))
 
     def may_find_more(self, limit: int) -> bool:
         return len(self._dense_hits) >= limit or len(self.lexical_hits) >= limit
 
+    async def static_vector(self) -> Vector:
+        """The question's vector by the static embedder."""
+        own = self._vector if self._embedder is self.static else None
+        return await self.static.embed_query(self._question) if own is None else own
+
+    async def cosines(self, ids: Sequence[int], static: Sequence[float]) -> dict[int, float]:
+        """The question's cosines with chunks, where both have vectors. `static` are those of the static embedder."""
+        if self._vector is None or not self._vector.any():
+            return {}
+        if self._embedder is self.static:
+            return {key: cosine for key, cosine in zip(ids, static, strict=True) if cosine}
+        known = dict(self._dense_hits)
+        missing = await self._store.fetch(self.space.collection, [key for key in ids if key not in known])
+        return known | {key: cosine(self._vector, vector) for key, vector in missing.items()}
+
     async def _search_dense(self, limit: int) -> list[VectorHit]:
         if self._vector is None:
-            self._vector = await self.embedder.embed_query(self.question)
+            self._vector = await self._embedder.embed_query(self._question)
         if not self._vector.any():
             return []
-        return await self._store.query(self._space.collection, self._vector, limit=limit)
+        return await self._store.query(self.space.collection, self._vector, limit=limit)
 
     async def _search_lexical(self, limit: int) -> LexicalResult:
-        return await self._lexical.search(self._space.lexical_name, self._terms, limit=limit * LEXICAL_DEPTH)
+        return await self._lexical.search(self.space.lexical_name, self._terms, limit=limit * LEXICAL_DEPTH)
 
-    async def _cosines(self, ids: Sequence[int]) -> dict[int, float]:
-        """The question's cosines with chunks that the dense search did not bring."""
-        if self._vector is None or not ids or not self._vector.any():
-            return {}
-        vectors = await self._store.fetch(self._space.collection, ids)
-        return {key: cosine(self._vector, vector) for key, vector in vectors.items()}
+
+def _in_order(candidates: Sequence[_Candidate]) -> list[_Candidate]:
+    return sorted(candidates, key=lambda candidate: (-candidate.fused, candidate.chunk.id))
+
+
+def _lifted(candidates: Sequence[_Candidate]) -> list[_Candidate]:
+    """The candidates, the best of them lifted towards better neighbours in their document."""
+    best = {(each.chunk.document_id, each.chunk.position): each.fused for each in candidates[:LIFTED]}
+
+    def lifted(candidate: _Candidate) -> _Candidate:
+        document, position = candidate.chunk.document_id, candidate.chunk.position
+        beside = [best[place] for place in ((document, position - 1), (document, position + 1)) if place in best]
+        return replace(candidate, fused=fusion.lift(candidate.fused, beside)) if beside else candidate
+
+    return [*map(lifted, candidates[:LIFTED]), *candidates[LIFTED:]]
 
 
 def cosine(one: Vector, other: Vector) -> float:
-    """The cosine of two vectors that are not zero, in [-1, 1]."""
-    import numpy as np
-
-    scale = float(np.linalg.norm(one) * np.linalg.norm(other))
+    """The cosine of two vectors, in [-1, 1]; 0 for the zero vector."""
+    scale = float((one @ one) * (other @ other)) ** 0.5
     return max(-1.0, min(1.0, float(one @ other) / scale)) if scale > 0 else 0.0
 
 
-def headings_of(chunk: Chunk) -> tuple[str, ...]:
-    """The headings above a chunk, outermost first."""
+def text_of(chunk: Chunk) -> str:
+    """What was embedded and indexed of a chunk."""
     headings = chunk.metadata.get("headings")
-    return tuple(map(str, headings)) if isinstance(headings, list) else ()
-
-
-def _reference(candidate: _Candidate, chunk: Chunk, score: float) -> Reference:
-    return Reference(
-        name=chunk.document_name,
-        document_id=chunk.document_id,
-        chunk_id=chunk.id,
-        content=chunk.content,
-        start=chunk.start,
-        end=chunk.end,
-        recall_score=score,
-        metadata=chunk.metadata,
-        dense=candidate.cosine,
-        lexical=candidate.lexical,
-    )
+    return embedded_text([str(heading) for heading in headings] if isinstance(headings, list) else (), chunk.content)

@@ -12,13 +12,19 @@ FOLDER = Path(sys.prefix) / "clients"
 
 PYTHON = {
     "dbgpt-0.6.3": ["dbgpt[client]==0.6.3"],
+    "schemathesis": ["schemathesis==4.32.5"],
 }
 """Environments for Python, and what is installed into each."""
 
 
 def python(name: str) -> Path:
     """The interpreter of an environment, which has been made."""
-    found = FOLDER / name / "bin" / "python"
+    return program(name, "python")
+
+
+def program(name: str, command: str) -> Path:
+    """A program of an environment, which has been made."""
+    found = FOLDER / name / "bin" / command
     assert found.exists(), f"the environment {name} is missing; make it with: {sys.executable} {__file__}"
     return found
 

@@ -227,6 +227,10 @@ class Catalog:
         """Those of the chunks that belong to a live generation of the space, by id. Any number of ids."""
         return await self._read(lambda connection: chunks.live(connection, space_id, ids))
 
+    async def live_vectors(self, space_id: int, ids: Sequence[int]) -> dict[int, tuple[Chunk, bytes]]:
+        """The same as `live_chunks`, with the vectors that were kept with each chunk (empty where there are none)."""
+        return await self._read(lambda connection: chunks.live_vectors(connection, space_id, ids))
+
     async def document_chunks(self, document_id: int) -> list[Chunk]:
         """The live chunks of a document in order; none for a document that is not there."""
         return await self._read(lambda connection: chunks.of_document(connection, document_id))

@@ -31,6 +31,7 @@ _LIVE = _SELECT.where(
     _documents.c.space_id + 0 == bindparam("space_id"),
     exists().where(schema.spaces.c.id == bindparam("space_id"), schema.spaces.c.state == SpaceState.LIVE),
 )
+_LIVE_VECTORS = _LIVE.add_columns(_chunks.c.vectors)
 _OF_DOCUMENT = _SELECT.where(_documents.c.id == bindparam("document_id"), _in_live_space).order_by(_chunks.c.position)
 _AFTER = (
     _SELECT.where(_chunks.c.space_id == bindparam("space_id"), _chunks.c.id > bindparam("after"))
@@ -88,6 +89,14 @@ def live(conn: Connection, space_id: int, ids: Sequence[int]) -> dict[int, Chunk
     if not found:
         spaces.require(conn, space_id)
     return found
+
+
+def live_vectors(conn: Connection, space_id: int, ids: Sequence[int]) -> dict[int, tuple[Chunk, bytes]]:
+    rows = conn.execute(_LIVE_VECTORS, {"space_id": space_id, "ids": ids}).all()
+    if not rows:
+        spaces.require(conn, space_id)
+    chunks = _read([row[:-1] for row in rows])
+    return {chunk.id: (chunk, row[-1] or b"") for chunk, row in zip(chunks, rows, strict=True)}
 
 
 def of_document(conn: Connection, document_id: int) -> list[Chunk]:

@@ -148,6 +148,7 @@ def _chunk_rows(space_id: int, begun: PendingGeneration, new: NewGeneration) -> 
             "content": chunk.content,
             "key": chunk.key,
             "metadata": dump(chunk.metadata),
+            "vectors": chunk.vectors or None,
         }
 
 

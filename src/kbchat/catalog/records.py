@@ -18,6 +18,8 @@ class NewChunk:
     metadata: Mapping[str, JsonValue]
     key: str
     """Hash of what is embedded and indexed for it (headings and content): an equal key may reuse the vector."""
+    vectors: bytes = b""
+    """What `embedders.passages` packed of it; the catalog only keeps it."""
 
 
 @dataclass(frozen=True, slots=True)

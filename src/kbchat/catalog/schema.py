@@ -156,6 +156,8 @@ chunks = Table(
     Column("content", Text, nullable=False),
     Column("key", Text, nullable=False),
     Column("metadata", Text, nullable=False),
+    # Derived from the content, for scoring; last, because it is read by questions alone.
+    Column("vectors", sa.LargeBinary),
     Index(None, "space_id", "id"),
     Index(None, "generation_id", "position"),
     sqlite_autoincrement=True,

@@ -51,18 +51,19 @@ class StaticEmbedder:
         return 256
 
     async def embed_documents(self, texts: Sequence[str]) -> Vectors:
-        return await self._threads.read(self._embed, texts)
+        return await self._threads.read(self.embed, texts)
 
     async def embed_query(self, text: str) -> Vector:
         short = self._model is not None and len(text) <= INLINE_CHARS
-        vectors = self._embed([text]) if short else await self._threads.read(self._embed, [text])
+        vectors = self.embed([text]) if short else await self._threads.read(self.embed, [text])
         vector: Vector = vectors[0]
         return vector
 
     async def aclose(self) -> None:
         self._model = None
 
-    def _embed(self, texts: Sequence[str]) -> Vectors:
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """What `embed_documents` gives, in the calling thread."""
         model = self._model
         if model is None:
             with self._loading:

@@ -30,6 +30,9 @@ NEIGHBOUR = 0.2
 LEAD = 0.6
 """What a heading or a question adds to the sentence after it: such a line asks, the next one answers."""
 
+CODE = 0.5
+"""What a sentence that looks like code keeps of its score: questions are answered in words where there are some."""
+
 
 class ExtractiveGenerator:
     """Answers with at most three sentences of the best passages, in reading order, and says so when there are none."""
@@ -68,6 +71,10 @@ class ExtractiveGenerator:
 
 _PIECE = re.compile(r"\s*[^\s\u2e80-\u9fff\uac00-\ud7af\uff00-\uffef]+|\s*\S|\s+")
 """About a word: with the space before it, as models send theirs. Together they are the text."""
+
+_SYMBOL = re.compile(r"[{}<>=\\;_]")
+_CODE_SHARE = 0.05
+"""Text with a larger share of such symbols is taken for code."""
 
 _NOTHING_FOUND: dict[Language, str] = {
     "en": "I found nothing in the documents that answers this question.",
@@ -123,7 +130,7 @@ def _choose(sentences: list[_Sentence], asked: tuple[frozenset[str], ...]) -> li
     """The best ones in reading order. Where no sentence shares a word with the question, the first of the best
     passage: other means found it, and its beginning is the fairest guess."""
     _score(sentences, asked)
-    answers = [sentence for sentence in sentences if not sentence.leads] or sentences
+    answers = _without_repeats([sentence for sentence in sentences if not sentence.leads] or sentences)
     if not answers:
         return []
     ranked = sorted(answers, key=lambda sentence: -sentence.score)
@@ -132,6 +139,15 @@ def _choose(sentences: list[_Sentence], asked: tuple[frozenset[str], ...]) -> li
         return [sentence for sentence in answers if sentence.passage is best][:SENTENCES]
     chosen = {id(sentence) for sentence in ranked[:SENTENCES] if sentence.score > 0.0}
     return [sentence for sentence in answers if id(sentence) in chosen]
+
+
+def _without_repeats(sentences: list[_Sentence]) -> list[_Sentence]:
+    """Of sentences that two documents share, the better one."""
+    best: dict[str, _Sentence] = {}
+    for sentence in sentences:
+        if sentence.text not in best or sentence.score > best[sentence.text].score:
+            best[sentence.text] = sentence
+    return [sentence for sentence in sentences if best[sentence.text] is sentence]
 
 
 def _score(sentences: list[_Sentence], asked: tuple[frozenset[str], ...]) -> None:
@@ -143,17 +159,19 @@ def _score(sentences: list[_Sentence], asked: tuple[frozenset[str], ...]) -> Non
         weights = {
             term: factor * math.log1p((total - holding[term] + 0.5) / (holding[term] + 0.5)) for term in asked[field]
         }
-        whole += sum(weights.values())
+        whole += math.fsum(weights.values())
         for at, sentence in enumerate(sentences):
-            own[at] += sum(weights[term] for term in sentence.held[field])
+            own[at] += math.fsum(weights[term] for term in sentence.held[field])  # whatever the order of a set
     best = max((sentence.passage.score for sentence in sentences), default=0.0)
     shares = [sentence.passage.score / best if best > 0 else 1.0 for sentence in sentences]
     own = [share * score / whole if whole > 0 else 0.0 for share, score in zip(shares, own, strict=True)]
+    # A neighbour counts as it is, whatever it looks like.
     for at, sentence in enumerate(sentences):
         before = own[at - 1] if at > 0 and sentences[at - 1].passage is sentence.passage else 0.0
         after = own[at + 1] if at + 1 < total and sentences[at + 1].passage is sentence.passage else 0.0
         lead = LEAD if before and sentences[at - 1].leads else NEIGHBOUR
-        sentence.score = own[at] + max(lead * before, NEIGHBOUR * after)
+        form = CODE if len(_SYMBOL.findall(sentence.text)) > _CODE_SHARE * len(sentence.text) else 1.0
+        sentence.score = form * (own[at] + max(lead * before, NEIGHBOUR * after))
 
 
 def _compose(chosen: Sequence[_Sentence]) -> str:

@@ -45,6 +45,7 @@ class VectorStore(Protocol):
     async def upsert(self, name: str, ids: Sequence[int], vectors: Vectors) -> None:
         """Write records, replacing those with the same id. Any number of them; of two with one id the last wins.
 
+        A read at the same time may find some written and others not, and miss one that is being replaced.
         Raises `VectorError`, with nothing written, for a vector that is zero, not finite or of another dimension.
         """
         ...

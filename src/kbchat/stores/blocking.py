@@ -42,12 +42,12 @@ class Collection(Protocol):
 
     @property
     def most_ids(self) -> int:
-        """How many ids one request takes."""
+        """How many ids one request takes, and how many vectors it answers."""
         ...
 
     @property
     def most_vectors(self) -> int:
-        """How many vectors one request takes and answers."""
+        """How many vectors one request takes."""
         ...
 
     @property
@@ -152,7 +152,7 @@ class BlockingStore:
 
     async def fetch(self, name: str, ids: Sequence[int]) -> dict[int, Vector]:
         found: dict[int, Vector] = {}
-        for part in await self._threads.read(self._on, name, _cut_fetch, ids):
+        for part in await self._threads.read(self._on, name, _cut_ids, ids):
             found |= await self._threads.read(self._on, name, _fetch, part)
         return found
 
@@ -332,12 +332,6 @@ def _cut_ids(known: Collection, ids: Sequence[int]) -> list[list[int]]:
     check_ids(ids)
     unique = list(dict.fromkeys(ids))
     return [unique[part] for part in slices(len(unique), known.most_ids)]
-
-
-def _cut_fetch(known: Collection, ids: Sequence[int]) -> list[list[int]]:
-    check_ids(ids)
-    unique = list(dict.fromkeys(ids))
-    return [unique[part] for part in slices(len(unique), min(known.most_ids, known.most_vectors))]
 
 
 def _upsert(known: Collection, records: tuple[list[int], Vectors]) -> None:

@@ -26,16 +26,24 @@ if TYPE_CHECKING:
 
 # A server takes requests of 40 MiB and SQLite 32,766 variables; these stay well below.
 _SLICE_BYTES = 4 * 1024 * 1024
-_SLICE_IDS = 5000
+_SLICE_IDS = 1000
+# A vector takes about a millisecond to index, and a request must be done within the time-out.
+_SLICE_SERVER = 500
+# The embedded engine keeps Python's global lock while it writes, so that nothing else in the process moves.
+_SLICE_EMBEDDED = 100
 
 
 @dataclass(frozen=True, slots=True)
 class HnswSettings:
-    """How the index of a new collection is built and searched: larger finds more and takes longer."""
+    """How the index of a new collection is built and searched: larger finds more and takes longer.
+
+    As set here, the ten nearest of 100,000 random vectors of 256 dimensions are found to 99 % in some 15 ms, and of as
+    many vectors of sentences, which lie closer together, in 5 ms.
+    """
 
     max_neighbors: int = 32
     ef_construction: int = 100
-    ef_search: int = 400
+    ef_search: int = 2000
 
 
 class ChromaStore(BlockingStore):
@@ -81,7 +89,7 @@ class _Folder:
             persist_directory=str(self.path),
             anonymized_telemetry=False,
         )
-        return _Engine(settings, self.hnsw)
+        return _Engine(settings, self.hnsw, most_vectors=_SLICE_EMBEDDED)
 
     def explain(self, error: Exception, collection: str) -> KbchatError:
         # The engine passes on SQLite's and the system's texts and nothing else to go by.
@@ -116,7 +124,7 @@ class _Server:
             chroma_server_headers=token,
             anonymized_telemetry=False,
         )
-        engine = _Engine(settings, self.hnsw)
+        engine = _Engine(settings, self.hnsw, most_vectors=_SLICE_SERVER)
         # The vendor waits for ever and leaves its connections open; neither can be set in another way.
         session = cast("FastAPI", engine.api)._session
         session.timeout = httpx.Timeout(self.timeout)
@@ -161,11 +169,12 @@ def _explain(error: Exception, collection: str) -> KbchatError:
 class _Engine:
     """Chroma at work: the vendor's system of components over one of its transports."""
 
-    def __init__(self, settings: "Settings", hnsw: HnswSettings) -> None:
+    def __init__(self, settings: "Settings", hnsw: HnswSettings, *, most_vectors: int) -> None:
         from chromadb.api import ServerAPI
         from chromadb.config import System
 
         self._hnsw = hnsw
+        self._most_vectors = most_vectors
         self._system: System = System(settings)
         # It looks up which class the settings name.
         self.api: ServerAPI = self._system.instance(ServerAPI)  # type: ignore[type-abstract]
@@ -199,7 +208,9 @@ class _Engine:
         if space != "cosine" or not isinstance(dimension, int):
             raise StoreError(f"collection {model.name!r} was not made by kbchat; drop it or use another store")
         collection = Collection(client=self.api, model=model, embedding_function=None)
-        return _Collection(collection, dimension, min(self.api.get_max_batch_size(), _SLICE_IDS))
+        most_ids = min(self.api.get_max_batch_size(), _SLICE_IDS)
+        most_vectors = max(1, min(most_ids, self._most_vectors, _SLICE_BYTES // (4 * dimension)))
+        return _Collection(collection, dimension, most_ids, most_vectors)
 
     def drop(self, name: str) -> None:
         self.api.delete_collection(name)
@@ -222,18 +233,22 @@ class _Engine:
 class _Collection:
     most_hits = 1_000_000
 
-    def __init__(self, collection: "chromadb.Collection", dimension: int, most_ids: int) -> None:
+    def __init__(self, collection: "chromadb.Collection", dimension: int, most_ids: int, most_vectors: int) -> None:
         self._collection = collection
         self.dimension = dimension
         self.most_ids = most_ids
-        self.most_vectors = max(1, min(most_ids, _SLICE_BYTES // (4 * dimension)))
+        self.most_vectors = most_vectors
 
     @property
     def key(self) -> object:
         return self._collection.id
 
     def upsert(self, ids: list[int], vectors: Vectors) -> None:
-        self._collection.upsert(ids=_texts(ids), embeddings=vectors)
+        texts = _texts(ids)
+        # To move a vector within the index takes Chroma ten times as long as to forget it and take it in anew.
+        if there := self._collection.get(ids=texts, include=[])["ids"]:
+            self._collection.delete(ids=there)
+        self._collection.upsert(ids=texts, embeddings=vectors)
 
     def delete(self, ids: list[int]) -> None:
         self._collection.delete(ids=_texts(ids))

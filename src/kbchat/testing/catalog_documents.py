@@ -1,12 +1,18 @@
 """The catalog's conformance suite: documents and chunks as readers see them. Inherit `CatalogSuite`."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import pytest
 
-from kbchat.catalog import Catalog
 from kbchat.errors import DocumentNotFoundError, InvalidInputError
 from kbchat.models import Chunk, DocumentStatus, Metadata, SpaceInfo
 from kbchat.testing.catalog_fixtures import CatalogFixtures
 from kbchat.testing.catalog_samples import MANY, NOWHERE, a_space, generation, put, text_of
+
+if TYPE_CHECKING:
+    from kbchat.catalog import Catalog
 
 METADATA: Metadata = {
     "title": "Ünïcode 🎉 \u2028 \" ' \\",

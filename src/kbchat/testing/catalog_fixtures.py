@@ -1,12 +1,17 @@
 """The fixtures that the parts of the catalog's conformance suite share."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
-from kbchat.catalog import Catalog
 from kbchat.models import SpaceInfo
 from kbchat.testing.catalog_samples import a_space
+
+if TYPE_CHECKING:
+    from kbchat.catalog import Catalog
 
 
 class CatalogFixtures:

@@ -1,13 +1,19 @@
 """The catalog's conformance suite: generations, published and collected. Inherit `CatalogSuite`."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import anyio
 import pytest
 
-from kbchat.catalog import Catalog
 from kbchat.errors import DocumentNotFoundError
 from kbchat.models import SpaceInfo
 from kbchat.testing.catalog_fixtures import CatalogFixtures
 from kbchat.testing.catalog_samples import NOWHERE, a_space, generation, put
+
+if TYPE_CHECKING:
+    from kbchat.catalog import Catalog
 
 LARGE = 11_000
 """More chunks than are removed in one transaction."""

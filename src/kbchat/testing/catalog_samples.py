@@ -1,9 +1,15 @@
 """Documents in few words, and what must hold of every catalog. Needs no pytest."""
 
-from hashlib import sha256
+from __future__ import annotations
 
-from kbchat.catalog import Catalog, NewChunk, NewGeneration, PendingGeneration
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from kbchat.catalog import NewChunk, NewGeneration
 from kbchat.models import EmbedderPin, Metadata, SpaceInfo, VectorType
+
+if TYPE_CHECKING:
+    from kbchat.catalog import Catalog, PendingGeneration
 
 NOWHERE = 2**63 - 1
 """An id that nothing has."""

@@ -8,18 +8,23 @@
 Needs pytest and anyio's plugin with `anyio_mode = "auto"`. A subclass overrides nothing but `open_catalog`.
 """
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
-from kbchat.catalog import Catalog
 from kbchat.errors import CatalogUnavailableError, SpaceExistsError, SpaceInUseError, SpaceNotFoundError
 from kbchat.models import EmbedderPin, SpaceInfo, VectorType
 from kbchat.testing.catalog_documents import DocumentTests
 from kbchat.testing.catalog_generations import GenerationTests
 from kbchat.testing.catalog_samples import NOWHERE, PIN, a_space, generation, put
+
+if TYPE_CHECKING:
+    from kbchat.catalog import Catalog
 
 NAMES = [
     "plain",

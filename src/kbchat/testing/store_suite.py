@@ -284,7 +284,7 @@ class VectorStoreSuite:
 
     async def test_more_than_one_request_takes(self, store: VectorStore, kb: str) -> None:
         """Batches above the vendors' limits are written, fetched, listed and deleted whole."""
-        count = 12_000
+        count = 6000
         vectors = some_vectors(count)
         await store.upsert(kb, range(count), vectors)
         assert await store.count(kb) == count

@@ -1,0 +1,72 @@
+"""What is kept of a chunk for scoring: its static vector and those of its sentences, packed in about a kilobyte.
+
+A question's words may all stand in one sentence of a chunk, or scattered over it: the best sentence's cosine tells.
+Always by the static embedder, whatever the space's own, so that scores mean the same everywhere and a served model is
+not asked for every sentence.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kbchat import sentences
+from kbchat.embedders import Vector, Vectors
+from kbchat.embedders.static import StaticEmbedder
+
+DIMENSION = 256
+"""Of the chunk's vector, kept as half floats."""
+SENTENCE_DIMENSION = 128
+"""Of a sentence's, kept as bytes: the model was trained so that its first dimensions stand alone."""
+MAX_SENTENCES = 64
+_HEAD_BYTES = 2 * DIMENSION
+
+
+class Similarities(NamedTuple):
+    """A question's cosines with packed chunks, in [-1, 1]; 0 where there is no vector."""
+
+    chunk: npt.NDArray[np.float32]
+    sentence: npt.NDArray[np.float32]
+    """With the best sentence of each, 0 at least."""
+
+
+def pack(static: StaticEmbedder, texts: Sequence[str]) -> list[bytes]:
+    """The packed vectors of each text. Blocks, so call it in a worker thread."""
+    parts = [[text[start:end] for start, end in sentences.split(text)[:MAX_SENTENCES]] for text in texts]
+    vectors = static.embed([*texts, *(sentence for part in parts for sentence in part)])
+    heads = vectors[: len(texts)].astype(np.float16)
+    tails = _as_bytes(vectors[len(texts) :, :SENTENCE_DIMENSION])
+    packed, first = [], 0
+    for head, part in zip(heads, parts, strict=True):
+        packed.append(head.tobytes() + tails[first : first + len(part)].tobytes())
+        first += len(part)
+    return packed
+
+
+def compare(question: Vector, packed: Sequence[bytes]) -> Similarities:
+    """A question's cosines with packed chunks, in their order. `question` is its static vector."""
+    heads = np.frombuffer(b"".join([each[:_HEAD_BYTES] for each in packed]), dtype=np.float16)
+    chunk = np.clip(_unit(heads.reshape(-1, DIMENSION).astype(np.float32)) @ question, -1.0, 1.0)
+    counts = np.array([(len(each) - _HEAD_BYTES) // SENTENCE_DIMENSION for each in packed], dtype=np.intp)
+    tails = np.frombuffer(b"".join([each[_HEAD_BYTES:] for each in packed]), dtype=np.int8)
+    short = _unit(question[None, :SENTENCE_DIMENSION])[0]
+    cosines = np.clip(_unit(tails.reshape(-1, SENTENCE_DIMENSION).astype(np.float32)) @ short, 0.0, 1.0)
+    sentence = np.zeros(len(packed), dtype=np.float32)
+    found = np.flatnonzero(counts)
+    if len(found):
+        sentence[found] = np.maximum.reduceat(cosines, (np.cumsum(counts) - counts)[found])
+    return Similarities(chunk, sentence)
+
+
+def _as_bytes(vectors: Vectors) -> npt.NDArray[np.int8]:
+    """Directions of vectors in bytes, each row over its own largest number."""
+    scale = np.abs(vectors).max(axis=1, keepdims=True, initial=1e-12)
+    numbers: npt.NDArray[np.int8] = np.rint(vectors * (127.0 / scale)).astype(np.int8)
+    return numbers
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None]
+    unit: Vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    return unit
