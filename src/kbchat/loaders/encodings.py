@@ -72,10 +72,10 @@ def _guess(data: bytes, name: str) -> tuple[str, str]:
 
 
 def _is_wide(data: bytes) -> bool:
-    """Whether zero bytes are halves of characters: in UTF-16 without a mark they fill every other place of a text in
-    Latin script, and no place between."""
+    """Whether zero bytes are halves of characters: in UTF-16 without a mark all of them stand in even places, or all in
+    odd ones. A few could stand so by chance."""
     even, odd = data[::2].count(0), data[1::2].count(0)
-    return min(even, odd) == 0 and 2.5 * max(even, odd) >= len(data) / 2
+    return min(even, odd) == 0 and max(even, odd) >= 4
 
 
 def _broken_utf8(data: bytes) -> UnicodeDecodeError | None:
