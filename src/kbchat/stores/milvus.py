@@ -164,7 +164,7 @@ def _explain(error: Exception, collection: str) -> KbchatError:
     code, text = getattr(error, "code", None), str(getattr(error, "message", error))
     if code == _NOT_FOUND or "can't find collection" in text or "collection not found" in text:
         return CollectionNotFoundError(collection)
-    if "dim" in text and ("mismatch" in text or "expected" in text):
+    if "dim" in text and any(word in text for word in ("mismatch", "expected", "should divide")):
         return VectorError(f"collection {collection!r} does not take these vectors: {text}")
     return StoreError(f"Milvus failed: {text}")
 
