@@ -22,6 +22,9 @@ FLOORS = {
     0: {"models", "errors", "settings", "threads"},
     1: {
         "analysis",
+        "chinese",
+        "chinese_words",
+        "citations",
         "claims",
         "evidence",
         "evaluation",
@@ -29,6 +32,7 @@ FLOORS = {
         "frames",
         "fusion",
         "inputs",
+        "outline",
         "numbers",
         "prompting",
         "references",
@@ -39,7 +43,7 @@ FLOORS = {
         "tokens",
     },
     2: {"catalog", "datafolder", "embedders", "generators", "lexical", "loaders", "stores"},
-    3: {"chat", "ingest", "reembed", "retrieval"},
+    3: {"chat", "ingest", "preparing", "reembed", "retrieval"},
     4: {"answers", "keys", "knowledge", "space", "wiring"},
     5: {"__main__", "cli", "kbchat_aiohttp", "sync", "testing"},
 }
@@ -48,6 +52,7 @@ FLOORS = {
 NEIGHBOURS = {
     ("__main__", "cli"),
     ("cli", "kbchat_aiohttp"),  # `kbchat serve`
+    ("ingest", "preparing"),
     ("ingest", "reembed"),
     ("reembed", "ingest"),
     ("chat", "retrieval"),
@@ -71,23 +76,33 @@ VENDORS = {
     "alembic": {"kbchat.catalog"},
     "anyio": {"kbchat", "kbchat_aiohttp"},
     "blockbuster": {"kbchat.testing"},
+    "chardet": {"kbchat.loaders.encodings"},
     "chromadb": {"kbchat.stores.chroma"},
+    "docx": {"kbchat.loaders.docx"},
     "grpc": {"kbchat.stores.milvus"},
     "httpx": {"kbchat.stores.chroma"},
+    "lxml": {"kbchat.loaders.docx", "kbchat.loaders.pptx"},
     "milvus_lite": {"kbchat.stores.milvus"},
     "msgspec": {"kbchat", "kbchat_aiohttp"},
     "numpy": {"kbchat"},
+    "oxmsg": {"kbchat.loaders.mail"},
+    "pathspec": {"kbchat.loaders.files"},
+    "pptx": {"kbchat.loaders.pptx"},
     "prometheus_client": {"kbchat_aiohttp"},
     "psycopg": {"kbchat.catalog"},
     "pydantic": {"kbchat", "kbchat_aiohttp"},
     "pydantic_core": {"kbchat_aiohttp"},
     "pydantic_settings": {"kbchat.settings"},
     "pymilvus": {"kbchat.stores.milvus"},
+    "pypdfium2": {"kbchat.loaders.pdf"},
     "pytest": {"kbchat.testing"},
+    "python_calamine": {"kbchat.loaders.tables"},
     "rich": {"kbchat.cli"},
+    "selectolax": {"kbchat.loaders.html", "kbchat.loaders.markup"},
     "semantic_text_splitter": {"kbchat.splitting"},
     "sentence_transformers": {"kbchat.embedders.sentence_transformers"},
     "sqlalchemy": {"kbchat.catalog"},
+    "striprtf": {"kbchat.loaders.rtf"},
     "Stemmer": {"kbchat.analysis"},
     "tantivy": {"kbchat.lexical.tantivy"},
     "tiktoken": {"kbchat.tokens"},
@@ -201,7 +216,7 @@ def test_each_library_has_its_driver() -> None:
 def test_files_are_short() -> None:
     """No file has more than 400 lines (of tests, 600): what is longer is two rooms."""
     long = {}
-    for path in (*SOURCES, *(ROOT / "tests").rglob("*.py")):
+    for path in {*SOURCES, *(ROOT / "tests").rglob("*.py")} - {ROOT / "src/kbchat/chinese_words.py"}:  # that is data
         limit = 600 if "tests" in path.parts or "testing" in path.parts else 400
         if (length := len(path.read_text().splitlines())) > limit:
             long[str(path.relative_to(ROOT))] = length

@@ -18,6 +18,8 @@ Metadata = dict[str, JsonValue]
 slides from 1) and `headings` (a list, outermost first); documents use `source`, `title` and what the caller adds."""
 
 FinishReason = Literal["stop", "length"]
+Markup = Literal["plain", "markdown", "rst", "code"]
+"""What a text is written in, which says how it is to be split."""
 Role = Literal["system", "user", "assistant"]
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -245,13 +247,58 @@ class IngestProgress(_Value):
     total: int | None
     chunks: int
     name: str = ""
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Documents a second so far."""
+        return self.done / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at this rate; None while that cannot be told."""
+        return (self.total - self.done) / self.rate if self.total is not None and self.rate > 0 else None
+
+
+class Citation(_Value):
+    """What a cited passage says to a sentence of the answer. An event too: it follows the delta that ends the sentence.
+
+    `answer_start` and `answer_end` are the sentence's offsets in the answer's text, `number` is the passage it cites.
+    `reference` is the chunk that carries most of it, and `document.text[start:end]` the place in that chunk's document;
+    all three are None where the passage carries nothing.
+
+    A sentence that cites several passages has one `Citation` for each; `support` and `unsupported` weigh it against all
+    of them together. `support` below 0.5 means that they do not carry the sentence, and `unsupported` are the words,
+    numbers, names or negations at fault: it is empty otherwise.
+    """
+
+    answer_start: int
+    answer_end: int
+    number: int
+    reference: Reference | None = None
+    start: int | None = None
+    end: int | None = None
+    support: Score
+    unsupported: tuple[str, ...] = ()
+
+    @property
+    def supported(self) -> bool:
+        return self.support >= SUPPORTED
+
+
+SUPPORTED = 0.5
+"""A citation with a lower `support` does not hold."""
 
 
 class Answer(_Value):
-    """A whole answer. `text` carries no references tag; `dropped` are hits the prompt's budget left no room for."""
+    """A whole answer. `text` carries no references tag; `dropped` are hits the prompt's budget left no room for.
+
+    `citations` are the checks of its cited sentences, in their order.
+    """
 
     text: str
     references: tuple[Reference, ...] = ()
+    citations: tuple[Citation, ...] = ()
     usage: Usage = Usage()
     finish_reason: FinishReason | None = "stop"
     model: str = ""
@@ -300,8 +347,8 @@ class Done:
     model: str = ""
 
 
-Event = Retrieved | Delta | References | Done
-EngineEvent = Retrieved | Deltas | References | Done
+Event = Retrieved | Delta | Citation | References | Done
+EngineEvent = Retrieved | Deltas | Citation | References | Done
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +370,7 @@ class LoadedDocument:
     text: str
     metadata: Mapping[str, JsonValue]
     blocks: tuple[Block, ...] = ()
-    markup: Literal["plain", "markdown"] = "plain"
+    markup: Markup = "plain"
 
 
 @dataclass(frozen=True, slots=True)

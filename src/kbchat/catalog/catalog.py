@@ -1,6 +1,6 @@
 """The catalog's async face. Each method is one transaction, run in a worker thread."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -165,6 +165,10 @@ class Catalog:
     async def source_states(self, space_id: int, names: Sequence[str]) -> dict[str, SourceState]:
         """The state of those documents that are there, by name. Any number of names."""
         return await self._read(lambda connection: documents.states(connection, space_id, names))
+
+    async def touch(self, space_id: int, stats: Mapping[int, tuple[int | None, int | None]]) -> None:
+        """Keep other sizes and modification times (ns) with documents, by id. Nobody's reading changes."""
+        await self._write(lambda connection: documents.touch(connection, space_id, stats))
 
     async def get_document(self, space_id: int, document_id: int, *, with_text: bool = False) -> Document:
         """Raises `DocumentNotFoundError`. The text is None for a document that never was FINISHED."""
