@@ -20,8 +20,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from kbchat.evidence import Source, weigh
-from kbchat.models import LoadedDocument
+from kbchat.citations import CitationChecker
+from kbchat.models import Citation, LoadedDocument, Passage, Reference
 from kbchat.splitting import split
 
 TARGETS = {"number": 0.90, "name": 0.90, "negation": 0.70, "extract": 0.05, "paraphrase": 0.15, "passage": 0.90}
@@ -60,14 +60,12 @@ def report(cases: Sequence[Case], show: str | None) -> int:
     counts: dict[tuple[str, str, str], Counter[bool]] = defaultdict(Counter)
     began = time.perf_counter()
     for case in cases:
-        verdict = weigh(case.sentence, [Source(case.passage)])
-        flagged = verdict.support < 0.5
+        citation = check(case)
+        flagged = not citation.supported
         for origin in (case.origin, ""):
             counts[case.kind, case.language, origin][flagged] += 1
-        if show in (f"{case.language}:{case.kind}", f"{case.language}:{case.kind}:{case.origin}"):
-            if flagged == (case.kind in TRUE):
-                words = [case.sentence[start:end] for start, end in verdict.unsupported]
-                print(f"{verdict.support:.2f} {words} <{case.changed}> {case.sentence}\n     {case.passage[:0]}")
+        if show == f"{case.language}:{case.kind}" and flagged == (case.kind in TRUE):
+            print(f"{citation.support:.2f} {citation.unsupported} <{case.changed}> {case.sentence}")
     seconds = time.perf_counter() - began
     missed = 0
     for (kind, language, origin), count in sorted(counts.items()):
@@ -81,6 +79,24 @@ def report(cases: Sequence[Case], show: str | None) -> int:
         print(f"{kind:18} {language} {origin:12} {total:5} cases  {rate:6.1%} flagged  {verdict_text}")
     print(f"{seconds / len(cases) * 1e3:.2f} ms a case")
     return 1 if missed else 0
+
+
+def check(case: Case) -> Citation:
+    """What the checker says to a sentence that comes as a model's answer would."""
+    reference = Reference(
+        name="passage",
+        document_id=1,
+        chunk_id=1,
+        content=case.passage,
+        start=0,
+        end=len(case.passage),
+        recall_score=1.0,
+    )
+    passage = Passage(number=1, name="", content=case.passage, score=1.0, references=(reference,))
+    checker = CitationChecker([passage])
+    stop = case.sentence[-1] if case.sentence[-1] in ".!?。！？" else ""
+    found = checker.feed(f"{case.sentence.removesuffix(stop)} [1]{stop}") + checker.flush()
+    return min(found, key=lambda citation: citation.support)
 
 
 # -- the cases --------------------------------------------------------------------------------------------------------
@@ -174,25 +190,18 @@ def extracts(pieces: Sequence[Piece], rng: random.Random) -> Iterator[Case]:
 
 
 def foreign(pieces: Sequence[Piece], rng: random.Random) -> Iterator[Case]:
-    """A passage of another document, and (without a target) another one of the same."""
-    named = defaultdict(list)
+    """Each cites a passage of another document of its set; where that has but one document, another passage."""
+    sets = defaultdict(list)
     for piece in pieces:
-        named[piece.origin, piece.name].append(piece)
-    same_origin = defaultdict(list)
+        sets[piece.origin].append(piece)
+    several = {origin for origin, found in sets.items() if len({piece.name for piece in found}) > 1}
     for piece in pieces:
-        same_origin[piece.origin].append(piece)
-    for piece in pieces:
-        others = list(rng.sample(same_origin[piece.origin], 6 if len(same_origin[piece.origin]) > 5 else 1))
-        others = [
-            other
-            for other in others
-            if other.text != piece.text
-            and (other.name != piece.name or len({one.name for one in same_origin[piece.origin]}) == 1)
-        ]
+        other = rng.choice(sets[piece.origin])
+        if other.text == piece.text or (piece.origin in several and other.name == piece.name):
+            continue
         for sentence in sentences(piece, rng)[:1]:
-            for other in others[:1]:
-                if sentence not in other.text:
-                    yield Case("passage", piece.language, piece.origin, sentence, other.text)
+            if sentence not in other.text:
+                yield Case("passage", piece.language, piece.origin, sentence, other.text)
 
 
 DIGITS = re.compile(r"(?<![\w.,])\d+(?:[.,]\d+)*(?![\w.,]*\d)|(?<=[\u4e00-\u9fff])\d+(?:\.\d+)?")
@@ -288,9 +297,9 @@ def answer_names(data: Path) -> list[tuple[str, str]]:
     for row in rows:
         kind = "who" if re.search("谁|哪位|何人", row["text"]) else "where"
         for answer in row["answers"][:1]:
-            if WHO.search(row["text"]) and re.fullmatch(r"[\u4e00-\u9fff·]{2,8}", answer):
-                if not re.search("[的是在于和了]", answer):
-                    found.append((answer, kind))
+            name = re.fullmatch(r"[\u4e00-\u9fff·]{2,8}", answer) and not re.search("[的是在于和了]", answer)
+            if WHO.search(row["text"]) and name:
+                found.append((answer, kind))
     return sorted(set(found) - {(word, kind) for word in COMMON for kind in ("who", "where")})
 
 
@@ -376,7 +385,7 @@ ASKED = re.compile(r"(?:是)?(?:什么时候|什么名字|什么|多少|谁|哪�
 
 
 def answered(data: Path, rng: random.Random) -> Iterator[Case]:
-    """A question with its known answer in place of what it asks for: true. With a number or name of another one: spoilt."""
+    """Questions with the known answer in place of what they ask for: true. With another number or name: spoilt."""
     folder = data / "cmrc2018-trial"
     texts = dict(corpus(folder))
     relevant = dict(row.split("\t")[:2] for row in (folder / "qrels.tsv").read_text().splitlines()[1:])

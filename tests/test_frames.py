@@ -94,11 +94,12 @@ def test_retrieval_alone_sends_nothing() -> None:
 def test_every_text_survives_the_wire(batches: list[tuple[str, ...]], id: str, model: str) -> None:
     """Each frame is one line to any reader of lines, and its JSON gives back each text as its own frame."""
     made = FrameEncoder(id=id, model=model, created=0)
+    held = False
     for texts in batches:
         sent = decode(made.encode(Deltas(texts)))
-        expected = [references.neutralise(text) for text in texts]
-        if "".join(texts).count("<") == 0:
-            assert contents(sent) == expected
+        held = held or "<" in "".join(texts)
+        if not held:  # It may yet become a tag, and go out later.
+            assert contents(sent) == list(texts)
         assert {(frame["id"], frame["model"]) for frame in sent} <= {(id, model)}
 
 

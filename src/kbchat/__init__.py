@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kbchat.knowledge import KnowledgeBase
     from kbchat.models import (
         Answer,
+        Citation,
         Delta,
         Document,
         DocumentFailure,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "AnswerStream",
+    "Citation",
     "Delta",
     "Document",
     "DocumentFailure",
@@ -50,6 +52,8 @@ __all__ = [
     "IngestProgress",
     "IngestReport",
     "KbchatError",
+    "KeyInfo",
+    "KeyRole",
     "KnowledgeBase",
     "KnowledgeSpace",
     "Message",

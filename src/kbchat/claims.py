@@ -12,6 +12,7 @@ from kbchat import numbers, sentences
 from kbchat.analysis import PAIRED, STOP_WORDS, analyse
 
 Kind = Literal["word", "name", "opening", "char"]
+Language = Literal["english", "other", "unspaced"]
 
 
 class Unit(NamedTuple):
@@ -86,10 +87,18 @@ class Text:
         return sentences.split(self.text)
 
     @cached_property
-    def stop_share(self) -> float:
-        """The share of English function words among its words: tells English from other languages in Latin letters."""
+    def language(self) -> Language | None:
+        """What it is written in, as far as it matters for comparing; None for tables, code and what is too short."""
+        unspaced = sum(map(len, _RUN.findall(self.text)))
         words = _LATIN.findall(self.text)
-        return sum(word.lower() in STOP_WORDS for word in words) / len(words) if words else 0.0
+        if unspaced > sum(map(len, words)):
+            return "unspaced"
+        if len(words) < _LEAST_WORDS:
+            return None
+        lowered = [word.lower() for word in words]
+        if sum(word in STOP_WORDS for word in lowered) > 0.2 * len(words):
+            return "english"
+        return "other" if sum(word in _FOREIGN for word in lowered) > 0.1 * len(words) else None
 
 
 def _word(word: str, start: int, opening: bool) -> Unit | None:
@@ -159,58 +168,41 @@ _TOKEN = re.compile(
 )
 _OPENERS = frozenset(
     """
-    according across adding additional after all allow almost along already also alternatively although always amid among
-    another any apart around aside ask away back based basic before begin behind below beneath beside besides best better
-    beyond big both bring build call change check children choose click clear close code come common conversely copy create
-    current data day deep define despite different direct do documents each early earth easy eight either else end enough
-    enter even every everyone everything example except execute few figure file final find first five fix follow for four
-    free full further future general get give given go good great group half hence her here high higher his home how however
-    human if important in inside install instead it its just keep know large larger last late later learn least left less
-    let life like list little local long look lower main make many maybe mean more moreover most move much must name near
-    nearly need neither never new next nine no none nor not note nothing now often old on once one only open option or other
-    our output over own part past pay people perhaps place plant please possible provide public put rather read real recent
-    remember remove result right round run same save say second see select send set seven several she short show side
-    similar simple since six small so some somehow someone something sometimes soon start state step still store student
-    such support sure take ten test text thank thanks that the their then there therefore these they thing this those though
-    three through throughout thus time to today together too top total towards try turn twelve two type under unless unlike
-    until up upon use user usual value view wait war water way we well what when whenever where whereas whether which
-    while white who whole whose why wide with within without woman women word work world write year yes yet you young your
+    according across adding additional after all allow almost along already also alternatively although always amid
+    among another any apart around aside ask away back based basic before begin behind below beneath beside besides
+    best better beyond big both bring build call change check children choose clear click close code come common
+    conversely copy create current data day deep define despite different direct do documents each early earth easy
+    eight either else end enough enter even every everyone everything example except execute few figure file final find
+    first five fix follow for four free full further future general get give given go good great group half hence her
+    here high higher his home how however human if important in inside install instead it its just keep know large
+    larger last late later learn least left less let life like list little local long look lower main make many maybe
+    mean more moreover most move much must name near nearly need neither never new next nine no none nor not note
+    nothing now often old on once one only open option or other our output over own part past pay people perhaps place
+    plant please possible provide public put rather read real recent remember remove result right round run same save
+    say second see select send set seven several she short show side similar simple since six small so some somehow
+    someone something sometimes soon start state step still store student such support sure take ten test text thank
+    thanks that the their then there therefore these they thing this those though three through throughout thus time to
+    today together too top total towards try turn twelve two type under unless unlike until up upon use user usual
+    value view wait war water way we well what when whenever where whereas whether which while white who whole whose
+    why wide with within without woman women word work world write year yes yet you young your
     """.split()  # noqa: SIM905
 )
 """Words that begin sentences and are no names."""
 _ENDINGS = (
-    "ing",
-    "ed",
-    "ly",
-    "ion",
-    "ment",
-    "ness",
-    "ity",
-    "ers",
-    "ies",
-    "ous",
-    "ive",
-    "able",
-    "ible",
-    "ful",
-    "ures",
-    "sses",
-    "ices",
-    "sts",
-    "ents",
-    "ants",
-    "tors",
-    "ages",
-    "ances",
-    "ences",
-    "ls",
-    "des",
-    "ges",
-    "ths",
-    "ics",
-    "ism",
+    *("ing", "ed", "ly", "ion", "ment", "ness", "ity", "ers", "ies", "ous", "ive", "able", "ible", "ful", "ism", "ics"),
+    *("ures", "sses", "ices", "sts", "ents", "ants", "tors", "ages", "ances", "ences", "ls", "des", "ges", "ths"),
 )
-_LATIN = re.compile(r"[A-Za-z]+")
+_LATIN = re.compile(rf"[^\W\d_{PAIRED}]+")
+_RUN = re.compile(f"[{PAIRED}]+")
+_LEAST_WORDS = 5
+_FOREIGN = frozenset(
+    """
+    de la le les des et est une un du en que qui dans pour sur pas der die das und ist ein eine nicht mit den
+    von zu auf el  los las del por con una se es y e o os as um uma para com não da do na no il di che per non
+    sono van het een niet ve bir  için ile и в не на что с по для как это из та що
+    """.split()  # noqa: SIM905
+)
+"""Function words of other languages in letters that separate words."""
 _FUNCTION = frozenset("的了是在和与及也而就都被把之其这那此并且或对从到由向以于为因但如若则等个位")
 _AUXILIARIES = "是能会可以应该当须必需要有再得被为曾将想敢肯愿准许允"
 
@@ -227,10 +219,11 @@ _HAN_NEGATION = re.compile(
 )
 _HAN_CLAUSE_END = re.compile(r"[，。；：！？,;:!?\n]")
 _IMPLIED = re.compile(
-    r"\b(?:un(?!i|der)\w{3,}|non-?\w+|fail\w*|lack\w*|refus\w+|reject\w*|prevent\w*|avoid\w*|forbid\w*|forbad\w*|prohibit\w*"
-    r"|hardly|rarely|seldom|barely|scarcely|except\w*|instead|rather than|stop\w*|exclud\w+|impossible|in(?:capable|ability|valid"
-    r"|sufficient|correct|dependent\w*|visible|complete|compressible|active)|absen\w+|miss(?:ing|es)|eliminat\w+|remov\w+|only"
-    r"|\w+less|free of|ignor\w+|omit\w*|neglect\w*|zero|vanish\w*|den(?:y|ie[sd])|away|negative\w*|disab\w+|few|little)\b"
+    r"\b(?:un(?!i|der)\w{3,}|non-?\w+|fail\w*|lack\w*|refus\w+|reject\w*|prevent\w*|avoid\w*|forbid\w*|forbad\w*"
+    r"|prohibit\w*|hardly|rarely|seldom|barely|scarcely|except\w*|instead|rather than|stop\w*|exclud\w+|impossible"
+    r"|in(?:capable|ability|valid|sufficient|correct|dependent\w*|visible|complete|compressible|active)|absen\w+"
+    r"|miss(?:ing|es)|eliminat\w+|remov\w+|only|\w+less|free of|ignor\w+|omit\w*|neglect\w*|zero|vanish\w*"
+    r"|den(?:y|ie[sd])|away|negative\w*|disab\w+|few|little)\b"
     r"|[无非未否禁拒缺免除难失废止停只仅]|反对|脱离|摆脱|防止",
     re.IGNORECASE,
 )

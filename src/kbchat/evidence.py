@@ -11,6 +11,10 @@ from kbchat.claims import Negation, Text, Unit
 ENOUGH = 0.34
 """The share of a sentence's words that a source must have for it to carry the sentence."""
 MAX_SENTENCES = 4
+SMALL = 3
+"""Spelt numbers up to this are often the writer's own."""
+ALIKE = 0.6
+"""The cosine from which a sentence is held to say what another one says."""
 
 Similarity = Callable[[str, str], float]
 """The cosine of two sentences, asked for where words alone do not decide."""
@@ -27,23 +31,19 @@ class Source:
     @cached_property
     def sentences(self) -> list["_Sentence"]:
         text = self.whole.text
-        return [_Sentence(start, end, Text(text[start:end])) for start, end in self.whole.sentences]
+        return [_Sentence(at, *span, Text(text[slice(*span)])) for at, span in enumerate(self.whole.sentences)]
 
     @cached_property
     def keys(self) -> frozenset[str]:
-        return self.whole.keys | self._context.keys
+        return self._context.keys.union(*(one.text.keys for one in self.sentences))
 
     @cached_property
     def numbers(self) -> list[numbers.Number]:
-        return [*self.whole.numbers, *self._context.numbers]
-
-    @cached_property
-    def initials(self) -> str:
-        """First letters of its words in order, and its acronyms: "NASA" is carried by its long form."""
-        return "".join(unit.key[0] for unit in self.whole.units if unit.kind in ("name", "opening"))
+        return [*self._context.numbers, *(number for one in self.sentences for number in one.text.numbers)]
 
 
 class _Sentence(NamedTuple):
+    position: int
     start: int
     end: int
     text: Text
@@ -61,30 +61,48 @@ class Verdict(NamedTuple):
 
 
 def weigh(sentence: str, sources: Sequence[Source], similarity: Similarity | None = None) -> Verdict:
-    """Compare a sentence with the sources that it cites, together."""
+    """Compare a sentence with the sources that it cites, together.
+
+    Of a sentence in another language than its sources only the numbers are compared.
+    """
     claim = Text(sentence)
     chosen = _choose(claim, sources)
     places = tuple(_place(chosen, number) for number in range(len(sources)))
-    share = _share(claim, chosen)
+    if not sources:
+        return Verdict(0.0, tuple(_missing_words(claim, chosen)), places)
+    share = None if _is_foreign(claim, sources) else _share(claim, chosen)
+    missing = set(_missing_numbers(claim, sources, chosen))
     if share is None:
-        return Verdict(0.5, (), places)
-    if share < ENOUGH and similarity is not None and chosen:
-        near = max(similarity(sentence, one.text.text) for _, one in chosen)
-        share = max(share, ENOUGH if near >= 0.6 else share)
-    missing = sorted(
-        {
-            *_missing_numbers(claim, sources, chosen),
-            *_missing_names(claim, sources),
-            *_missing_runs(claim, sources),
-            *_missing_negations(claim, chosen),
-        }
-    )
+        return Verdict(0.25 if missing else 0.5, tuple(sorted(missing)), places)
+    missing.update(_missing_names(claim, sources), _missing_han(claim, sources), _missing_negations(claim, chosen))
+    if share < ENOUGH and similarity is not None and (alike := _most_alike(sentence, sources, similarity)):
+        share = ENOUGH
+        places = tuple(alike[1] if number == alike[0] else place for number, place in enumerate(places))
     support = 0.5 * share / ENOUGH if share < ENOUGH else 0.5 + 0.5 * (share - ENOUGH) / (1 - ENOUGH)
     if missing:
-        return Verdict(min(support, 0.4 * share), tuple(missing), places)
+        return Verdict(min(support, 0.4 * share), tuple(sorted(missing)), places)
     if share < ENOUGH:
         return Verdict(support, tuple(_missing_words(claim, chosen)), places)
     return Verdict(min(support, 1.0), (), places)
+
+
+def _most_alike(sentence: str, sources: Sequence[Source], similarity: Similarity) -> tuple[int, tuple[int, int]] | None:
+    """The number of the source, and the place in it, of the sentence that says most nearly the same, if any does."""
+    found = [
+        (similarity(sentence, one.text.text), number, (one.start, one.end))
+        for number, source in enumerate(sources)
+        for one in source.sentences
+    ]
+    best = max(found, default=(0.0, 0, (0, 0)))
+    return best[1:] if best[0] >= ALIKE else None
+
+
+def _is_foreign(claim: Text, sources: Sequence[Source]) -> bool:
+    """Whether a claim and its sources have no words in common because their languages have none."""
+    language = claim.language
+    return language is not None and all(
+        source.whole.language is not None and source.whole.language != language for source in sources
+    )
 
 
 _Chosen = list[tuple[int, _Sentence]]
@@ -96,7 +114,7 @@ def _choose(claim: Text, sources: Sequence[Source]) -> _Chosen:
     pool = [(number, one) for number, source in enumerate(sources) for one in source.sentences]
     least = 0.1 * left.weight
     chosen: _Chosen = []
-    gains = [(left.covered_by(one.text), place, item) for place, item in enumerate(pool) for one in (item[1],)]
+    gains = [(left.covered_by(item[1].text), place, item) for place, item in enumerate(pool)]
     while gains and len(chosen) < MAX_SENTENCES:
         # Ties: the shorter sentence says it more exactly.
         gain, place, best = max(gains, key=lambda entry: (entry[0], -(entry[2][1].end - entry[2][1].start)))
@@ -179,19 +197,28 @@ def _matched(claim: Text, keys: frozenset[str]) -> Iterator[tuple[Unit, bool]]:
 
 
 def _missing_numbers(claim: Text, sources: Sequence[Source], chosen: _Chosen) -> Iterator[tuple[int, int]]:
-    near = [number for at, one in chosen for number in _neighbourhood(sources[at], one)]
+    exact = [number for _, one in chosen for number in one.text.numbers]
+    near = [number for at, one in chosen for number in _beside(sources[at], one)]
     everywhere = [number for source in sources for number in source.numbers]
     for number in claim.numbers:
-        if _carried(number, near) or (number.spelt and _carried(number, everywhere)):
+        if _carried(number, exact):
             continue
-        if number.spelt and number.values[0] <= 3 and not number.month and not _counted(claim, number, chosen):
-            continue
+        if not _counted(claim, number, chosen):
+            # Nothing else is counted in its place: it may stand elsewhere, or come from the writer, who says "both
+            # parts" where the source lists them.
+            small = number.spelt and number.values[0] <= SMALL and not number.month
+            if small or _carried(number, everywhere if number.spelt else near):
+                continue
         yield number.start, number.end
 
 
+def _beside(source: Source, one: _Sentence) -> list[numbers.Number]:
+    beside = source.sentences[max(0, one.position - 1) : one.position + 2]
+    return [number for near in beside for number in near.text.numbers]
+
+
 def _counted(claim: Text, number: numbers.Number, chosen: _Chosen) -> bool:
-    """Whether a source counts, with another number, what a claim counts. Small numbers may come from the writer, who
-    says "both parts" where the source lists them."""
+    """Whether the chosen sentences count, with another number, what a claim counts."""
     counted = _after(claim, number)
     return bool(counted) and any(
         _after(one.text, other) == counted for _, one in chosen for other in one.text.numbers if not other.month
@@ -207,8 +234,8 @@ def _after(text: Text, number: numbers.Number) -> str:
 
 
 def _neighbourhood(source: Source, one: _Sentence) -> list[numbers.Number]:
-    at = source.sentences.index(one)
-    return [number for near in source.sentences[max(0, at - 1) : at + 2] for number in near.text.numbers]
+    beside = source.sentences[max(0, one.position - 1) : one.position + 2]
+    return [number for near in beside for number in near.text.numbers]
 
 
 def _missing_names(claim: Text, sources: Sequence[Source]) -> Iterator[tuple[int, int]]:
@@ -235,7 +262,7 @@ def _prefix(one: str, other: str) -> int:
     return length
 
 
-def _missing_runs(claim: Text, sources: Sequence[Source]) -> Iterator[tuple[int, int]]:
+def _missing_han(claim: Text, sources: Sequence[Source]) -> Iterator[tuple[int, int]]:
     """Chinese names: stretches that are no common words and that no source has."""
     keys = frozenset().union(*(source.keys for source in sources)) if sources else frozenset()
     uncarried = {unit.start for unit, carried in _matched(claim, keys) if unit.kind == "char" and not carried}
@@ -280,10 +307,12 @@ def _affirmed(negation: Negation, claim: Text) -> Iterator[tuple[int, int]]:
     if not negation.focus or any(_same_focus(negation, own) for own in claim.negations):
         return
     if _is_han(negation.focus[0]):
-        joined = [before[-1:] + focus[:2] for before in negation.before for focus in negation.focus]
-        found = [(claim.text.find(words), len(words)) for words in joined if words in claim.text]
-        if found:
-            yield found[0][0], found[0][0] + found[0][1]
+        for before in negation.before:
+            for focus in negation.focus:
+                at = claim.text.find(before[-1:] + focus[:2])
+                if at >= 0:
+                    yield at + 1, at + 1 + len(focus[:2])
+                    return
         return
     if claim.denies or not _says(claim, negation.focus[0]):
         return

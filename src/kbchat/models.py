@@ -44,6 +44,28 @@ class DocumentStatus(StrEnum):
     FAILED = "FAILED"
 
 
+class KeyRole(StrEnum):
+    """What an API key may do; each may also do what those before it may."""
+
+    READER = "reader"
+    """Read, retrieve and chat, among its owner's things."""
+    WRITER = "writer"
+    """Also make, change and delete them."""
+    ADMIN = "admin"
+    """Everything, of every owner."""
+
+
+class KeyInfo(_Value):
+    """An API key as the catalog holds it: all but the key itself, of which only a hash is kept."""
+
+    id: int
+    name: str
+    owner: str = ""
+    role: KeyRole = KeyRole.READER
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
 class EmbedderPin(_Value):
     """What a space remembers of its embedder.
 
@@ -238,11 +260,45 @@ class IngestProgress(_Value):
         return (self.total - self.done) / self.rate if self.total is not None and self.rate > 0 else None
 
 
+class Citation(_Value):
+    """What a cited passage says to a sentence of the answer. An event too: it follows the delta that ends the sentence.
+
+    `answer_start` and `answer_end` are the sentence's offsets in the answer's text, `number` is the passage it cites.
+    `reference` is the chunk that carries most of it, and `document.text[start:end]` the place in that chunk's document;
+    all three are None where the passage carries nothing.
+
+    A sentence that cites several passages has one `Citation` for each; `support` and `unsupported` weigh it against all
+    of them together. `support` below 0.5 means that they do not carry the sentence, and `unsupported` are the words,
+    numbers, names or negations at fault: it is empty otherwise.
+    """
+
+    answer_start: int
+    answer_end: int
+    number: int
+    reference: Reference | None = None
+    start: int | None = None
+    end: int | None = None
+    support: Score
+    unsupported: tuple[str, ...] = ()
+
+    @property
+    def supported(self) -> bool:
+        return self.support >= SUPPORTED
+
+
+SUPPORTED = 0.5
+"""A citation with a lower `support` does not hold."""
+
+
 class Answer(_Value):
-    """A whole answer. `text` carries no references tag; `dropped` are hits the prompt's budget left no room for."""
+    """A whole answer. `text` carries no references tag; `dropped` are hits the prompt's budget left no room for.
+
+    `citations` are the checks of its cited sentences, in their order.
+    """
 
     text: str
     references: tuple[Reference, ...] = ()
+    citations: tuple[Citation, ...] = ()
     usage: Usage = Usage()
     finish_reason: FinishReason | None = "stop"
     model: str = ""
@@ -291,8 +347,8 @@ class Done:
     model: str = ""
 
 
-Event = Retrieved | Delta | References | Done
-EngineEvent = Retrieved | Deltas | References | Done
+Event = Retrieved | Delta | Citation | References | Done
+EngineEvent = Retrieved | Deltas | Citation | References | Done
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Numbers and months in a text, whatever way they are written: what `citations` compares. Pure.
 
-"1,200", "1200" and "one thousand two hundred" are one value, so are "$3 million" and "3,000,000", "四十" and "40", "May"
-and "5月". A unit (percent, metres) is no part of a value.
+"1,200", "1200" and "one thousand two hundred" are one value, so are "$3 million" and "3,000,000", "四十" and "40",
+"May" and "5月". A unit (percent, metres) is no part of a value.
 """
 
 import re
@@ -34,9 +34,8 @@ def find(text: str) -> list[Number]:
 
 def same(number: Number, other: Number) -> bool:
     """Whether a source's number `other` carries a number."""
-    if number.month or other.month:
-        # "May" is carried by "5月" and by the 05 of a date, 5 by either.
-        return (number.month or int(number.values[0])) == (other.month or other.values[0])
+    if number.month:
+        return number.month == other.month
     if any(value in other.values for value in number.values):
         return True
     if number.about:
@@ -46,11 +45,15 @@ def same(number: Number, other: Number) -> bool:
 
 def _digits(text: str) -> Iterator[Number]:
     for match in _DIGITS.finditer(text):
+        if match["version"]:
+            # Its parts side by side are one number: 1.2.3 is neither 1.2 nor 1.3.
+            yield Number(*match.span(), (Decimal("".join(part.zfill(4) for part in match["version"].split("."))),))
+            continue
         value = Decimal(match["value"].replace(",", ""))
         suffix = match["suffix"] or ""
         scale = _SCALES.get((suffix or match["scale"] or "").lower()) or _range_scale(text, match.end())
         month = match["month"]
-        if month and 1 <= value <= 12:
+        if month and 1 <= value <= MONTHS:
             yield Number(match.start(), match.end("value"), (value,), month=int(value))
         elif scale is None:
             yield Number(match.start(), match.end("value"), (value,), about=_about(text, match.start()))
@@ -91,7 +94,7 @@ def _chinese(text: str) -> Iterator[Number]:
         value = _han_value(match["han"] or "")
         if value is None:
             continue
-        month = int(value) if match["month"] and 1 <= value <= 12 else 0
+        month = int(value) if match["month"] and 1 <= value <= MONTHS else 0
         yield Number(match.start("han"), match.end("han"), (value,), spelt=True, month=month)
 
 
@@ -118,6 +121,10 @@ def _months(text: str) -> Iterator[Number]:
     for match in _MONTH.finditer(text):
         month = _MONTHS.index(match[0][:3].lower()) + 1
         yield Number(match.start(), match.end(), (Decimal(month),), month=month)
+    for match in _DATE.finditer(text):
+        month = int(match["month"])
+        if 1 <= month <= MONTHS:
+            yield Number(*match.span("month"), (Decimal(month),), month=month)
 
 
 _SCALES = {
@@ -142,14 +149,15 @@ _SCALES = {
 _AMBIGUOUS = {"k", "K", "m", "M", "mn"}
 _SCALE = r"thousand|million|billion|trillion|bn|百万|千万|万亿|[百千万萬亿億]"
 _DIGITS = re.compile(
-    r"(?<![A-Za-z_\d])(?<!\d[.,])(?P<value>\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?)"
+    r"(?<![A-Za-z_\d])(?<!\d[.,])(?P<version>\d{1,3}(?:\.\d{1,4}){2,}(?![\w.]*\d))"
+    r"|(?<![A-Za-z_\d])(?<!\d[.,])(?P<value>\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?)"
     rf"(?:(?P<month>月)|(?P<suffix>[A-Za-zµμ°%]{{1,3}})?(?![A-Za-z_\d])(?:[ -]?(?P<scale>{_SCALE})(?![A-Za-z]))?)",
     re.IGNORECASE,
 )
 _RANGE = re.compile(rf" ?(?:-|–|—|~|to|and|or|至|到|或) ?[$€£¥]?[\d.,]*\d[ -]?({_SCALE})(?![A-Za-z])", re.IGNORECASE)
 _ABOUT = re.compile(
-    r"(?:about|around|approximately|roughly|nearly|almost|some|over|under|more than|less than|at least|up to|circa|ca\.|~|≈)"
-    r" ?[$€£¥]?$|[约近超逾](?:过)?$|(?:大约|将近|接近|超过|不到|至少|左右)$",
+    r"(?:about|around|approximately|roughly|nearly|almost|some|over|under|more than|less than|at least|up to|circa"
+    r"|ca\.|~|≈) ?[$€£¥]?$|[约近超逾](?:过)?$|(?:大约|将近|接近|超过|不到|至少|左右)$",
     re.IGNORECASE,
 )
 _WORDS = {
@@ -188,10 +196,12 @@ _HAN_DIGITS = {char: value for value, char in enumerate("零一二三四五六�
 _HAN_TENS = {"十": 10, "百": 100, "千": 1000}
 _IDIOMS = "十分(?!之)|万一|千万(?![元人吨美公])|四处|四周|三角|七夕|十字|九龙|三国|五四|八卦|四川|百分之"
 _HAN = re.compile(rf"(?:{_IDIOMS})|(?P<han>[〇零一二三四五六七八九十百千万亿两兩]+)(?P<month>月(?!亮|球))?")
+MONTHS = 12
+_DATE = re.compile(r"(?<!\d)\d{4}(?P<separator>[-/.])(?P<month>\d{1,2})(?P=separator)\d{1,2}(?!\d)")
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _MONTH = re.compile(
-    r"\b(Jan(?:uary)?|Feb(?:ruary)?|March|Mar(?=[. ]+\d)|Apr(?:il)?|May(?=[,. ]+\d)|(?<=\d )May|(?<=[Ii]n )May|June?|July?"
-    r"|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\b\.?"
+    r"\b(Jan(?:uary)?|Feb(?:ruary)?|March|Mar(?=[. ]+\d)|Apr(?:il)?|May(?=[,. ]+\d)|(?<=\d )May|(?<=[Ii]n )May|June?"
+    r"|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\b\.?"
     r"|\b(?:january|february|april|july|august|september|october|november|december|(?:march|may|june)(?=,? \d)"
     r"|(?<=\bin )(?:march|may|june)|(?<=and )(?:march|june))\b"
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kbchat.cli import screen, spaces
+from kbchat.cli import keys, screen, spaces
 from kbchat.cli.exits import Exit, say
 from kbchat.cli.session import AsJson, DataDir, read_settings, run
 from kbchat.cli.spaces import Space
@@ -22,6 +22,7 @@ app = typer.Typer(
     help="Chat with your own documents, with references that can be checked.",
 )
 app.add_typer(spaces.app, name="spaces")
+app.add_typer(keys.app, name="keys")
 
 TopK = Annotated[
     int | None, typer.Option(help="How many passages at most. Default: 5, or KBCHAT_TOP_K.", show_default=False)
@@ -172,9 +173,10 @@ def _print_report(report: "IngestReport", space: str, *, json: bool) -> None:
 
 
 async def _print_answer(stream: "AnswerStream") -> None:
-    from kbchat.models import Delta, Done, References, Retrieved
+    from kbchat.models import Citation, Delta, Done, References, Retrieved
 
     numbers: dict[int, int] = {}
+    doubtful: list[Citation] = []
     references: References | None = None
     async with stream as events:
         async for event in events:
@@ -184,6 +186,8 @@ async def _print_answer(stream: "AnswerStream") -> None:
                 case Delta(text=text):
                     sys.stdout.write(screen.safe(text))
                     sys.stdout.flush()
+                case Citation(supported=False):
+                    doubtful.append(event)
                 case References():
                     references = event
                 case Done(finish_reason=reason):
@@ -193,3 +197,6 @@ async def _print_answer(stream: "AnswerStream") -> None:
     if references is not None:
         screen.console().print()
         screen.print_references(references.references, numbers)
+    for citation in doubtful:
+        words = ", ".join(map(screen.one_line, citation.unsupported))
+        say(f"[{citation.number}] does not carry what is said of it: {words}")
