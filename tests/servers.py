@@ -1,5 +1,6 @@
 """Real servers for tests: started as processes of their own, on free ports of the loopback, and killed at the end."""
 
+import asyncio
 import contextlib
 import importlib.util
 import os
@@ -151,3 +152,57 @@ def _own_network() -> list[str]:
             if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
                 return command
     return []
+
+
+class Proxy:
+    """A way to a server that can be slow, broken off or asked for a token. Runs in the test's event loop.
+
+    `target` is a port of the loopback or the path of a Unix socket. `delay` is how many seconds each piece from the
+    server waits. With a `token`, a connection whose first piece does not hold it is answered 401.
+    """
+
+    def __init__(self, target: int | Path, *, token: str | None = None) -> None:
+        self._target = target
+        self._token = token
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.delay = 0.0
+        self.port = free_port()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, HOST, self.port)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        self.break_off()
+
+    def break_off(self) -> None:
+        """Break every connection off, in the middle of whatever it carries."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = await reader.read(65536)
+        if self._token is not None and self._token.encode() not in first:
+            writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 12\r\nConnection: close\r\n\r\nUnauthorized")
+            writer.close()
+            return
+        if isinstance(self._target, int):
+            there_reader, there_writer = await asyncio.open_connection(HOST, self._target)
+        else:
+            there_reader, there_writer = await asyncio.open_unix_connection(self._target)
+        self._writers |= {writer, there_writer}
+        there_writer.write(first)
+        await asyncio.gather(self._copy(reader, there_writer, slow=False), self._copy(there_reader, writer, slow=True))
+        self._writers -= {writer, there_writer}
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, slow: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                if slow and self.delay:
+                    await asyncio.sleep(self.delay)
+                writer.write(data)
+                await writer.drain()
+        writer.close()

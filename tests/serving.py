@@ -16,6 +16,7 @@ from kbchat_aiohttp import Authenticate, Principal, Role, create_app
 from upstream import Upstream
 
 CHAT = "/api/v2/chat/completions"
+OPENAI = "/v1/chat/completions"
 SPACES = "/api/v2/serve/knowledge/spaces"
 
 
@@ -72,6 +73,19 @@ def said(found: list[Any]) -> str:
     *deltas, done = found
     assert done == "[DONE]"
     return "".join(delta["choices"][0]["delta"]["content"] for delta in deltas)
+
+
+def check_failure(body: dict[str, object], code: str) -> None:
+    """The body that both families of client understand."""
+    assert set(body) == {"success", "err_code", "err_msg", "data", "error"}
+    assert body["success"] is False
+    assert body["data"] is None
+    error = body["error"]
+    assert isinstance(error, dict)
+    assert set(error) == {"message", "type", "code", "param"}
+    assert error["code"] == code
+    assert error["message"] == body["err_msg"]
+    assert "Traceback" not in str(body)
 
 
 async def as_user(request: web.Request) -> Principal:

@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,9 @@ import pytest
 from kbchat_aiohttp.errors import RateLimitError
 from kbchat_aiohttp.limits import FORGET, RateLimit
 from serving import CHAT, SPACES, Served, as_user, frames, said, serving
-from upstream import Exchange, Upstream, says, upstream
+from upstream import Exchange, Upstream, model, says
+
+__all__ = ["model"]
 
 # -- requests a minute -----------------------------------------------------------------------------------------------
 
@@ -81,12 +82,6 @@ async def test_too_many_requests_are_told_when_to_come_back(tmp_path: Path) -> N
 
 
 # -- answers at once, and how long they may take ---------------------------------------------------------------------
-
-
-@pytest.fixture
-async def model() -> AsyncIterator[Upstream]:
-    async with upstream() as running:
-        yield running
 
 
 async def for_ever(exchange: Exchange) -> None:

@@ -19,13 +19,9 @@ from kbchat.errors import SettingsError
 from kbchat.settings import Settings
 from kbchat_aiohttp import serve
 from serving import CHAT, frames, said
-from upstream import Exchange, Upstream, says, upstream
+from upstream import Exchange, Upstream, model, says
 
-
-@pytest.fixture
-async def model() -> AsyncIterator[Upstream]:
-    async with upstream() as running:
-        yield running
+__all__ = ["model"]
 
 
 @asynccontextmanager

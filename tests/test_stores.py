@@ -35,6 +35,7 @@ class TestMilvusLite(PersistentStoreSuite):
 
 
 @pytest.mark.server
+@pytest.mark.timeout(120)  # a server is started first
 class TestChromaServer(PersistentStoreSuite):
     @pytest.fixture
     def open_store(self, chroma_server: ChromaServer) -> Callable[[], VectorStore]:
@@ -62,6 +63,7 @@ def collections(milvus_server: MilvusServer) -> list[str]:
 
 
 @pytest.mark.server
+@pytest.mark.timeout(120)  # a server is started first
 class TestMilvusServer(PersistentStoreSuite):
     @pytest.fixture
     def open_store(self, milvus_server: MilvusServer) -> Callable[[], VectorStore]:

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 
 class Exchange:
     """One request to the model server, and its answer in the making. `gone` is set when the client has left."""
@@ -178,3 +180,10 @@ async def upstream() -> AsyncIterator[Upstream]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[Upstream]:
+    """A running model server, for tests that import this."""
+    async with upstream() as running:
+        yield running

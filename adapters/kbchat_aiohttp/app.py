@@ -23,21 +23,18 @@ def create_app(
 
     The application does not own `kb`: whoever opened it closes it, after the application is cleaned up.
 
-    `authenticate` replaces the keys of the settings by another way of telling who asks. `hosts` are names served
+    `authenticate` replaces API keys by another way of telling who asks. `hosts` are names served
     without keys, beside loopback and those of the settings.
     """
     settings = kb.settings
-    keys = ApiKeys(key.get_secret_value() for key in settings.api_keys)
-    keyless = authenticate is None and not keys
+    keys = ApiKeys(kb)
     readers = Readers(settings)
     metrics = Metrics(readers)
     guard = Guard(
         settings,
         authenticate=authenticate or keys,
-        rules=OriginRules.of(
-            hosts=(*settings.allowed_hosts, *hosts) if keyless else None,
-            origins=settings.allowed_origins,
-        ),
+        key_needed=_always if authenticate else keys.needed,
+        rules=OriginRules.of(hosts=(*settings.allowed_hosts, *hosts), origins=settings.allowed_origins),
         metrics=metrics,
     )
     app = web.Application(middlewares=[guard.middleware])
@@ -52,3 +49,7 @@ def create_app(
     app.on_shutdown.append(close)
     app.on_response_prepare.append(guard.sign)
     return app
+
+
+async def _always() -> bool:
+    return True

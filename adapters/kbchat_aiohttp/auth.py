@@ -1,13 +1,16 @@
 """Who asks, and what they may do."""
 
-import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, Iterable
+import math
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
 from aiohttp import web
 
+from kbchat.keys import digest
+from kbchat.knowledge import KnowledgeBase
 from kbchat_aiohttp.errors import InvalidKeyError, OwnerError, RoleError
 
 
@@ -49,28 +52,47 @@ class Principal:
         return self.owner
 
 
+ASK_SECONDS = 1.0
+"""How long it may take until the first key that is made closes a server that had none."""
+
 Authenticate = Callable[[web.Request], Awaitable[Principal]]
 """Says who sent a request, or raises `InvalidKeyError`."""
 
 
 class ApiKeys:
-    """The keys of the settings: admin keys all. Only their hashes are kept."""
+    """The keys of the settings, which are admins', and those of the catalog. Only their hashes are kept."""
 
-    def __init__(self, keys: Iterable[str]) -> None:
-        self._digests = tuple(_digest(key) for key in keys if key)
+    def __init__(self, kb: KnowledgeBase, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._kb = kb
+        self._clock = clock
+        given = (key.get_secret_value() for key in kb.settings.api_keys)
+        self._digests = tuple(digest(key) for key in given if key)
+        self._needed = bool(self._digests)
+        self._asked = -math.inf
 
-    def __bool__(self) -> bool:
-        return bool(self._digests)
+    async def needed(self) -> bool:
+        """Whether there is any key at all; without one every request passes as an admin's.
+
+        A key may be made while the server runs: the catalog is asked again every second until there is one.
+        """
+        now = self._clock()
+        if not self._needed and now - self._asked >= ASK_SECONDS:
+            self._asked = now
+            self._needed = await self._kb.keys.any()
+        return self._needed
 
     async def __call__(self, request: web.Request) -> Principal:
-        if not self._digests:
+        if not await self.needed():
             return Principal("anyone")
-        digest = _digest(bearer(request))
-        # Every key is compared, and hashes are: how long it takes tells nothing of any key.
-        matches = [hmac.compare_digest(digest, known) for known in self._digests]
-        if not any(matches):
+        key = bearer(request)
+        # Every one is compared, and hashes are: how long it takes tells nothing of any key.
+        matches = [hmac.compare_digest(digest(key), known) for known in self._digests]
+        if any(matches):
+            return Principal("settings")
+        info = await self._kb.keys.find(key)
+        if info is None:
             raise InvalidKeyError("this API key is not known; check it, or ask whoever runs this server for one")
-        return Principal("settings")
+        return Principal(f"key-{info.id}", Role[info.role.name], info.owner)
 
 
 def bearer(request: web.Request) -> str:
@@ -79,7 +101,3 @@ def bearer(request: web.Request) -> str:
     if scheme.lower() != "bearer" or not key.strip():
         raise InvalidKeyError("an API key is needed; send it as `Authorization: Bearer KEY`")
     return key.strip()
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

@@ -4,6 +4,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import anyio
@@ -33,8 +34,17 @@ PROBE = "/healthz"
 class Guard:
     """Stands before every route of one application."""
 
-    def __init__(self, settings: Settings, *, authenticate: Authenticate, rules: OriginRules, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        authenticate: Authenticate,
+        key_needed: Callable[[], Awaitable[bool]],
+        rules: OriginRules,
+        metrics: Metrics,
+    ) -> None:
         self._authenticate = authenticate
+        self._key_needed = key_needed
         self._rules = rules
         self._metrics = metrics
         self._rate = RateLimit(settings.requests_per_minute)
@@ -70,7 +80,7 @@ class Guard:
         try:
             if preflight := self._rules.preflight(request):
                 return preflight
-            self._rules.check(request)
+            self._rules.check(request, keyless=not await self._key_needed())
             if request.match_info.http_exception is not None:
                 await self._lost(request, request.match_info.http_exception)
             return await handler(request)

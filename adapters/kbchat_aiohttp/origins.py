@@ -13,24 +13,22 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(frozen=True, slots=True)
 class OriginRules:
-    """Which host names are served and which origins may ask for changes.
+    """Which host names are served without keys, and which origins may ask for changes. `"*"` stands for all."""
 
-    `hosts` None means any: with keys a page that got here by rebinding a name has none. `"*"` among `origins` or
-    `hosts` stands for all of them.
-    """
-
-    hosts: frozenset[str] | None
+    hosts: frozenset[str]
     origins: frozenset[str]
 
     @classmethod
-    def of(cls, *, hosts: Collection[str] | None, origins: Collection[str]) -> "OriginRules":
-        names = None if hosts is None or "*" in hosts else frozenset(_name(host) for host in hosts)
-        return cls(names, frozenset(origin.rstrip("/").lower() for origin in origins))
+    def of(cls, *, hosts: Collection[str], origins: Collection[str]) -> "OriginRules":
+        return cls(
+            frozenset(_name(host) for host in hosts), frozenset(origin.rstrip("/").lower() for origin in origins)
+        )
 
-    def check(self, request: web.Request) -> None:
-        """Raises `HostError` or `OriginError`."""
+    def check(self, request: web.Request, *, keyless: bool) -> None:
+        """Raises `HostError` or `OriginError`. With keys any host name will do: a page that got here by rebinding a
+        name has none."""
         host = request.headers.get("Host", "")
-        if self.hosts is not None and host and not (is_loopback(_name(host)) or _name(host) in self.hosts):
+        if keyless and host and not self._serves(_name(host)):
             raise HostError(
                 "without API keys only loopback names are served; set KBCHAT_API_KEYS, "
                 "or add this name to KBCHAT_ALLOWED_HOSTS"
@@ -69,6 +67,9 @@ class OriginRules:
             "Access-Control-Allow-Origin": origin,
             "Access-Control-Expose-Headers": "X-Request-ID",
         }
+
+    def _serves(self, name: str) -> bool:
+        return is_loopback(name) or name in self.hosts or "*" in self.hosts
 
     def _allows(self, origin: str) -> bool:
         return bool(origin) and ("*" in self.origins or origin.lower() in self.origins)

@@ -13,6 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from kbchat.errors import SettingsError
 from kbchat.knowledge import KnowledgeBase
 from kbchat_aiohttp.app import create_app
+from kbchat_aiohttp.auth import ApiKeys
 from kbchat_aiohttp.origins import is_loopback
 
 logger = logging.getLogger("kbchat.http")
@@ -43,10 +44,10 @@ async def serve(
     settings = kb.settings
     host = settings.host if host is None else host
     port = settings.port if port is None else port
-    if not (settings.api_keys or insecure or is_loopback(host)):
+    if not (insecure or is_loopback(host) or await ApiKeys(kb).needed()):
         raise SettingsError(
             f"refusing to serve {host or 'every address'} without API keys: whoever reaches it could read and delete "
-            "everything. Set KBCHAT_API_KEYS, or say --insecure if that is what you want"
+            "everything. Set KBCHAT_API_KEYS, make one with `kbchat keys create`, or say --insecure"
         )
     app = create_app(kb, hosts=() if is_wildcard(host) else (host,))
     runner = web.AppRunner(

@@ -52,6 +52,8 @@ __all__ = [
     "IngestProgress",
     "IngestReport",
     "KbchatError",
+    "KeyInfo",
+    "KeyRole",
     "KnowledgeBase",
     "KnowledgeSpace",
     "Message",

@@ -8,12 +8,14 @@
     │   ├── SpaceNotFoundError
     │   ├── DocumentNotFoundError
     │   ├── ConversationNotFoundError
+    │   ├── KeyNotFoundError
     │   └── ModelNotFoundError
     ├── ConflictError
     │   ├── SpaceExistsError
     │   ├── AmbiguousSpaceError      one name, several owners
     │   ├── SpaceInUseError          the change needs an empty space
     │   ├── DocumentExistsError
+    │   ├── KeyExistsError
     │   └── EmbedderMismatchError    the space was embedded by another model
     ├── UnreadableDocumentError      no text can be taken from a document
     ├── CatalogError
@@ -96,6 +98,14 @@ class ConversationNotFoundError(NotFoundError):
         self.conversation = conversation
 
 
+class KeyNotFoundError(NotFoundError):
+    """There is no such API key, or it was revoked."""
+
+    def __init__(self, key: str | int) -> None:
+        super().__init__(f"there is no key {key!r}; `kbchat keys list` names those there are")
+        self.key = key
+
+
 class ModelNotFoundError(NotFoundError):
     """No model of that name is configured. `known` are those that are."""
 
@@ -137,6 +147,14 @@ class DocumentExistsError(ConflictError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"a document named {name!r} is already in this space; choose another name, or say replace")
+        self.name = name
+
+
+class KeyExistsError(ConflictError):
+    """There is an API key of that name already."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"a key named {name!r} is already there; choose another name, or revoke it first")
         self.name = name
 
 

@@ -2,65 +2,33 @@
 
 A document's new chunks are written beside its old ones, one catalog transaction makes them the live ones, and the old
 ones are collected afterwards. Whatever process is killed wherever, a reader finds the old document or the new one; what
-was begun and never published is collected by the next ingest.
+was begun and never published is collected by the next ingest. While one group of documents is embedded and written, the
+next one is read and split.
 """
 
-import hashlib
-import json
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from kbchat import analysis
+import anyio
+from anyio.streams.memory import MemoryObjectSendStream
+
 from kbchat.analysis import analyse
-from kbchat.catalog import Catalog, NewChunk, NewGeneration, PendingGeneration, SourceState
-from kbchat.embedders import Embedder, Vectors, passages
-from kbchat.embedders.static import StaticEmbedder
-from kbchat.errors import InvalidInputError, UnreadableDocumentError
-from kbchat.inputs import checked_name
+from kbchat.catalog import Catalog, SourceState
+from kbchat.embedders import Embedder, Vector, Vectors
 from kbchat.lexical import LexicalEntry, LexicalIndex
-from kbchat.loaders.files import FileSource, load, read
-from kbchat.models import (
-    DocumentFailure,
-    DocumentStatus,
-    IngestProgress,
-    IngestReport,
-    LoadedDocument,
-    Metadata,
-    SpaceInfo,
-    TextDocument,
-)
-from kbchat.splitting import chunk_key, embedded_text, fingerprint, split
+from kbchat.models import DocumentFailure, IngestProgress, IngestReport, SpaceInfo
+from kbchat.preparing import Item, Prepared, Preparer, Source, Unchanged
 from kbchat.stores import VectorStore
 from kbchat.threads import Threads, together
 
-Source = FileSource | TextDocument
+__all__ = ["Ingester", "Source", "embed_all", "known_rows"]
 
-BATCH_DOCUMENTS = 128
-BATCH_CHUNKS = 512
-"""A batch is published when it holds either: large enough that a commit costs little, small enough to be soon done."""
-STATE_NAMES = 1000
-"""Documents whose state is asked of the catalog at once."""
-RACY_NS = 2_000_000_000
-"""A file changed this recently may change again within its clock's tick: its stat is not trusted next time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A document ready to be written: its generation, and what is embedded and indexed for each of its chunks."""
-
-    generation: NewGeneration
-    texts: tuple[str, ...]
-    known: SourceState | None
-
-
-@dataclass(frozen=True, slots=True)
-class Unchanged:
-    """A document that need not be written."""
-
-    name: str
+BATCH_CHUNKS = 2048
+"""What is published at once: large enough that a commit costs little, small enough to be soon done."""
+SLICE_CHUNKS = 512
+"""What is embedded and indexed at once: a document may have any number of chunks."""
 
 
 @dataclass(slots=True)
@@ -75,7 +43,8 @@ class _Tally:
 
     def progress(self, name: str) -> IngestProgress:
         done = self.added + self.updated + self.unchanged + len(self.failed)
-        return IngestProgress(done=done, total=self.total, chunks=self.chunks, name=name)
+        seconds = time.perf_counter() - self.started
+        return IngestProgress(done=done, total=self.total, chunks=self.chunks, name=name, seconds=seconds)
 
     def report(self) -> IngestReport:
         return IngestReport(
@@ -100,10 +69,8 @@ class Ingester:
         lexical: LexicalIndex,
         embedder: Embedder,
         threads: Threads,
+        preparer: Preparer,
         writer: str,
-        chunk_tokens: int,
-        chunk_overlap: int,
-        max_document_bytes: int,
     ) -> None:
         self._space = space
         self._index = space.lexical_name
@@ -111,14 +78,9 @@ class Ingester:
         self._store = store
         self._lexical = lexical
         self._embedder = embedder
-        self._static = embedder if isinstance(embedder, StaticEmbedder) else StaticEmbedder(threads=threads)
         self._threads = threads
+        self._preparer = preparer
         self._writer = writer
-        self._chunk_tokens = chunk_tokens
-        self._chunk_overlap = chunk_overlap
-        self._max_bytes = max_document_bytes
-        # What was split or analysed in another way is written anew, though the document is the same.
-        self._recipe = f"{fingerprint(max_tokens=chunk_tokens, overlap=chunk_overlap)}:{analysis.VERSION}"
 
     async def ingest(
         self, sources: Sequence[Source], *, progress: Callable[[IngestProgress], None] | None = None
@@ -135,27 +97,45 @@ class Ingester:
                 progress(tally.progress(name))
 
         await self.collect(pending=True)
-        batch: list[Prepared] = []
-        async with aclosing(self._prepare_all(sources)) as prepared:
-            async for item in prepared:
-                match item:
-                    case Unchanged(name=name):
-                        tally.unchanged += 1
-                        tell(name)
-                    case DocumentFailure():
-                        tally.failed.append(item)
-                        tell(item.name)
-                    case Prepared():
-                        batch.append(item)
-                if len(batch) >= BATCH_DOCUMENTS or sum(len(p.texts) for p in batch) >= BATCH_CHUNKS:
-                    await self._write(batch, tally)
-                    tell(batch[-1].generation.name)
-                    batch = []
-        if batch:
-            await self._write(batch, tally)
-            tell(batch[-1].generation.name)
+        # No room in between: at any time there is one group being written and one being prepared.
+        ready, groups = anyio.create_memory_object_stream[list[Item]](0)
+
+        async def write() -> None:
+            async with groups:
+                async for items in groups:
+                    await self._take(items, tally, tell)
+
+        await together(lambda: self._prepare(sources, ready), write)
         await self.collect(pending=False)
         return tally.report()
+
+    async def _prepare(self, sources: Sequence[Source], ready: MemoryObjectSendStream[list[Item]]) -> None:
+        async def states_of(names: Sequence[str]) -> dict[str, SourceState]:
+            return await self._catalog.source_states(self._space.id, names)
+
+        async with ready, aclosing(self._preparer.groups(sources, states_of)) as groups:
+            async for items in groups:
+                await ready.send(items)
+
+    async def _take(self, items: Sequence[Item], tally: _Tally, tell: Callable[[str], None]) -> None:
+        """Write what is to be written of a group, and count it."""
+        await self._remember([item for item in items if isinstance(item, Unchanged)])
+        for batch in _batches(items):
+            await self._write(batch, tally)
+            tell(batch[-1].generation.name)
+        for item in items:
+            if isinstance(item, Unchanged):
+                tally.unchanged += 1
+            elif isinstance(item, DocumentFailure):
+                tally.failed.append(item)
+        if items and not isinstance(last := items[-1], Prepared):
+            tell(last.name)
+
+    async def _remember(self, unchanged: Sequence[Unchanged]) -> None:
+        """Keep the stat of files that were hashed and found unchanged: next time it will do."""
+        stats = {item.document_id: (item.stat.size, item.stat.mtime_ns) for item in unchanged if item.stat}
+        if stats:
+            await self._catalog.touch(self._space.id, stats)
 
     async def collect(self, *, pending: bool) -> None:
         """Remove what no reader can see any more from the indexes, then from the catalog.
@@ -171,170 +151,87 @@ class Ingester:
         await self._lexical.commit(self._index)
         await self._catalog.collect(self._space.id, list(dead))
 
-    async def _prepare_all(
-        self, sources: Sequence[Source]
-    ) -> AsyncGenerator[Prepared | Unchanged | DocumentFailure, None]:
-        seen: set[str] = set()
-        for first in range(0, len(sources), STATE_NAMES):
-            part = sources[first : first + STATE_NAMES]
-            names = [source.name for source in part if is_text(source.name)]
-            states = await self._catalog.source_states(self._space.id, names)
-            for source in part:
-                if source.name in seen:
-                    yield DocumentFailure(name=source.name, reason="given twice; names are unique in a space")
-                    continue
-                seen.add(source.name)
-                try:
-                    yield await self._threads.read(self._prepare, source, states.get(source.name))
-                except UnreadableDocumentError as error:
-                    yield DocumentFailure(name=printable(source.name), reason=error.message)
-
-    def _prepare(self, source: Source, known: SourceState | None) -> Prepared | Unchanged:
-        """Load, compare and split one document. Runs in a worker thread."""
-        check_name(source.name)
-        if isinstance(source, TextDocument):
-            return self._prepare_text(source, known)
-        return self._prepare_file(source, known)
-
-    def _prepare_text(self, source: TextDocument, known: SourceState | None) -> Prepared | Unchanged:
-        check_text(source.text, name=source.name)
-        facts = json.dumps([source.metadata, source.source], sort_keys=True, ensure_ascii=False)
-        content_hash = self._hash(source.text.encode(), facts.encode())
-        if is_current(known, content_hash):
-            return Unchanged(source.name)
-        metadata = source.metadata
-        if source.source is not None:
-            metadata = {"source": source.source, **metadata}
-        document = LoadedDocument(source.text, metadata=metadata, markup="markdown")
-        return self._split(document, source.name, known, content_hash=content_hash, source=source.source)
-
-    def _prepare_file(self, source: FileSource, known: SourceState | None) -> Prepared | Unchanged:
-        if known is not None and self._is_untouched(source, known):
-            return Unchanged(source.name)
-        data, stat = read(source, max_bytes=self._max_bytes)
-        content_hash = self._hash(data)
-        if is_current(known, content_hash):
-            return Unchanged(source.name)
-        document = load(data, name=source.name)
-        check_text(document.text, name=source.name)
-        racy = time.time_ns() - stat.st_mtime_ns < RACY_NS
-        return self._split(
-            document,
-            source.name,
-            known,
-            content_hash=content_hash,
-            source=str(source.path),
-            doc_type="DOCUMENT",
-            size=None if racy else stat.st_size,
-            mtime_ns=None if racy else stat.st_mtime_ns,
-        )
-
-    def _is_untouched(self, source: FileSource, known: SourceState) -> bool:
-        """Whether the file is as it was by its stat alone. Raises when the name belongs to another file."""
-        if known.source is not None and known.source != str(source.path) and Path(known.source).exists():
-            reason = f"its name is taken by {known.source!r}; rename one of the folders, or delete that document first"
-            raise UnreadableDocumentError(source.name, reason)
-        if known.size is None or not known.content_hash.startswith(f"{self._recipe}:"):
-            return False
-        try:
-            stat = source.path.stat()
-        except OSError:
-            return False  # Reading it will say why.
-        return (stat.st_size, stat.st_mtime_ns) == (known.size, known.mtime_ns)
-
-    def _split(
-        self,
-        document: LoadedDocument,
-        name: str,
-        known: SourceState | None,
-        *,
-        content_hash: str,
-        source: str | None,
-        doc_type: str = "TEXT",
-        size: int | None = None,
-        mtime_ns: int | None = None,
-    ) -> Prepared:
-        spans = split(document, max_tokens=self._chunk_tokens, overlap=self._chunk_overlap)
-        contents = [document.text[span.start : span.end] for span in spans]
-        texts = [embedded_text(span.headings, content) for span, content in zip(spans, contents, strict=True)]
-        chunks: list[NewChunk] = []
-        for span, content, vectors in zip(spans, contents, passages.pack(self._static, texts), strict=True):
-            metadata: Metadata = dict(span.metadata)
-            if span.headings:
-                metadata["headings"] = list(span.headings)
-            key = chunk_key(span.headings, content)
-            chunks.append(NewChunk(span.start, span.end, content, metadata, key, vectors))
-        generation = NewGeneration(
-            name=name,
-            text=document.text,
-            content_hash=content_hash,
-            metadata=dict(document.metadata),
-            chunks=chunks,
-            doc_type=doc_type,
-            source=source,
-            size=size,
-            mtime_ns=mtime_ns,
-        )
-        return Prepared(generation, tuple(texts), known)
-
     async def _write(self, batch: Sequence[Prepared], tally: _Tally) -> None:
         """Write a batch beside what is live, then publish it."""
         space = self._space
         pending = await self._catalog.begin_generations(space.id, [item.generation for item in batch])
-        ids = [chunk_id for generation in pending for chunk_id in generation.chunk_ids]
-        texts = [text for item in batch for text in item.texts]
-
-        async def write_vectors() -> None:
-            vectors = await self._vectors(batch, pending, texts)
-            found = known_rows(vectors)
-            await self._store.upsert(space.collection, [ids[row] for row in found], vectors[found])
-            await self._store.flush(space.collection)
-
-        async def write_terms() -> None:
-            terms = await self._threads.read(lambda: [analyse(text) for text in texts])
-            await self._lexical.upsert(self._index, [LexicalEntry(i, t) for i, t in zip(ids, terms, strict=True)])
-            await self._lexical.commit(self._index)
-
-        await together(write_vectors, write_terms)
+        rows = [
+            _Row(chunk_id, text, reusable.get(chunk.key), vectors)
+            for item, generation, reusable in zip(batch, pending, await self._reusable(batch), strict=True)
+            for chunk_id, chunk, text, vectors in zip(
+                generation.chunk_ids, item.generation.chunks, item.texts, _each(item), strict=True
+            )
+        ]
+        for first in range(0, len(rows), SLICE_CHUNKS):
+            part = rows[first : first + SLICE_CHUNKS]
+            await together(lambda: self._write_vectors(part), lambda: self._write_terms(part))  # noqa: B023 (awaited)
+        await together(lambda: self._store.flush(space.collection), lambda: self._lexical.commit(self._index))
         await self._catalog.publish(space.id, [generation.id for generation in pending], writer=self._writer)
         new = sum(item.known is None for item in batch)
         tally.added += new
         tally.updated += len(batch) - new
-        tally.chunks += len(ids)
+        tally.chunks += len(rows)
 
-    async def _vectors(
-        self, batch: Sequence[Prepared], pending: Sequence[PendingGeneration], texts: Sequence[str]
-    ) -> Vectors:
-        """A vector for each chunk of the batch: that of an unchanged chunk is taken over, the others are embedded."""
+    async def _write_vectors(self, rows: Sequence["_Row"]) -> None:
+        """A vector for each chunk: that of an unchanged chunk is taken over, the others are embedded."""
         import numpy as np
 
-        reusable = await self._reusable(batch)
-        keys = [
-            reusable.get(generation.document_id, {}).get(chunk.key)
-            for item, generation in zip(batch, pending, strict=True)
-            for chunk in item.generation.chunks
-        ]
-        old = await self._store.fetch(self._space.collection, [key for key in keys if key is not None])
-        missing = [row for row, key in enumerate(keys) if key is None or key not in old]
-        fresh = await embed_all(self._embedder, [texts[row] for row in missing])
+        if all(row.vector is not None for row in rows):
+            await self._upsert(rows, np.stack([row.vector for row in rows if row.vector is not None]))
+            return
+        old = await self._store.fetch(self._space.collection, [row.twin for row in rows if row.twin is not None])
+        missing = [place for place, row in enumerate(rows) if row.twin is None or row.twin not in old]
+        fresh = await embed_all(self._embedder, [rows[place].text for place in missing])
         dimension = fresh.shape[1] if len(fresh) else next(iter(old.values())).shape[0] if old else 1
-        vectors = np.zeros((len(texts), dimension), dtype=np.float32)
-        for row, key in enumerate(keys):
-            if key is not None and key in old:
-                vectors[row] = old[key]
+        vectors = np.zeros((len(rows), dimension), dtype=np.float32)
+        for place, row in enumerate(rows):
+            if row.twin is not None and row.twin in old:
+                vectors[place] = old[row.twin]
         vectors[missing] = fresh
-        return vectors
+        await self._upsert(rows, vectors)
 
-    async def _reusable(self, batch: Sequence[Prepared]) -> dict[int, dict[str, int]]:
+    async def _upsert(self, rows: Sequence["_Row"], vectors: Vectors) -> None:
+        found = known_rows(vectors)
+        await self._store.upsert(self._space.collection, [rows[place].id for place in found], vectors[found])
+
+    async def _write_terms(self, rows: Sequence["_Row"]) -> None:
+        terms = await self._threads.read(lambda: [analyse(row.text) for row in rows])
+        await self._lexical.upsert(self._index, [LexicalEntry(row.id, t) for row, t in zip(rows, terms, strict=True)])
+
+    async def _reusable(self, batch: Sequence[Prepared]) -> list[dict[str, int]]:
+        """For each document of the batch, the chunks that it has by their keys."""
         known = [item.known.document_id for item in batch if item.known is not None]
-        return await self._catalog.reusable_chunks(known) if known else {}
+        found = await self._catalog.reusable_chunks(known) if known else {}
+        return [found.get(item.known.document_id, {}) if item.known is not None else {} for item in batch]
 
-    def _hash(self, *parts: bytes) -> str:
-        digest = hashlib.sha256()
-        for part in parts:
-            digest.update(len(part).to_bytes(8, "big"))
-            digest.update(part)
-        return f"{self._recipe}:{digest.hexdigest()}"
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A chunk to be indexed. `twin` is an older chunk of the same text, whose vector will do unless it has its own."""
+
+    id: int
+    text: str
+    twin: int | None
+    vector: Vector | None
+
+
+def _each(item: Prepared) -> Iterable[Vector | None]:
+    return item.vectors if item.vectors is not None else [None] * len(item.texts)
+
+
+def _batches(items: Sequence[Item]) -> Iterator[list[Prepared]]:
+    """The prepared documents, those together that are published together."""
+    batch: list[Prepared] = []
+    chunks = 0
+    for item in items:
+        if isinstance(item, Prepared):
+            batch.append(item)
+            chunks += len(item.texts)
+            if chunks >= BATCH_CHUNKS:
+                yield batch
+                batch, chunks = [], 0
+    if batch:
+        yield batch
 
 
 async def embed_all(embedder: Embedder, texts: Sequence[str]) -> Vectors:
@@ -351,39 +248,3 @@ def known_rows(vectors: Vectors) -> list[int]:
     import numpy as np
 
     return [int(row) for row in np.flatnonzero(vectors.any(axis=1))]
-
-
-def is_current(known: SourceState | None, content_hash: str) -> bool:
-    """Whether a document's live generation has this content."""
-    return known is not None and known.status is DocumentStatus.FINISHED and known.content_hash == content_hash
-
-
-def is_text(name: str) -> bool:
-    """Whether a name is text: file systems also hold names that are only bytes."""
-    return printable(name) == name
-
-
-def printable(name: str) -> str:
-    """The name with bytes that are no text written as escapes."""
-    return name.encode(errors="backslashreplace").decode()
-
-
-def check_name(name: str) -> None:
-    """Raise `UnreadableDocumentError` for a name that cannot be kept."""
-    try:
-        checked_name(name, field="name")
-    except InvalidInputError as error:
-        raise UnreadableDocumentError(name, error.message) from None
-
-
-def check_text(text: str, *, name: str) -> None:
-    """Raise `UnreadableDocumentError` for a text that cannot be kept or found."""
-    if not text or text.isspace():
-        raise UnreadableDocumentError(name, "the document is empty")
-    if "\x00" in text:
-        raise UnreadableDocumentError(name, f"a NUL character at offset {text.index(chr(0))}; remove it")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        reason = f"a lone surrogate at offset {error.start}: text that was decoded wrongly; decode it again"
-        raise UnreadableDocumentError(name, reason) from None

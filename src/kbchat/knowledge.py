@@ -18,6 +18,7 @@ from kbchat.models import Sampling, SpaceInfo, VectorType
 from kbchat.space import KnowledgeSpace, open_answer
 
 if TYPE_CHECKING:
+    from kbchat.keys import Keys
     from kbchat.settings import Settings
     from kbchat.wiring import Parts
 
@@ -173,6 +174,15 @@ class KnowledgeBase:
             info = await parts.catalog.begin_space_deletion(found.id)
             await self._remove(parts, info)
         return info
+
+    # -- keys --------------------------------------------------------------------------------------------------------
+
+    @property
+    def keys(self) -> Keys:
+        """The API keys of those who may ask over HTTP."""
+        from kbchat.keys import Keys
+
+        return Keys(self._open.catalog)
 
     # -- models ------------------------------------------------------------------------------------------------------
 

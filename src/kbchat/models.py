@@ -18,6 +18,8 @@ Metadata = dict[str, JsonValue]
 slides from 1) and `headings` (a list, outermost first); documents use `source`, `title` and what the caller adds."""
 
 FinishReason = Literal["stop", "length"]
+Markup = Literal["plain", "markdown", "rst", "code"]
+"""What a text is written in, which says how it is to be split."""
 Role = Literal["system", "user", "assistant"]
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -40,6 +42,28 @@ class DocumentStatus(StrEnum):
     RUNNING = "RUNNING"
     FINISHED = "FINISHED"
     FAILED = "FAILED"
+
+
+class KeyRole(StrEnum):
+    """What an API key may do; each may also do what those before it may."""
+
+    READER = "reader"
+    """Read, retrieve and chat, among its owner's things."""
+    WRITER = "writer"
+    """Also make, change and delete them."""
+    ADMIN = "admin"
+    """Everything, of every owner."""
+
+
+class KeyInfo(_Value):
+    """An API key as the catalog holds it: all but the key itself, of which only a hash is kept."""
+
+    id: int
+    name: str
+    owner: str = ""
+    role: KeyRole = KeyRole.READER
+    created_at: datetime
+    revoked_at: datetime | None = None
 
 
 class EmbedderPin(_Value):
@@ -223,6 +247,17 @@ class IngestProgress(_Value):
     total: int | None
     chunks: int
     name: str = ""
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Documents a second so far."""
+        return self.done / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at this rate; None while that cannot be told."""
+        return (self.total - self.done) / self.rate if self.total is not None and self.rate > 0 else None
 
 
 class Citation(_Value):
@@ -335,7 +370,7 @@ class LoadedDocument:
     text: str
     metadata: Mapping[str, JsonValue]
     blocks: tuple[Block, ...] = ()
-    markup: Literal["plain", "markdown"] = "plain"
+    markup: Markup = "plain"
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ class Retrieval:
 
     references: tuple[Reference, ...]
     confidence: float = 0.0
+    evidence: fusion.Evidence | None = None
+    """What the confidence was made from; None where nothing was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,8 @@ class Retriever:
             limit *= 4  # Many of those found belong to generations that are dead and not yet collected.
         if not live:
             return Retrieval(())
-        confidence = fusion.confidence(await self._evidence(search, live[0]))
+        evidence = await self._evidence(search, live[0])
+        confidence = fusion.confidence(evidence)
         best = live[:top_k]
         scores = fusion.recall_scores([candidate.fused for candidate in best], confidence)
         references = [
@@ -108,7 +111,7 @@ class Retriever:
             for candidate, score in zip(best, scores, strict=True)
             if score_threshold is None or score >= score_threshold
         ]
-        return Retrieval(tuple(references), confidence)
+        return Retrieval(tuple(references), confidence, evidence)
 
     async def _analyse(self, text: str) -> Terms:
         return analyse(text) if len(text) <= INLINE_CHARS else await self._threads.read(analyse, text)

@@ -56,6 +56,12 @@ class Settings(BaseSettings):
     chunk_tokens: int = Field(default=256, ge=16, le=8192)
     chunk_overlap: int = Field(default=0, ge=0)
     max_document_bytes: int = Field(default=64 * 1024 * 1024, ge=1, description="Larger files are refused")
+    document_seconds: float = Field(default=60.0, gt=0, description="Seconds that reading one document may take")
+    document_memory: int = Field(
+        default=1024 * 1024 * 1024,
+        ge=64 * 1024 * 1024,
+        description="Bytes of memory that reading one document may take",
+    )
 
     # Retrieval and prompt
     top_k: int = Field(default=5, ge=1, le=1000)

@@ -96,10 +96,10 @@ class KnowledgeSpace:
         given = [sources] if isinstance(sources, str | os.PathLike | TextDocument) else list(sources)
         texts = [source for source in given if isinstance(source, TextDocument)]
         paths = [Path(source) for source in given if not isinstance(source, TextDocument)]
-        files = await self._parts.threads.read(discover, paths)
+        found = await self._parts.threads.read(discover, paths)
         async with self._parts.writing(self.id):
             ingester = await self._ingester()
-            return await ingester.ingest([*files, *texts], progress=progress)
+            return await ingester.ingest([*found.files, *texts], progress=progress)
 
     async def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:
         """The space's documents in the order they came, without their texts."""
@@ -226,6 +226,7 @@ class KnowledgeSpace:
     async def _ingester(self) -> Ingester:
         """A writer for this space, whose collection is there and was made by the embedder in use."""
         from kbchat.ingest import Ingester
+        from kbchat.preparing import Preparer
 
         parts, settings = self._parts, self._parts.settings
         pin = await parts.pin()
@@ -241,10 +242,16 @@ class KnowledgeSpace:
             lexical=parts.lexical,
             embedder=parts.embedder,
             threads=parts.threads,
+            preparer=Preparer(
+                threads=parts.threads,
+                readers=parts.readers,
+                static=parts.static,
+                is_static=parts.embedder is parts.static,
+                chunk_tokens=settings.chunk_tokens,
+                chunk_overlap=settings.chunk_overlap,
+                max_document_bytes=settings.max_document_bytes,
+            ),
             writer=parts.writer,
-            chunk_tokens=settings.chunk_tokens,
-            chunk_overlap=settings.chunk_overlap,
-            max_document_bytes=settings.max_document_bytes,
         )
 
 

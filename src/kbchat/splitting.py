@@ -8,15 +8,15 @@ ingest's time.
 
 import functools
 import hashlib
-import re
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from pydantic import JsonValue
 
 from kbchat.models import Block, LoadedDocument, Span
+from kbchat.outline import Outline
 
 VERSION = 1
 """Raised whenever the same text and sizes give other chunks than before."""
@@ -29,7 +29,7 @@ def split(document: LoadedDocument, *, max_tokens: int = 256, overlap: int = 0) 
     sheet or section ends its last chunk.
     """
     text = document.text
-    outline = _Outline.of(text) if document.markup == "markdown" else _Outline((), (), ())
+    outline = Outline.of(text, document.markup)
     places = _Places(document.blocks)
     spans = []
     for start, end in _regions(document.blocks, len(text)):
@@ -71,7 +71,8 @@ class _Splitter(Protocol):
 def _splitter(markup: str, max_tokens: int, overlap: int) -> Callable[[str], list[tuple[int, str]]]:
     from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
-    kind: Any = MarkdownSplitter if markup == "markdown" else TextSplitter
+    # Two of the underlines of reStructuredText are headings to Markdown as well, and its code is indented alike.
+    kind: Any = MarkdownSplitter if markup in ("markdown", "rst") else TextSplitter
     splitter: _Splitter = kind.from_callback(estimate_tokens, max_tokens, overlap)
     return splitter.chunk_indices
 
@@ -86,7 +87,7 @@ def _chunks(
 
 
 def _without_stubs(
-    text: str, chunks: deque[tuple[int, int]], outline: "_Outline", markup: str, max_tokens: int
+    text: str, chunks: deque[tuple[int, int]], outline: Outline, markup: str, max_tokens: int
 ) -> Iterator[tuple[int, int]]:
     """The chunks, but one of an eighth of the size or less begins the chunk after it, which is split anew if need be.
 
@@ -132,7 +133,7 @@ def _regions(blocks: Sequence[Block], length: int) -> list[tuple[int, int]]:
     return [(start, end) for start, end in regions if start < end]
 
 
-def _pieces(text: str, start: int, end: int, outline: "_Outline", limit: int) -> Iterator[tuple[int, int]]:
+def _pieces(text: str, start: int, end: int, outline: Outline, limit: int) -> Iterator[tuple[int, int]]:
     """Stretches of at most `limit` characters, cut where it harms least: the splitter's time grows with the square of
     what it is given at once."""
     while end - start > limit:
@@ -162,95 +163,6 @@ class _Places:
         if pages[0] == pages[1] or pages[1] is None:
             return touched[0].metadata
         return {**touched[0].metadata, "page_end": pages[1]}
-
-
-class _Outline(NamedTuple):
-    """A Markdown text's headings: where each begins and ends, and the path down to it."""
-
-    starts: Sequence[int]
-    ends: Sequence[int]
-    paths: Sequence[tuple[str, ...]]
-
-    @classmethod
-    def of(cls, text: str) -> "_Outline":
-        starts, ends, paths = [], [], []
-        open_: list[tuple[int, str]] = []
-        for start, end, level, title in _headings(text):
-            while open_ and open_[-1][0] >= level:
-                open_.pop()
-            open_.append((level, title))
-            starts.append(start)
-            ends.append(end)
-            paths.append(tuple(name for _, name in open_ if name))
-        return cls(starts, ends, paths)
-
-    def last_start(self, earliest: int, latest: int) -> int | None:
-        """Where the last heading in a stretch begins."""
-        at = bisect_right(self.starts, latest) - 1
-        return self.starts[at] if at >= 0 and self.starts[at] > earliest else None
-
-    def begins(self, position: int) -> bool:
-        """Whether a heading begins here."""
-        at = bisect_right(self.starts, position) - 1
-        return at >= 0 and self.starts[at] == position
-
-    def path(self, text: str, start: int, end: int) -> tuple[str, ...]:
-        """The headings above the first line of a chunk that is not itself a heading."""
-        at, _ = self._leading(text, start, end)
-        return self.paths[at] if at >= 0 else ()
-
-    def is_bare(self, text: str, start: int, end: int) -> bool:
-        """Whether a chunk is nothing but headings."""
-        _, position = self._leading(text, start, end)
-        return position > start and not text[position:end].strip()
-
-    def _leading(self, text: str, start: int, end: int) -> tuple[int, int]:
-        """The number of the heading that holds after a chunk's leading headings (-1: none), and where they end."""
-        at = bisect_right(self.starts, start) - 1
-        position = max(start, min(self.ends[at], end)) if at >= 0 else start
-        while at + 1 < len(self.starts) and self.starts[at + 1] < end:
-            if text[position : self.starts[at + 1]].strip():
-                break
-            at += 1
-            position = self.ends[at]
-        return at, position
-
-
-def _headings(text: str) -> list[tuple[int, int, int, str]]:
-    """Start, end, level and title of each heading that is not inside a code fence or the front matter."""
-    found: list[tuple[int, int, int, str]] = []
-    front = _FRONT_MATTER.match(text)
-    position = front.end() if front else 0
-    fence = ""
-    for match in _MARKS.finditer(text, position):
-        if match["fence"]:
-            if not fence:
-                fence = match["fence"]
-            elif match["fence"].startswith(fence) and not match["info"].strip():
-                fence = ""
-        elif fence:
-            continue
-        elif match["level"]:
-            found.append((match.start(), match.end(), len(match["level"]), _title(match["atx"] or "")))
-        else:
-            found.append((match.start(), match.end(), 1 if match["line"][0] == "=" else 2, _title(match["over"])))
-    return found
-
-
-_FRONT_MATTER = re.compile(r"---[ \t]*\n(?:.*\n)*?---[ \t]*(?:\n|\Z)")
-_MARKS = re.compile(
-    r"^(?:[ \t>]*(?P<fence>`{3,}|~{3,})(?P<info>[^\n`]*)$"
-    r"| {0,3}(?P<level>\#{1,6})(?:[ \t]+(?P<atx>[^\n]*))?$"
-    r"| {0,3}(?P<over>[^\s#>|*+-][^\n]*)\n {0,3}(?P<line>=+|-{2,})[ \t]*$)",
-    re.MULTILINE,
-)
-_TITLE_NOISE = re.compile(r"[ \t]*(?:\{[^{}]*\}[ \t]*)?#*[ \t]*$")
-_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
-
-
-def _title(raw: str) -> str:
-    """A heading as people read it: without anchors, closing signs, link targets and emphasis."""
-    return _LINK.sub(r"\1", _TITLE_NOISE.sub("", raw)).replace("`", "").replace("**", "").strip()
 
 
 def _hundredths() -> bytes:

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from kbchat.catalog import Catalog
     from kbchat.datafolder import DataFolder
     from kbchat.embedders import Embedder
+    from kbchat.embedders.static import StaticEmbedder
     from kbchat.generators import Generator
     from kbchat.lexical import LexicalIndex
+    from kbchat.loaders.processes import Readers
     from kbchat.retrieval import Retriever
     from kbchat.stores import VectorStore
     from kbchat.tokens import TokenCounter
@@ -39,6 +41,7 @@ class Parts:
         from kbchat.catalog import Catalog
         from kbchat.datafolder import DataFolder
         from kbchat.lexical.tantivy import TantivyIndex
+        from kbchat.loaders.processes import Readers
         from kbchat.retrieval import Retriever
         from kbchat.tokens import TokenCounter
 
@@ -50,6 +53,9 @@ class Parts:
         url = settings.catalog_url or self.folder.catalog
         self.catalog: Catalog = Catalog(url, threads=self.threads, timeout=settings.store_timeout)
         self.lexical: LexicalIndex = TantivyIndex(self.folder.lexical, threads=self.threads)
+        self.readers: Readers = Readers(
+            threads=self.threads, seconds=settings.document_seconds, memory=settings.document_memory
+        )
         self.embedder: Embedder = make_embedder(settings, self.threads)
         self.generators: dict[str, Generator] = make_generators(settings)
         self.counter: TokenCounter = TokenCounter()
@@ -58,12 +64,24 @@ class Parts:
         self._space_locks: WeakValueDictionary[int, anyio.Lock] = WeakValueDictionary()
         self._seen: dict[int, int] = {}
         self._pin: EmbedderPin | None = None
+        self._static: StaticEmbedder | None = None
 
     def store(self, vector_type: VectorType) -> VectorStore:
         """The store that holds the vectors of such spaces."""
         if vector_type not in self._stores:
             self._stores[vector_type] = make_store(vector_type, self.settings, self.folder, self.threads)
         return self._stores[vector_type]
+
+    @property
+    def static(self) -> StaticEmbedder:
+        """The static embedder, which every space's chunks are scored by; the spaces' own one where that is it."""
+        from kbchat.embedders.static import StaticEmbedder
+
+        if isinstance(self.embedder, StaticEmbedder):
+            return self.embedder
+        if self._static is None:
+            self._static = StaticEmbedder(threads=self.threads)
+        return self._static
 
     def open_stores(self) -> list[VectorStore]:
         """The stores that were asked for so far."""
@@ -110,6 +128,7 @@ class Parts:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.catalog.aclose)
             stack.push_async_callback(self.lexical.aclose)
+            stack.push_async_callback(self.readers.aclose)
             stack.push_async_callback(self.embedder.aclose)
             for store in self._stores.values():
                 stack.push_async_callback(store.aclose)

@@ -1,6 +1,6 @@
 """The catalog's async face. Each method is one transaction, run in a worker thread."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,11 +9,20 @@ from typing import TypeVar
 import anyio
 from sqlalchemy import Connection
 
-from kbchat.catalog import chunks, documents, spaces
+from kbchat.catalog import chunks, documents, keys, spaces
 from kbchat.catalog import generations as generation_sql
 from kbchat.catalog.database import Database, database_url
 from kbchat.catalog.records import NewGeneration, PendingGeneration, SourceState
-from kbchat.models import Chunk, Document, DocumentStatus, EmbedderPin, SpaceInfo, VectorType
+from kbchat.models import (
+    Chunk,
+    Document,
+    DocumentStatus,
+    EmbedderPin,
+    KeyInfo,
+    KeyRole,
+    SpaceInfo,
+    VectorType,
+)
 from kbchat.threads import Threads
 
 T = TypeVar("T")
@@ -157,6 +166,10 @@ class Catalog:
         """The state of those documents that are there, by name. Any number of names."""
         return await self._read(lambda connection: documents.states(connection, space_id, names))
 
+    async def touch(self, space_id: int, stats: Mapping[int, tuple[int | None, int | None]]) -> None:
+        """Keep other sizes and modification times (ns) with documents, by id. Nobody's reading changes."""
+        await self._write(lambda connection: documents.touch(connection, space_id, stats))
+
     async def get_document(self, space_id: int, document_id: int, *, with_text: bool = False) -> Document:
         """Raises `DocumentNotFoundError`. The text is None for a document that never was FINISHED."""
         return await self._read(
@@ -243,3 +256,29 @@ class Catalog:
     async def embedding_fields(self, space_id: int, *, after: int = 0, limit: int = 1000) -> list[Chunk]:
         """Live chunks of a space by id, from the one after `after` (for rebuilding an index from the catalog)."""
         return await self._read(lambda connection: chunks.after(connection, space_id, after=after, limit=limit))
+
+    # -- keys --------------------------------------------------------------------------------------------------------
+
+    async def create_key(self, *, name: str, owner: str, role: KeyRole, digest: str) -> KeyInfo:
+        """Keep the hash of a new key. Raises `KeyExistsError` while a key of that name is valid."""
+        now = self._clock()
+        return await self._write(
+            lambda connection: keys.create(connection, name=name, owner=owner, role=role, digest=digest, now=now)
+        )
+
+    async def find_key(self, digest: str) -> KeyInfo | None:
+        """The key with that hash, unless it was revoked."""
+        return await self._read(lambda connection: keys.find(connection, digest))
+
+    async def list_keys(self) -> list[KeyInfo]:
+        """All keys there ever were, in the order they were made."""
+        return await self._read(keys.all_there_are)
+
+    async def has_keys(self) -> bool:
+        """Whether a key was ever made, also one that was revoked since."""
+        return await self._read(keys.is_any)
+
+    async def revoke_key(self, key: str | int) -> KeyInfo:
+        """Make the key of that name or id worthless for ever. Raises `KeyNotFoundError`."""
+        now = self._clock()
+        return await self._write(lambda connection: keys.revoke(connection, key, now=now))

@@ -108,6 +108,14 @@ def page(
     return [_document(row) for row in rows], total
 
 
+def touch(conn: Connection, space_id: int, stats: Mapping[int, tuple[int | None, int | None]]) -> None:
+    spaces.hold(conn, space_id)
+    rows = [{"of": document_id, "now": size, "at": mtime_ns} for document_id, (size, mtime_ns) in stats.items()]
+    if rows:
+        where = (_documents.c.space_id == space_id, _documents.c.id == bindparam("of"))
+        conn.execute(_documents.update().where(*where).values(size=bindparam("now"), mtime_ns=bindparam("at")), rows)
+
+
 def delete(conn: Connection, space_id: int, document_id: int, *, writer: str, now: datetime) -> Document:
     spaces.lock(conn, space_id)
     document = get(conn, space_id, document_id, with_text=False)

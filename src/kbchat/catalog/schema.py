@@ -164,6 +164,24 @@ chunks = Table(
 )
 
 
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    # SHA-256 of the key in hexadecimal. A key has 256 random bits: no salt and no slow hash could add to that.
+    Column("digest", Text, nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+    sqlite_autoincrement=True,
+)
+
+VALID_KEY = sa.text("revoked_at IS NULL")
+Index("uq_keys_name_valid", keys.c.name, unique=True, sqlite_where=VALID_KEY, postgresql_where=VALID_KEY)
+
+
 class Many(TypeDecorator[Sequence[Any]]):
     """Any number of values in one bind parameter: an array on PostgreSQL, JSON on SQLite. Use with `among`."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kbchat.cli import screen, spaces
+from kbchat.cli import keys, screen, spaces
 from kbchat.cli.exits import Exit, say
 from kbchat.cli.session import AsJson, DataDir, read_settings, run
 from kbchat.cli.spaces import Space
@@ -22,6 +22,7 @@ app = typer.Typer(
     help="Chat with your own documents, with references that can be checked.",
 )
 app.add_typer(spaces.app, name="spaces")
+app.add_typer(keys.app, name="keys")
 
 TopK = Annotated[
     int | None, typer.Option(help="How many passages at most. Default: 5, or KBCHAT_TOP_K.", show_default=False)

@@ -33,6 +33,11 @@ class Similarities(NamedTuple):
 
 def pack(static: StaticEmbedder, texts: Sequence[str]) -> list[bytes]:
     """The packed vectors of each text. Blocks, so call it in a worker thread."""
+    return embed_and_pack(static, texts)[1]
+
+
+def embed_and_pack(static: StaticEmbedder, texts: Sequence[str]) -> tuple[Vectors, list[bytes]]:
+    """The same, and the texts' own vectors as the embedder gives them."""
     parts = [[text[start:end] for start, end in sentences.split(text)[:MAX_SENTENCES]] for text in texts]
     vectors = static.embed([*texts, *(sentence for part in parts for sentence in part)])
     heads = vectors[: len(texts)].astype(np.float16)
@@ -41,7 +46,7 @@ def pack(static: StaticEmbedder, texts: Sequence[str]) -> list[bytes]:
     for head, part in zip(heads, parts, strict=True):
         packed.append(head.tobytes() + tails[first : first + len(part)].tobytes())
         first += len(part)
-    return packed
+    return vectors[: len(texts)], packed
 
 
 def compare(question: Vector, packed: Sequence[bytes]) -> Similarities:

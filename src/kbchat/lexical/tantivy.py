@@ -127,11 +127,10 @@ class _Space:
 
     def commit(self) -> None:
         with self._writing():
-            writer = self._forget_writer()
-            if writer is not None:
-                writer.commit()
-                # Lets go of the writer, and with it of tantivy's lock, once its merges are done.
-                writer.wait_merging_threads()
+            if self._writer is not None:
+                self._writer.commit()
+                # Only a writer that is let go of lets go of tantivy's lock; it first finishes its merges.
+                self._drop_writer()
 
     def search(self, question: Terms, limit: int) -> LexicalResult:
         with self._errors():
@@ -198,16 +197,21 @@ class _Space:
 
     def close(self) -> None:
         with self._lock:
-            writer = self._forget_writer()
-            if writer is not None:
-                with suppress(ValueError):
-                    writer.wait_merging_threads()
+            self._drop_writer()
             self._index = self._searcher = self._seen = None
 
     def _forget_writer(self) -> "IndexWriter | None":
         writer, self._writer = self._writer, None
         self._pending = set()
         return writer
+
+    def _drop_writer(self) -> None:
+        """Let go of a writer and of tantivy's lock, whatever is left of it. Dropping the reference would not do: an
+        error's traceback may hold another one."""
+        writer = self._forget_writer()
+        if writer is not None:
+            with suppress(ValueError, OSError):
+                writer.wait_merging_threads()
 
     def _reader(self) -> "Searcher | None":
         """The state of the last commit of any process; None where there was none."""
@@ -254,7 +258,7 @@ class _Space:
             try:
                 yield
             except BaseException:
-                self._forget_writer()
+                self._drop_writer()
                 raise
 
 

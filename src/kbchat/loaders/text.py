@@ -1,50 +1,74 @@
-"""Plain text and Markdown: what is there, decoded."""
+"""Plain text, Markdown, reStructuredText and source code: what is there, decoded."""
 
-import codecs
 import re
+from typing import ClassVar
 
 from kbchat.errors import UnreadableDocumentError
-from kbchat.models import LoadedDocument, Metadata
+from kbchat.loaders.encodings import decode
+from kbchat.models import LoadedDocument, Markup, Metadata
 
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-_BINARY = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
-_TITLE = re.compile(r"^#\s+(.+?)\s*#*\s*$", re.MULTILINE)
+_MARKDOWN_TITLE = re.compile(r"^#\s+(.+?)\s*#*\s*$", re.MULTILINE)
+_RST_TITLE = re.compile(r"^(?:([^\w\s])\1{2,}\n)?[ ]?(\S[^\n]*)\n([=\-~^\"'#*+.:`_])\3{2,}[ ]*$", re.MULTILINE)
 
 
 class TextLoader:
     """Text as it stands, without markup."""
 
+    markup: ClassVar[Markup] = "plain"
+
     def load(self, data: bytes, *, name: str) -> LoadedDocument:
-        """Raises `UnreadableDocumentError` for binary data and for text of an encoding that nothing declares."""
-        return LoadedDocument(decode(data, name=name), metadata={})
+        """Raises `UnreadableDocumentError` for binary data and for text of an encoding that cannot be told."""
+        text, guessed = decode(data, name=name)
+        metadata: Metadata = {"encoding": guessed} if guessed else {}
+        if title := self.title(text):
+            metadata["title"] = title
+        return LoadedDocument(text, metadata=metadata, markup=self.markup)
+
+    def title(self, text: str) -> str | None:
+        """What the text calls itself."""
+        return None
 
 
-class MarkdownLoader:
+class MarkdownLoader(TextLoader):
     """Markdown as it stands; the first heading of the first level is the title."""
 
-    def load(self, data: bytes, *, name: str) -> LoadedDocument:
-        """Raises `UnreadableDocumentError` as for plain text."""
-        text = decode(data, name=name)
-        title = _TITLE.search(text)
-        metadata: Metadata = {"title": title[1]} if title else {}
-        return LoadedDocument(text, metadata=metadata, markup="markdown")
+    markup = "markdown"
+
+    def title(self, text: str) -> str | None:
+        found = _MARKDOWN_TITLE.search(text)
+        return found[1] if found else None
 
 
-def decode(data: bytes, *, name: str) -> str:
-    """Text of bytes in UTF-8, or in the encoding that a byte order mark declares; line ends become ``\\n``."""
-    encoding = next((encoding for bom, encoding in _BOMS if data.startswith(bom)), "utf-8")
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        reason = f"not {error.encoding.upper()} text: byte 0x{data[error.start]:02x} at offset {error.start}"
-        raise UnreadableDocumentError(name, f"{reason}; convert the file to UTF-8") from None
-    if control := _BINARY.search(text):
-        reason = f"binary data, not text: character U+{ord(control[0]):04X} at offset {control.start()}"
+class RstLoader(TextLoader):
+    """reStructuredText as it stands; the first heading is the title."""
+
+    markup = "rst"
+
+    def title(self, text: str) -> str | None:
+        found = _RST_TITLE.search(text)
+        return found[2].strip() if found else None
+
+
+class CodeLoader(TextLoader):
+    """A program's source as it stands."""
+
+    markup = "code"
+
+
+def tidy(text: str) -> str:
+    """Text that an extractor gave, without what no text holds: other line ends, control characters, lone surrogates,
+    and more than one empty line."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x0b", "\n").replace("\x0c", "\n\n")
+    return _MANY_LINES.sub("\n\n", _TRAILING.sub("", _NO_TEXT.sub("", text))).strip("\n")
+
+
+_NO_TEXT = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff\u00ad]")
+_TRAILING = re.compile(r"[ \t\u00a0]+(?=\n|\Z)")
+_MANY_LINES = re.compile(r"\n{3,}")
+
+
+def require_text(text: str, *, name: str, reason: str) -> str:
+    """The text, unless there is nothing in it: then `UnreadableDocumentError` with the reason."""
+    if not text or text.isspace():
         raise UnreadableDocumentError(name, reason)
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text

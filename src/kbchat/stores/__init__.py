@@ -23,9 +23,9 @@ class VectorStore(Protocol):
     """Collections of vectors under integer ids from 0 to 2**63 - 1, searched by cosine.
 
     Every method may raise `StoreUnavailableError`; methods on one collection raise `CollectionNotFoundError` when it is
-    not there. A write that returned is seen by every later read of this object. What another process wrote is
-    seen after `refresh`. Every await can be cancelled: a cancelled write happened wholly, in part or not at all, and
-    writing again mends it.
+    not there. A write that returned is seen by every later read of this object. What another process wrote is seen
+    after `refresh`; of those that share a local store only one at a time may write. Every await can be cancelled: a
+    cancelled write happened wholly, in part or not at all, and writing again mends it.
     """
 
     async def create_collection(self, name: str, *, dimension: int) -> None:

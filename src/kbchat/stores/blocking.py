@@ -95,6 +95,10 @@ class Engine(Protocol):
         """Entered around each call, for an engine that cannot take several at a time."""
         ...
 
+    def claim(self) -> bool:
+        """Called before each write: False when it must be opened anew first, because another has written since."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -122,6 +126,7 @@ class BlockingStore:
         self._timeout = timeout
         self._opened: _Opened | None = None
         self._opening = False
+        self._leaving = 0
         self._failure: KbchatError | None = None
         self._closed = False
         # Guards the above and each engine's count of users. Never held while the vendor works.
@@ -141,11 +146,11 @@ class BlockingStore:
     async def upsert(self, name: str, ids: Sequence[int], vectors: Vectors) -> None:
         # A slice each time, so that a cancelled caller waits for one at most.
         for part in await self._threads.read(self._on, name, _cut_records, ids, vectors):
-            await self._threads.write(self._on, name, _upsert, part)
+            await self._threads.write(self._change, name, _upsert, part)
 
     async def delete(self, name: str, ids: Sequence[int]) -> None:
         for part in await self._threads.read(self._on, name, _cut_ids, ids):
-            await self._threads.write(self._on, name, _delete, part)
+            await self._threads.write(self._change, name, _delete, part)
 
     async def query(self, name: str, vector: Vector, *, limit: int) -> list[VectorHit]:
         return await self._threads.read(self._on, name, _query, vector, limit)
@@ -221,6 +226,14 @@ class BlockingStore:
                     raise
             return function(now, *args)
 
+    def _change(self, name: str, function: Callable[[Collection, *Ts], T], *args: *Ts) -> T:
+        while True:
+            with self._using(name) as opened:
+                current = opened.engine.claim()
+            if current:
+                return self._on(name, function, *args)
+            self._retire()
+
     @contextmanager
     def _using(self, collection: str = "") -> "Iterator[_Opened]":
         with self._errors(collection):
@@ -239,7 +252,8 @@ class BlockingStore:
         """The engine, opened if need be, with one user more."""
         with self._changed:
             seen = self._failure
-            self._changed.wait_for(lambda: not self._opening)
+            # Two engines over one folder at a time could undo each other's writes.
+            self._changed.wait_for(lambda: not self._opening and not self._leaving)
             if self._closed:
                 raise StoreError("this store is closed")
             if self._opened is not None:
@@ -287,6 +301,7 @@ class BlockingStore:
         """Let the engine go: at once, or when the last call that uses it is over."""
         with self._changed:
             opened, self._opened = self._opened, None
+            self._leaving += opened is not None
             idle = opened is not None and not opened.users
         if opened is not None and idle:
             self._shut(opened)
@@ -296,17 +311,16 @@ class BlockingStore:
             opened.engine.close()
         finally:
             with self._changed:
-                opened.closed = True
+                self._leaving -= 1
                 self._changed.notify_all()
 
     def _close(self) -> None:
         with self._changed:
             self._changed.wait_for(lambda: not self._opening)
-            opened, self._closed = self._opened, True
+            self._closed = True
         self._retire()
-        if opened is not None:
-            with self._changed:
-                self._changed.wait_for(lambda: opened.closed, self._timeout)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._leaving, self._timeout)
 
 
 class _Opened:
@@ -315,7 +329,6 @@ class _Opened:
     def __init__(self, engine: Engine, *, users: int) -> None:
         self.engine = engine
         self.users = users
-        self.closed = False
         self.known: dict[str, Collection] = {}
 
     def find(self, name: str) -> Collection:

@@ -4,6 +4,10 @@ Both are one vendor API over two transports. The vendor's process-wide cache of 
 has an engine of its own, which it can really reopen.
 """
 
+import errno
+import os
+import shutil
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -29,6 +33,9 @@ _SLICE_BYTES = 4 * 1024 * 1024
 _SLICE_IDS = 1000
 # A vector takes about a millisecond to index, and a request must be done within the time-out.
 _SLICE_SERVER = 500
+# The embedded engine does not notice when its index no longer fits on the disk, and loses what does not. It writes it
+# out every thousand vectors, which take less than this.
+_ROOM_BYTES = 64 * 1024 * 1024
 # The embedded engine keeps Python's global lock while it writes, so that nothing else in the process moves.
 _SLICE_EMBEDDED = 100
 
@@ -53,7 +60,7 @@ class ChromaStore(BlockingStore):
     many seconds a server may be silent. Certificates of an `https:` URL are checked; the variable `SSL_CERT_FILE` names
     an authority of one's own.
 
-    Several processes may share a folder if one at most writes; the others see what it wrote after `refresh`.
+    Several processes may share a folder if one at a time writes; the others see what it wrote after `refresh`.
     """
 
     def __init__(
@@ -89,7 +96,11 @@ class _Folder:
             persist_directory=str(self.path),
             anonymized_telemetry=False,
         )
-        return _Engine(settings, self.hnsw, most_vectors=_SLICE_EMBEDDED)
+        # Read before the engine reads its index, so that a write in between is noticed.
+        mark = _Mark(self.path / "last-write")
+        engine = _Engine(settings, self.hnsw, most_vectors=_SLICE_EMBEDDED)
+        engine.claim = mark.claim
+        return engine
 
     def explain(self, error: Exception, collection: str) -> KbchatError:
         # The engine passes on SQLite's and the system's texts and nothing else to go by.
@@ -166,6 +177,36 @@ def _explain(error: Exception, collection: str) -> KbchatError:
             return StoreError(f"Chroma failed: {error}")
 
 
+class _Mark:
+    """A file that every write changes.
+
+    Chroma keeps its index in memory and writes it out as a whole. An engine that has not seen what another wrote would,
+    with its next write, leave that out of the index for good.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known = self._read()
+        self._lock = threading.Lock()
+
+    def _read(self) -> bytes:
+        try:
+            return self._path.read_bytes()
+        except FileNotFoundError:
+            return b""
+
+    def claim(self) -> bool:
+        """Change the mark, unless another has."""
+        if shutil.disk_usage(self._path.parent).free < _ROOM_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with self._lock:
+            if self._read() != self._known:
+                return False
+            self._known = os.urandom(16)
+            self._path.write_bytes(self._known)
+            return True
+
+
 class _Engine:
     """Chroma at work: the vendor's system of components over one of its transports."""
 
@@ -179,6 +220,7 @@ class _Engine:
         # It looks up which class the settings name.
         self.api: ServerAPI = self._system.instance(ServerAPI)  # type: ignore[type-abstract]
         self._system.start()
+        self.claim: Callable[[], bool] = lambda: True
         self.on_close: Callable[[], None] = lambda: None
 
     def create(self, name: str, dimension: int) -> "_Collection":

@@ -21,6 +21,7 @@ from kbchat.errors import CatalogUnavailableError, SpaceExistsError, SpaceInUseE
 from kbchat.models import EmbedderPin, SpaceInfo, VectorType
 from kbchat.testing.catalog_documents import DocumentTests
 from kbchat.testing.catalog_generations import GenerationTests
+from kbchat.testing.catalog_keys import KeyTests
 from kbchat.testing.catalog_samples import NOWHERE, PIN, a_space, generation, put
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ ON_ONE_SPACE: dict[str, Callable[[Catalog, int], Awaitable[object]]] = {
 """Every method on one space."""
 
 
-class CatalogSuite(DocumentTests, GenerationTests):
+class CatalogSuite(DocumentTests, GenerationTests, KeyTests):
     """All of it."""
 
     # -- spaces ------------------------------------------------------------------------------------------------------

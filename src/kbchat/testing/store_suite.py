@@ -27,10 +27,9 @@ TOLERANCE = 1e-5
 
 
 def some_vectors(count: int, *, dimension: int = DIMENSION, seed: int = 0) -> Vectors:
-    """Vectors in every direction and of many lengths, the same for the same arguments."""
-    random = np.random.default_rng(seed)
-    lengths = random.uniform(0.1, 10.0, size=(count, 1))
-    return (random.standard_normal((count, dimension)) * lengths).astype(np.float32)
+    """Vectors in every direction and of many lengths. A larger `count` begins with the same ones."""
+    drawn = np.random.default_rng(seed).standard_normal((count, dimension + 1))
+    return (drawn[:, 1:] * np.exp(drawn[:, :1])).astype(np.float32)
 
 
 def cosines(vectors: Vectors, question: Vector) -> list[float]:
@@ -488,6 +487,21 @@ class PersistentStoreSuite(VectorStoreSuite):
                 await reader.query(kb, vectors[0], limit=1)
         finally:
             await reader.aclose()
+
+    async def test_writers_in_turns(self, store: VectorStore, kb: str, open_store: Callable[[], VectorStore]) -> None:
+        """Two objects that write to the same data one after the other lose nothing, though neither is refreshed."""
+        vectors = some_vectors(3600)
+        other = open_store()
+        try:
+            for number, start in enumerate(range(0, 3600, 1200)):
+                writer = other if number % 2 else store
+                await writer.upsert(kb, range(start, start + 1200), vectors[start : start + 1200])
+                assert (await writer.query(kb, vectors[start], limit=1))[0].id == start
+            await store.refresh()
+            for key in range(0, 3600, 300):
+                assert (await store.query(kb, vectors[key], limit=1))[0].id == key
+        finally:
+            await other.aclose()
 
     async def test_made_anew_by_another(
         self, store: VectorStore, kb: str, open_store: Callable[[], VectorStore]

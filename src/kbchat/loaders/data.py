@@ -1,0 +1,115 @@
+"""JSON, JSON lines and notebooks, as text that people would read."""
+
+import json
+from collections.abc import Iterable, Iterator
+
+from pydantic import JsonValue
+
+from kbchat.errors import UnreadableDocumentError
+from kbchat.loaders.encodings import decode
+from kbchat.loaders.parts import facts, joined
+from kbchat.loaders.text import require_text
+from kbchat.models import LoadedDocument
+
+MAX_DEPTH = 50
+"""Nested deeper than this, a value stands as the JSON it is."""
+
+
+class JsonLoader:
+    """A JSON value: names and values a line each, indented. What does not parse is text as it stands."""
+
+    def load(self, data: bytes, *, name: str) -> LoadedDocument:
+        """Raises `UnreadableDocumentError` for binary data and for a value without text."""
+        text, guessed = decode(data, name=name)
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            return LoadedDocument(text, metadata=facts(encoding=guessed))
+        # Between the items of a list a cut does least harm.
+        parts = [_outlined(item) for item in value] if isinstance(value, list) else [_outlined(value)]
+        return _document(parts, name=name, encoding=guessed)
+
+
+class JsonLinesLoader:
+    """A JSON value a line."""
+
+    def load(self, data: bytes, *, name: str) -> LoadedDocument:
+        """Raises `UnreadableDocumentError`, naming the line that does not parse."""
+        text, guessed = decode(data, name=name)
+        parts = []
+        for number, line in enumerate(text.split("\n"), 1):
+            if not line.strip():
+                continue
+            try:
+                parts.append(_outlined(json.loads(line)))
+            except (ValueError, RecursionError):
+                raise UnreadableDocumentError(name, f"line {number} is no JSON; mend or remove it") from None
+        return _document(parts, name=name, encoding=guessed)
+
+
+class NotebookLoader:
+    """A Jupyter notebook: its text cells as Markdown, its code cells as code. Outputs are left out."""
+
+    def load(self, data: bytes, *, name: str) -> LoadedDocument:
+        """Raises `UnreadableDocumentError` for what is no notebook or has no cell with text."""
+        text, _ = decode(data, name=name)
+        try:
+            book = json.loads(text)
+            language = book.get("metadata", {}).get("language_info", {}).get("name", "python")
+            parts = [_cell(cell, str(language)) for cell in book["cells"]]
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+            raise UnreadableDocumentError(name, "not a Jupyter notebook, or cut short") from None
+        content, _ = joined((part, {}) for part in parts)
+        require_text(content, name=name, reason="no cell holds text")
+        title = next((line.lstrip("# ") for line in content.split("\n") if line.startswith("# ")), None)
+        return LoadedDocument(content, metadata=facts(title=title), markup="markdown")
+
+
+def _document(parts: Iterable[str], *, name: str, encoding: str | None) -> LoadedDocument:
+    text, _ = joined((part, {}) for part in parts)
+    require_text(text, name=name, reason="the file holds no value")
+    return LoadedDocument(text, metadata=facts(encoding=encoding))
+
+
+def _cell(cell: dict[str, JsonValue], language: str) -> str:
+    source = cell.get("source", "")
+    text = "".join(map(str, source)) if isinstance(source, list) else str(source)
+    if cell.get("cell_type") != "code" or not text.strip():
+        return text
+    fence = "````" if "```" in text else "```"
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _outlined(value: JsonValue) -> str:
+    return "\n".join(_lines(value, 0))
+
+
+def _lines(value: JsonValue, depth: int) -> Iterator[str]:
+    indent = "  " * depth
+    if depth > MAX_DEPTH:
+        yield indent + json.dumps(value, ensure_ascii=False)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if _is_plain(item):
+                yield f"{indent}{key}: {_shown(item)}"
+            else:
+                yield f"{indent}{key}:"
+                yield from _lines(item, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            lines = list(_lines(item, depth + 1))
+            if lines:
+                yield f"{indent}- {lines[0].strip()}"
+                yield from lines[1:]
+    else:
+        yield indent + _shown(value)
+
+
+def _is_plain(value: JsonValue) -> bool:
+    return not isinstance(value, dict | list) or not value
+
+
+def _shown(value: JsonValue) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value in ({}, []) else json.dumps(value)

@@ -1,0 +1,62 @@
+"""XML: news feeds entry by entry, anything else as the text of its elements."""
+
+from collections.abc import Iterator
+from xml.etree import ElementTree
+
+from kbchat.errors import UnreadableDocumentError
+from kbchat.loaders.html import HtmlLoader
+from kbchat.loaders.markup import whole_content
+from kbchat.loaders.parts import facts, joined
+from kbchat.loaders.text import require_text
+from kbchat.models import LoadedDocument
+
+_CONTENT = ("encoded", "content", "description", "summary")
+"""Where a feed's entry keeps its text, the fullest first."""
+
+
+class XmlLoader:
+    """RSS and Atom feeds, web pages in XML, and plain XML."""
+
+    def load(self, data: bytes, *, name: str) -> LoadedDocument:
+        """Raises `UnreadableDocumentError` for what is no XML or holds no text."""
+        try:
+            root = ElementTree.fromstring(data)  # noqa: S314 (expat refuses to expand beyond its limits)
+        except (ElementTree.ParseError, ValueError, LookupError) as error:
+            raise UnreadableDocumentError(name, f"not well-formed XML: {error}") from None
+        if _local(root) == "html":
+            return HtmlLoader().load(data, name=name)
+        entries = [element for element in root.iter() if _local(element) in ("item", "entry")]
+        if _local(root) in ("rss", "feed", "RDF") and entries:
+            channel = next((element for element in root.iter() if _local(element) == "channel"), root)
+            text, _ = joined((_entry(entry), {}) for entry in entries)
+            found = LoadedDocument(text, metadata=facts(title=_child(channel, "title")), markup="markdown")
+        else:
+            text, _ = joined([("\n".join(_texts(root)), {})])
+            found = LoadedDocument(text, metadata={})
+        require_text(found.text, name=name, reason="the file holds no text")
+        return found
+
+
+def _local(element: ElementTree.Element) -> str:
+    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+
+
+def _child(element: ElementTree.Element, name: str) -> str:
+    return next(("".join(child.itertext()).strip() for child in element if _local(child) == name), "")
+
+
+def _entry(entry: ElementTree.Element) -> str:
+    title = _child(entry, "title")
+    date = _child(entry, "pubDate") or _child(entry, "updated")
+    body = next((text for name in _CONTENT if (text := _child(entry, name))), "")
+    return f"# {' '.join(title.split())}\n\n{date}\n\n{whole_content(body)}"
+
+
+def _texts(element: ElementTree.Element) -> Iterator[str]:
+    """A line for each stretch of text, after the names of the elements around it that hold others as well."""
+    if element.text and element.text.strip():
+        yield f"{_local(element)}: {' '.join(element.text.split())}"
+    for child in element:
+        yield from _texts(child)
+        if child.tail and child.tail.strip():
+            yield " ".join(child.tail.split())

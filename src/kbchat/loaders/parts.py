@@ -1,0 +1,69 @@
+"""What loaders share: the packages they need, and the parts they put texts together from."""
+
+import io
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from pydantic import JsonValue
+
+from kbchat.errors import MissingExtraError, UnreadableDocumentError
+from kbchat.loaders.text import tidy
+from kbchat.models import Block
+
+MAX_UNPACKED = 512 * 1024 * 1024
+"""Bytes that a zipped document may unpack to. Checked against what the archive declares, which its reader enforces."""
+
+
+@contextmanager
+def needing(what: str) -> Iterator[None]:
+    """Import a format's package inside this. Raises `MissingExtraError` when it is not installed."""
+    try:
+        yield
+    except ImportError:
+        raise MissingExtraError(f"reading {what}", "documents") from None
+
+
+@contextmanager
+def unzipped(data: bytes, *, name: str, what: str) -> Iterator[zipfile.ZipFile]:
+    """A zipped document's archive. Raises `UnreadableDocumentError` for one that is damaged, locked or a bomb."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            if sum(member.file_size for member in members) > MAX_UNPACKED:
+                raise UnreadableDocumentError(name, f"unpacks to more than {MAX_UNPACKED:,} bytes")
+            if any(member.flag_bits & 1 for member in members):
+                raise UnreadableDocumentError(name, "encrypted with a password; save it without one")
+            yield archive
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
+        raise UnreadableDocumentError(name, f"damaged or cut short: not a whole {what} file ({error})") from None
+
+
+def joined(
+    parts: Iterable[tuple[str, Mapping[str, JsonValue]]], *, separator: str = "\n\n"
+) -> tuple[str, tuple[Block, ...]]:
+    """One text of the parts that are not blank, tidied, and a block for each."""
+    texts: list[str] = []
+    blocks: list[Block] = []
+    position = 0
+    for raw, metadata in parts:
+        text = tidy(raw)
+        if not text or text.isspace():
+            continue
+        if texts:
+            position += len(separator)
+        blocks.append(Block(position, position + len(text), metadata))
+        texts.append(text)
+        position += len(text)
+    return separator.join(texts), tuple(blocks)
+
+
+def facts(**known: object) -> dict[str, JsonValue]:
+    """Metadata of those values that say something: texts on one line, lists of texts."""
+    found: dict[str, JsonValue] = {}
+    for key, value in known.items():
+        if isinstance(value, str) and (text := " ".join(tidy(value).split())):
+            found[key] = text
+        elif isinstance(value, list | tuple) and value:
+            found[key] = [str(item) for item in value]
+    return found

@@ -1,0 +1,75 @@
+"""Presentations, slide by slide."""
+
+import io
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pydantic import JsonValue
+
+from kbchat.errors import UnreadableDocumentError
+from kbchat.loaders.parts import facts, joined, needing, unzipped
+from kbchat.loaders.text import require_text, tidy
+from kbchat.models import LoadedDocument
+
+
+class PptxLoader:
+    """A presentation. Each slide is a block, its title the heading; the speaker's notes are at its end."""
+
+    def load(self, data: bytes, *, name: str) -> LoadedDocument:
+        """Raises `UnreadableDocumentError` for one that is damaged, a zip bomb or without text."""
+        with needing("presentations"):
+            from lxml.etree import XMLSyntaxError
+            from pptx import Presentation
+            from pptx.exc import PackageNotFoundError
+        with unzipped(data, name=name, what="PowerPoint"):
+            pass  # Bombs and damage are refused before anything is unpacked.
+        try:
+            presentation = Presentation(io.BytesIO(data))
+            slides = [_slide(slide, number) for number, slide in enumerate(presentation.slides, 1)]
+            about = presentation.core_properties
+        except (KeyError, ValueError, AttributeError, XMLSyntaxError, PackageNotFoundError) as error:
+            raise UnreadableDocumentError(name, f"damaged: not a whole PowerPoint file ({error})") from None
+        text, blocks = joined(slides)
+        require_text(text, name=name, reason="no slide holds text")
+        return LoadedDocument(text, metadata=facts(title=about.title, author=about.author), blocks=blocks)
+
+
+def _slide(slide: Any, number: int) -> tuple[str, dict[str, JsonValue]]:
+    title = slide.shapes.title
+    heading = " ".join(title.text_frame.text.split()) if title is not None else ""
+    lines = [heading] if heading else []
+    others = [shape for shape in slide.shapes if title is None or shape.shape_id != title.shape_id]
+    lines += _shapes(others)
+    if slide.has_notes_slide and (frame := slide.notes_slide.notes_text_frame) is not None and frame.text.strip():
+        lines += ["", f"Notes: {frame.text}"]
+    place: dict[str, JsonValue] = {"slide": number}
+    if heading:
+        place["headings"] = [tidy(heading)]
+    return "\n".join(lines), place
+
+
+def _shapes(shapes: Iterable[Any]) -> Iterator[str]:
+    """The text of shapes from top to bottom."""
+    for shape in sorted(shapes, key=lambda shape: (shape.top or 0, shape.left or 0)):
+        if hasattr(shape, "shapes"):
+            yield from _shapes(shape.shapes)
+        elif getattr(shape, "has_table", False) and shape.has_table:
+            yield ""
+            for row in shape.table.rows:
+                yield "; ".join(cell for cell in (" ".join(cell.text.split()) for cell in row.cells) if cell)
+        elif getattr(shape, "has_chart", False) and shape.has_chart:
+            yield from _chart(shape.chart)
+        elif shape.has_text_frame and shape.text_frame.text.strip():
+            yield from ("", shape.text_frame.text)
+
+
+def _chart(chart: Any) -> Iterator[str]:
+    if chart.has_title and chart.chart_title.has_text_frame:
+        yield chart.chart_title.text_frame.text
+    for plot in chart.plots:
+        names = [str(category) for category in plot.categories]
+        for series in plot.series:
+            values = [
+                f"{name}: {value:g}" for name, value in zip(names, series.values, strict=False) if value is not None
+            ]
+            yield f"{series.name}: {'; '.join(values)}"

@@ -1,0 +1,97 @@
+"""What the first bytes of a file, or the table of contents of a container, give away."""
+
+import io
+import zipfile
+
+_ZIP = b"PK\x03\x04"
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ZIPPED = (
+    ("word/document.xml", "docx"),
+    ("ppt/presentation.xml", "pptx"),
+    ("xl/workbook.xml", "xlsx"),
+    ("xl/workbook.bin", "xlsx"),
+    ("META-INF/container.xml", "epub"),
+)
+_OLE_STREAMS = (
+    # Names of streams, as the directory of a compound file holds them.
+    ("EncryptedPackage", "encrypted"),
+    ("__properties_version1.0", "msg"),
+    ("Workbook", "xls"),
+    ("Book", "xls"),
+    ("WordDocument", "doc"),
+    ("PowerPoint Document", "ppt"),
+)
+_FOREIGN = (
+    (b"\x89PNG\r\n\x1a\n", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"II*\x00", "a TIFF image"),
+    (b"MM\x00*", "a TIFF image"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ\x00", "an xz archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
+    (b"\x7fELF", "a program"),
+    (b"MZ\x90\x00", "a program"),
+    (b"SQLite format 3\x00", "an SQLite database"),
+    (b"%!PS", "PostScript"),
+    (b"ID3", "a sound file"),
+    (b"OggS", "a sound file"),
+    (b"\x1aE\xdf\xa3", "a film"),
+)
+
+
+def container(data: bytes, *, hint: str) -> str | None:
+    """The name of the format of a PDF, RTF, zipped or compound file; None when it is none of those we read.
+
+    `hint` is the format that the file's name stands for: believed where a container is too damaged to be looked into.
+    """
+    if b"%PDF-" in data[:1024]:
+        return "pdf"
+    if data.startswith(b"{\\rtf"):
+        return "rtf"
+    if data.startswith(_ZIP):
+        return _zipped(data, hint)
+    if data.startswith(_OLE):
+        found = _compound(data)
+        return found if found in ("msg", "xls") else None
+    return None
+
+
+def foreign(data: bytes) -> str | None:
+    """Why a file of a known kind that holds no text for us is refused; None for any other."""
+    if data.startswith(_OLE):
+        match _compound(data):
+            case "encrypted":
+                return "encrypted with a password; save it without one"
+            case "doc":
+                return "the old Word format; save it as .docx"
+            case "ppt":
+                return "the old PowerPoint format; save it as .pptx"
+        return "a compound file of an unknown kind"
+    if data.startswith((_ZIP, b"PK\x05\x06")):
+        return "a zip archive of no kind that is known; unpack it"
+    if data[4:12] in (b"ftypisom", b"ftypmp42", b"ftypM4A ", b"ftypqt  ", b"ftypheic", b"ftypavif"):
+        return "a film, sound or picture; it holds no text"
+    for signature, what in _FOREIGN:
+        if data.startswith(signature):
+            return f"{what}; it holds no text that could be read"
+    return None
+
+
+def _zipped(data: bytes, hint: str) -> str | None:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = set(archive.namelist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return hint if hint in ("docx", "pptx", "xlsx", "epub", "ods") else None
+    for name, found in _ZIPPED:
+        if name in names:
+            return found
+    return "ods" if {"content.xml", "mimetype"} <= names and hint == "ods" else None
+
+
+def _compound(data: bytes) -> str | None:
+    return next((found for name, found in _OLE_STREAMS if f"{name}\0".encode("utf-16-le") in data), None)

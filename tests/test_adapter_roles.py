@@ -1,0 +1,151 @@
+"""Who may do what: every route, with every role, against what is its own and what is foreign."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+import kbchat
+from kbchat.models import KeyRole
+from serving import CHAT, OPENAI, SPACES, Served, serving
+
+Headers = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Things:
+    """What one owner has. Names are the same for every owner."""
+
+    space_id: int
+
+
+Ask = Callable[[Served, Things, Headers], Awaitable[int]]
+
+
+def asks(method: str, path: str, body: Callable[[Things], object] | None = None) -> Ask:
+    """A request on an owner's things; gives the status."""
+
+    async def ask(served: Served, things: Things, headers: Headers) -> int:
+        url = path.format(space_id=things.space_id)
+        status, _ = await served.send(method, url, json=body(things) if body else None, headers=headers)
+        return status
+
+    return ask
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a route needs. `foreign` is what it answers when the things asked for are another owner's."""
+
+    role: KeyRole | None
+    ask: Ask
+    foreign: int = 404
+    own: int = 200
+
+
+READER, WRITER = KeyRole.READER, KeyRole.WRITER
+OPEN = Rule(None, asks("GET", "/healthz"))
+
+RULES: dict[tuple[str, str], Rule] = {
+    ("POST", SPACES): Rule(WRITER, asks("POST", SPACES, lambda _: {"name": "new"}), foreign=200),
+    ("PUT", SPACES): Rule(WRITER, asks("PUT", SPACES, lambda things: {"id": things.space_id, "desc": "x"})),
+    ("GET", SPACES): Rule(READER, asks("GET", SPACES), foreign=200),
+    ("GET", SPACES + "/{space_id}"): Rule(READER, asks("GET", SPACES + "/{space_id}")),
+    ("POST", CHAT): Rule(
+        READER,
+        asks("POST", CHAT, lambda it: {"messages": "Hi", "chat_mode": "chat_knowledge", "chat_param": it.space_id}),
+    ),
+    ("POST", OPENAI): Rule(
+        READER, asks("POST", OPENAI, lambda things: {"messages": "Hi", "model": f"kb/{things.space_id}"})
+    ),
+    ("GET", "/v1/models"): Rule(READER, asks("GET", "/v1/models"), foreign=200),
+    ("GET", "/api/v2/serve/knowledge/health"): Rule(READER, asks("GET", "/api/v2/serve/knowledge/health"), foreign=200),
+    # Last, because nothing is left of it then.
+    ("DELETE", SPACES + "/{space_id}"): Rule(WRITER, asks("DELETE", SPACES + "/{space_id}")),
+    ("GET", "/healthz"): OPEN,
+    ("GET", "/readyz"): OPEN,
+    ("GET", "/metrics"): OPEN,
+    ("GET", "/openapi.json"): OPEN,
+    ("GET", "/docs"): OPEN,
+    ("GET", "/docs/style.css"): OPEN,
+}
+"""Every route there is. A new one must be given its rule here."""
+
+KEYED = {route: rule for route, rule in RULES.items() if rule.role is not None}
+ORDER = list(KeyRole)
+
+
+@asynccontextmanager
+async def two_owners(tmp_path: Path) -> AsyncIterator[tuple[Served, dict[str, Things]]]:
+    """A server on which alice and bob have the same things."""
+    async with serving(tmp_path) as served:
+        things = {}
+        for owner in ("alice", "bob"):
+            space = await served.kb.create_space("handbook", owner=owner)
+            await space.ingest(kbchat.TextDocument(name="a.md", text="Keys are rotated by the vault."))
+            things[owner] = Things(space.id)
+        yield served, things
+
+
+async def key(served: Served, owner: str, role: KeyRole) -> Headers:
+    _, secret = await served.kb.keys.create(f"{owner} {role}", owner=owner, role=role)
+    return {"Authorization": f"Bearer {secret}"}
+
+
+async def test_every_route_has_its_rule(tmp_path: Path) -> None:
+    """And every rule its route."""
+    async with serving(tmp_path) as served:
+        assert isinstance(served.runner.app, web.Application)
+        routes = {
+            (route.method, route.resource.canonical)
+            for route in served.runner.app.router.routes()
+            if route.method != "HEAD" and route.resource is not None
+        }
+        assert routes == set(RULES)
+
+
+@pytest.mark.parametrize("role", ORDER)
+async def test_ones_own_is_reached_as_far_as_the_role_goes(tmp_path: Path, role: KeyRole) -> None:
+    """Beyond that it is 403, for whatever asks."""
+    async with two_owners(tmp_path) as (served, things):
+        headers = await key(served, "alice", role)
+        for route, rule in KEYED.items():
+            assert rule.role is not None
+            reaches = ORDER.index(role) >= ORDER.index(rule.role)
+            assert await rule.ask(served, things["alice"], headers) == (rule.own if reaches else 403), route
+
+
+@pytest.mark.parametrize("role", [READER, WRITER])
+async def test_what_is_anothers_is_not_there(tmp_path: Path, role: KeyRole) -> None:
+    """Not forbidden, not there; and nothing of it changes."""
+    async with two_owners(tmp_path) as (served, things):
+        headers = await key(served, "alice", role)
+        before = (await served.kb.get_space(things["bob"].space_id)).info
+        for route, rule in KEYED.items():
+            assert rule.role is not None
+            reaches = ORDER.index(role) >= ORDER.index(rule.role)
+            assert await rule.ask(served, things["bob"], headers) == (rule.foreign if reaches else 403), route
+        assert (await served.kb.get_space(things["bob"].space_id)).info == before
+
+
+async def test_an_admin_reaches_everything(tmp_path: Path) -> None:
+    """Of every owner."""
+    async with two_owners(tmp_path) as (served, things):
+        headers = await key(served, "carol", KeyRole.ADMIN)
+        for owner in things:
+            for route, rule in KEYED.items():
+                if route[:2] == ("POST", SPACES) and owner == "bob":
+                    continue  # it made its own the first time
+                assert await rule.ask(served, things[owner], headers) == rule.own, route
+
+
+async def test_without_a_key_only_open_routes_answer(tmp_path: Path) -> None:
+    """Every other is 401, before it is looked at what was asked."""
+    async with two_owners(tmp_path) as (served, things):
+        await key(served, "alice", READER)
+        for route, rule in RULES.items():
+            expected = 200 if rule.role is None else 401
+            assert await rule.ask(served, things["alice"], {}) == expected, route

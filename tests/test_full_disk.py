@@ -1,0 +1,66 @@
+"""A disk that fills up in mid-ingest: a clear error, nothing half done, and on it goes when there is room again."""
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import kbchat
+from kbchat.errors import KbchatError
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="mounting a small file system needs root on Linux"
+)
+Resize = Callable[[str], None]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Resize]:
+    """A file system of its own at the test's folder, of a size that can be changed."""
+
+    def mount(options: str) -> None:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", tmp_path], check=True)
+
+    mount("size=12m")
+    try:
+        yield lambda size: mount(f"remount,size={size}")
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+def texts(count: int) -> list[kbchat.TextDocument]:
+    """Documents of 6 KB of which no two share a word."""
+    chance = random.Random(1)
+
+    def word() -> str:
+        return "".join(chance.choices("abcdefghijklmnop", k=7))
+
+    return [kbchat.TextDocument(name=f"n{i}", text=" ".join(word() for _ in range(800))) for i in range(count)]
+
+
+async def test_nothing_acknowledged_is_lost(small_disk: Resize, tmp_path: Path) -> None:
+    """What went in before stays found; what did not go in goes in later, once."""
+    documents = texts(700)
+    async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
+        space = await kb.create_space("a")
+        await space.ingest(documents[:20])
+        with pytest.raises(KbchatError, match=r"disk is full|No space left|cannot be (used|written)"):
+            await space.ingest(documents)
+        assert (await space.retrieve(documents[3].text[:100]))[0].name == "n3"
+        acknowledged = (await space.refresh()).document_count
+        assert 20 <= acknowledged < 700
+    small_disk("200m")
+    async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
+        space = await kb.get_space("a")
+        report = await space.ingest(documents[:150])
+        assert (report.added + report.unchanged, report.failed) == (150, ())
+        info = await space.refresh()
+        assert info.document_count == max(acknowledged, 150)
+        parts = kb._open
+        assert await parts.store(info.vector_type).count(info.collection) == info.chunk_count
+        assert await parts.lexical.count(info.lexical_name) == info.chunk_count
+        assert (await space.retrieve(documents[149].text[:100]))[0].name == "n149"
