@@ -20,8 +20,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from kbchat.evidence import Source, weigh
-from kbchat.models import LoadedDocument
+from kbchat.citations import CitationChecker
+from kbchat.models import Citation, LoadedDocument, Passage, Reference
 from kbchat.splitting import split
 
 TARGETS = {"number": 0.90, "name": 0.90, "negation": 0.70, "extract": 0.05, "paraphrase": 0.15, "passage": 0.90}
@@ -60,13 +60,12 @@ def report(cases: Sequence[Case], show: str | None) -> int:
     counts: dict[tuple[str, str, str], Counter[bool]] = defaultdict(Counter)
     began = time.perf_counter()
     for case in cases:
-        verdict = weigh(case.sentence, [Source(case.passage)])
-        flagged = verdict.support < 0.5
+        citation = check(case)
+        flagged = not citation.supported
         for origin in (case.origin, ""):
             counts[case.kind, case.language, origin][flagged] += 1
         if show == f"{case.language}:{case.kind}" and flagged == (case.kind in TRUE):
-            words = [case.sentence[start:end] for start, end in verdict.unsupported]
-            print(f"{verdict.support:.2f} {words} <{case.changed}> {case.sentence}")
+            print(f"{citation.support:.2f} {citation.unsupported} <{case.changed}> {case.sentence}")
     seconds = time.perf_counter() - began
     missed = 0
     for (kind, language, origin), count in sorted(counts.items()):
@@ -80,6 +79,24 @@ def report(cases: Sequence[Case], show: str | None) -> int:
         print(f"{kind:18} {language} {origin:12} {total:5} cases  {rate:6.1%} flagged  {verdict_text}")
     print(f"{seconds / len(cases) * 1e3:.2f} ms a case")
     return 1 if missed else 0
+
+
+def check(case: Case) -> Citation:
+    """What the checker says to a sentence that comes as a model's answer would."""
+    reference = Reference(
+        name="passage",
+        document_id=1,
+        chunk_id=1,
+        content=case.passage,
+        start=0,
+        end=len(case.passage),
+        recall_score=1.0,
+    )
+    passage = Passage(number=1, name="", content=case.passage, score=1.0, references=(reference,))
+    checker = CitationChecker([passage])
+    stop = case.sentence[-1] if case.sentence[-1] in ".!?。！？" else ""
+    found = checker.feed(f"{case.sentence.removesuffix(stop)} [1]{stop}") + checker.flush()
+    return min(found, key=lambda citation: citation.support)
 
 
 # -- the cases --------------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ Open = Callable[[], AbstractAsyncContextManager[AsyncIterator[EngineEvent]]]
 
 
 class AnswerStream:
-    """The events of one answer: `Retrieved`, then `Delta`s, `References` when something was found, and `Done`.
+    """The events of one answer: `Retrieved`, then `Delta`s with the `Citation`s of the sentences that they end,
+    `References` when something was found, and `Done`.
 
         async for event in space.stream("How are keys rotated?"):
             ...

@@ -3,10 +3,12 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 
+from kbchat.citations import CitationChecker
 from kbchat.errors import GeneratorUnavailableError
 from kbchat.generators import Generator
 from kbchat.models import (
     Answer,
+    Citation,
     Deltas,
     Done,
     EngineEvent,
@@ -46,9 +48,10 @@ async def open_chat(
 ) -> AsyncIterator[AsyncIterator[EngineEvent]]:
     """Open the answer to the last question of a conversation.
 
-    The events are `Retrieved`, `Deltas` as the model sends them, `References` when the answer rests on any, and
-    `Done`. Without `retrieve` the model answers alone: there is neither a `Retrieved` nor references. Nothing is done
-    before the iterator is; leaving the block stops the generation at once.
+    The events are `Retrieved`, `Deltas` as the model sends them (with a `Citation` after the one that ends a sentence,
+    for each passage that it cites), `References` when the answer rests on any, and `Done`. Without `retrieve` the model
+    answers alone: there is neither a `Retrieved` nor references. Nothing is done before the iterator is; leaving the
+    block stops the generation at once.
 
     The prompt has at most `budget_tokens`, and leaves the model room to answer. While iterated, raises
     `InvalidInputError` when there is no question or it does not fit, and the errors of retrieval and generator.
@@ -71,6 +74,7 @@ async def collect(events: AsyncIterator[EngineEvent]) -> Answer:
     texts: list[str] = []
     references: tuple[Reference, ...] = ()
     dropped: tuple[Reference, ...] = ()
+    citations: list[Citation] = []
     done = Done(finish_reason=None)
     async for event in events:
         match event:
@@ -78,6 +82,8 @@ async def collect(events: AsyncIterator[EngineEvent]) -> Answer:
                 texts += event.texts
             case Retrieved():
                 dropped = event.dropped
+            case Citation():
+                citations.append(event)
             case References():
                 references = event.references
             case Done():
@@ -85,6 +91,7 @@ async def collect(events: AsyncIterator[EngineEvent]) -> Answer:
     return Answer(
         text="".join(texts),
         references=references,
+        citations=tuple(citations),
         usage=done.usage,
         finish_reason=done.finish_reason,
         model=done.model,
@@ -119,17 +126,23 @@ async def _events(
     if hits is not None:
         yield Retrieved(tuple(hits), packed.passages, packed.dropped)
     said = _Said(counter, threads)
+    checker = CitationChecker(packed.passages)
     finish_reason, usage = None, None
     async with generator.stream(packed.prompt, sampling) as pieces:
         async for piece in pieces:
             if piece.texts:
                 await said.add(piece.texts)
                 yield Deltas(piece.texts)
+                if packed.passages:
+                    for citation in checker.feed("".join(piece.texts)):
+                        yield citation
             finish_reason = piece.finish_reason or finish_reason
             usage = piece.usage or usage
     if finish_reason is None:
         raise GeneratorUnavailableError(generator.name, "the answer was cut: it ended without a finish reason")
     if packed.passages:
+        for citation in checker.flush():
+            yield citation
         yield References(packed.references)
     yield Done(finish_reason, usage or await said.usage(packed), generator.name)
 

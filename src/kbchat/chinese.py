@@ -4,10 +4,11 @@ Names cannot be listed, common words can. What is neither is most likely a name,
 has one which its source has not is to be looked at.
 """
 
-import functools
 import re
 from collections.abc import Iterator, Set
-from importlib import resources
+from itertools import groupby
+
+from kbchat.chinese_words import WORDS
 
 _HAN = re.compile("[\u3400-\u9fff]+")
 _PLAIN = frozenset(
@@ -109,22 +110,41 @@ _SURNAMES = frozenset(
     "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎余潘"
     "杜戴夏钟汪田任姜范方石姚谭廖邹熊金陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段雷钱汤尹黎易常武乔贺赖龚文"
 )
+_SOUNDS = frozenset(
+    "阿埃艾安奥巴贝比伯博布达德迪杜尔法菲弗盖格古哈赫霍吉加杰卡凯科克库拉莱兰劳勒雷里利列林卢鲁伦罗洛"
+    "马玛迈曼梅蒙米密莫姆穆纳娜内尼涅诺帕佩皮普奇乔切萨塞森沙什斯索塔泰特腾提图托瓦韦维温沃乌希谢雅亚耶伊因约扎泽兹"
+)
 _SUFFIXES = frozenset("国市省县州区镇村港岛族语")
 _LONGEST = 4
+_SYLLABLES = 3
 
 
 def unfamiliar(text: str, uncarried: Set[int]) -> Iterator[tuple[int, int]]:
     """Stretches of a text, of characters at places in `uncarried`, that are not common words."""
     for run in _HAN.finditer(text):
         known = _known(run[0])
-        at = 0
-        while at < len(known):
-            end = at
-            while end < len(known) and not known[end] and run.start() + end in uncarried:
-                end += 1
-            if end > at and _tells(run[0], at, end, known, run.start(), uncarried):
-                yield run.start() + at, run.start() + end
-            at = max(end, at + 1)
+        for start, end in _stretches([run.start() + at in uncarried for at in range(len(known))]):
+            unknown = [(start + at, start + to) for at, to in _stretches([not it for it in known[start:end]])]
+            if unknown and end - start >= _SYLLABLES and _is_spelt(run[0][start:end]):
+                yield run.start() + start, run.start() + end
+                continue
+            for at, to in unknown:
+                if _tells(run[0], at, to, known, run.start(), uncarried):
+                    yield run.start() + at, run.start() + to
+
+
+def _stretches(flags: list[bool]) -> Iterator[tuple[int, int]]:
+    at = 0
+    for flag, group in groupby(flags):
+        length = len(list(group))
+        if flag:
+            yield at, at + length
+        at += length
+
+
+def _is_spelt(run: str) -> bool:
+    """Whether a stretch looks like a foreign name, spelt by its sound."""
+    return sum(char in _SOUNDS for char in run) * 3 >= 2 * len(run)
 
 
 def _tells(run: str, at: int, end: int, known: list[bool], offset: int, uncarried: Set[int]) -> bool:
@@ -135,12 +155,11 @@ def _tells(run: str, at: int, end: int, known: list[bool], offset: int, uncarrie
     if char in _SURNAMES and after and offset + end in uncarried and after not in _PLAIN:
         return True
     known_before, known_after = at == 0 or known[at - 1], end == len(known) or known[end]
-    return (char not in _words() and not (known_before and known_after)) or (after in _SUFFIXES and not known_after)
+    return (char not in WORDS and not (known_before and known_after)) or (after in _SUFFIXES and not known_after)
 
 
 def _known(run: str) -> list[bool]:
     """Which characters stand in common words, by the segmentation that leaves the fewest others."""
-    words = _words()
     costs, cuts = [0.0], [(0, True)]
     for end in range(1, len(run) + 1):
         plain = run[end - 1] in _PLAIN
@@ -149,7 +168,7 @@ def _known(run: str) -> list[bool]:
             word = run[start:end]
             if word in _PLACES:
                 best = min(best, (costs[start] + 0.45, start, False))
-            elif word in words:
+            elif word in WORDS:
                 best = min(best, (costs[start] + 0.5, start, True))
         costs.append(best[0])
         cuts.append(best[1:])
@@ -160,9 +179,3 @@ def _known(run: str) -> list[bool]:
         known[start:end] = [familiar] * (end - start)
         end = start
     return known
-
-
-@functools.cache
-def _words() -> frozenset[str]:
-    text = resources.files("kbchat").joinpath("chinese_words.txt").read_text(encoding="utf-8")
-    return frozenset(word for line in text.splitlines() if not line.startswith("#") for word in line.split())

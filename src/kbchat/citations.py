@@ -11,6 +11,7 @@ anything but numbers.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from kbchat import sentences
@@ -60,6 +61,8 @@ class CitationChecker:
             self._drop(self._pending.rfind("\n") + 1)
             return found
         found += self._check(len(self._pending), final=final)
+        if final:
+            self._drop(len(self._pending))
         if len(self._pending) > MAX_PENDING_CHARS:
             self._drop(len(self._pending) - MAX_PENDING_CHARS // 2)
         return found
@@ -69,15 +72,16 @@ class CitationChecker:
         self._offset += length
 
     def _check(self, end: int, *, final: bool) -> list[Citation]:
-        """Check the sentences that ended before `end` and forget them."""
+        """Check the sentences that ended before `end`, and let go of them where more of the text may come."""
         text = self._pending[:end]
+        opened = None if final else _OPENED.search(text)
+        if opened:  # A mark that is not yet complete.
+            text = text[: opened.start()]
         cited = _cited(text)
         done = cited if final or not cited else cited[: len(cited) - (not _is_over(text, cited[-1]))]
-        self._waiting = len(done) < len(cited)
+        self._waiting = len(done) < len(cited) or opened is not None
         found = [citation for sentence in done for citation in self._weigh(text, sentence)]
-        if final:
-            self._drop(end)
-        elif done:
+        if done and not final:
             self._drop(max(done[-1].end, *(mark.end for mark in done[-1].marks), 0))
         return found
 
@@ -110,18 +114,26 @@ class _Quoted:
 
     def __init__(self, passage: Passage) -> None:
         self.number = passage.number
-        context = [passage.name]
-        self._parts: list[tuple[int, int, Reference]] = []
-        at, end = 0, passage.references[0].start if passage.references else 0
-        for reference in passage.references:
+        self._passage = passage
+
+    @cached_property
+    def source(self) -> Source:
+        above = [reference.metadata.get("headings") for reference in self._passage.references]
+        headings = dict.fromkeys(str(one) for each in above if isinstance(each, list) for one in each)
+        return Source(self._passage.content, "\n".join([self._passage.name, *headings]))
+
+    @cached_property
+    def _parts(self) -> list[tuple[int, int, Reference]]:
+        """Where each chunk begins in the passage, what offset that is in the document, and the chunk."""
+        parts: list[tuple[int, int, Reference]] = []
+        at, end = 0, self._passage.references[0].start
+        for reference in self._passage.references:
             gap = reference.start - end
             at += min(max(gap, 0), 2)  # White space that stands for what lies between two chunks.
-            self._parts.append((at, reference.start + max(0, -gap), reference))
+            parts.append((at, reference.start + max(0, -gap), reference))
             at += max(0, len(reference.content) + min(gap, 0))
             end = max(end, reference.end)
-            headings = reference.metadata.get("headings")
-            context += map(str, headings) if isinstance(headings, list) else []
-        self.source = Source(passage.content, "\n".join(context))
+        return parts
 
     def locate(self, start: int, end: int) -> tuple[Reference, int, int]:
         """The chunk that a stretch of the passage begins in, and the stretch's offsets in the document."""
@@ -188,6 +200,7 @@ def _blank(match: re.Match[str]) -> str:
 
 _STOPS = re.compile(r"[.!?。！？…\n\]】］`~]")
 _MARK = re.compile(r"[\[【［]\^?\s?(\d{1,3}(?:\s?[,，、;–-]\s?\d{1,3})*)\s?[\]】］]")
+_OPENED = re.compile(r"[\[【［][\d\s,，、;^–-]{0,20}\Z")
 _COMMA = re.compile(r"\s?[,，、;]\s?")
 _CLOSED = re.compile(r"[\]】］][。！？.!?]+[”’」』\"')）]*\Z")
 """A mark before the full stop."""

@@ -192,7 +192,7 @@ _ENDINGS = (
     *("ing", "ed", "ly", "ion", "ment", "ness", "ity", "ers", "ies", "ous", "ive", "able", "ible", "ful", "ism", "ics"),
     *("ures", "sses", "ices", "sts", "ents", "ants", "tors", "ages", "ances", "ences", "ls", "des", "ges", "ths"),
 )
-_LATIN = re.compile(r"[^\W\d_]+")
+_LATIN = re.compile(rf"[^\W\d_{PAIRED}]+")
 _RUN = re.compile(f"[{PAIRED}]+")
 _LEAST_WORDS = 5
 _FOREIGN = frozenset(

@@ -75,15 +75,26 @@ def weigh(sentence: str, sources: Sequence[Source], similarity: Similarity | Non
     if share is None:
         return Verdict(0.25 if missing else 0.5, tuple(sorted(missing)), places)
     missing.update(_missing_names(claim, sources), _missing_han(claim, sources), _missing_negations(claim, chosen))
-    if share < ENOUGH and similarity is not None and chosen:
-        near = max(similarity(sentence, one.text.text) for _, one in chosen)
-        share = ENOUGH if near >= ALIKE else share
+    if share < ENOUGH and similarity is not None and (alike := _most_alike(sentence, sources, similarity)):
+        share = ENOUGH
+        places = tuple(alike[1] if number == alike[0] else place for number, place in enumerate(places))
     support = 0.5 * share / ENOUGH if share < ENOUGH else 0.5 + 0.5 * (share - ENOUGH) / (1 - ENOUGH)
     if missing:
         return Verdict(min(support, 0.4 * share), tuple(sorted(missing)), places)
     if share < ENOUGH:
         return Verdict(support, tuple(_missing_words(claim, chosen)), places)
     return Verdict(min(support, 1.0), (), places)
+
+
+def _most_alike(sentence: str, sources: Sequence[Source], similarity: Similarity) -> tuple[int, tuple[int, int]] | None:
+    """The number of the source, and the place in it, of the sentence that says most nearly the same, if any does."""
+    found = [
+        (similarity(sentence, one.text.text), number, (one.start, one.end))
+        for number, source in enumerate(sources)
+        for one in source.sentences
+    ]
+    best = max(found, default=(0.0, 0, (0, 0)))
+    return best[1:] if best[0] >= ALIKE else None
 
 
 def _is_foreign(claim: Text, sources: Sequence[Source]) -> bool:
@@ -296,10 +307,12 @@ def _affirmed(negation: Negation, claim: Text) -> Iterator[tuple[int, int]]:
     if not negation.focus or any(_same_focus(negation, own) for own in claim.negations):
         return
     if _is_han(negation.focus[0]):
-        joined = [before[-1:] + focus[:2] for before in negation.before for focus in negation.focus]
-        found = [(claim.text.find(words), len(words)) for words in joined if words in claim.text]
-        if found:
-            yield found[0][0], found[0][0] + found[0][1]
+        for before in negation.before:
+            for focus in negation.focus:
+                at = claim.text.find(before[-1:] + focus[:2])
+                if at >= 0:
+                    yield at + 1, at + 1 + len(focus[:2])
+                    return
         return
     if claim.denies or not _says(claim, negation.focus[0]):
         return

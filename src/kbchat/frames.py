@@ -6,13 +6,24 @@ A stream is what `FrameEncoder.encode` gives for each event, then `DONE`; after 
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, assert_never
 
 from pydantic import JsonValue
 
 from kbchat import references
-from kbchat.models import Answer, Deltas, Done, EngineEvent, FinishReason, Reference, References, Retrieved, Usage
+from kbchat.models import (
+    Answer,
+    Citation,
+    Deltas,
+    Done,
+    EngineEvent,
+    FinishReason,
+    Reference,
+    References,
+    Retrieved,
+    Usage,
+)
 
 Flavour = Literal["v2", "openai"]
 """Where the references go. `v2`: into the text, as a last delta with the tag. `openai`: a list `references` on the
@@ -31,7 +42,8 @@ class FrameEncoder:
     """Encodes the events of one answer, in their order.
 
     `encode` gives the frames that an event becomes, which may be none: nothing goes out for `Retrieved`, so that
-    whatever fails before the first text can still be an ordinary status.
+    whatever fails before the first text can still be an ordinary status. Checked citations ride on the finishing frame,
+    as a list `citations`.
 
     - `incremental=False`: each frame holds all the text so far, the finishing one too.
     - `include_usage`: the counted tokens ride on the finishing frame.
@@ -52,6 +64,7 @@ class FrameEncoder:
         self._include_usage = include_usage
         self._neutraliser = references.Neutraliser()
         self._references: tuple[Reference, ...] = ()
+        self._citations: list[Citation] = []
         self._so_far = ""
         # All that is the same in every frame is made once; a delta only has its text put between.
         self._head = (
@@ -71,6 +84,9 @@ class FrameEncoder:
                 return self._flush() + self._encode_references(event.references)
             case Done():
                 return self._flush() + self._finish(event)
+            case Citation():
+                self._citations.append(event)
+                return b""
             case Retrieved():
                 return b""
             case _:
@@ -115,6 +131,8 @@ class FrameEncoder:
             more["usage"] = _usage(event.usage)
         if self._flavour == "openai":
             more["references"] = references.detailed(self._references)
+        if self._citations:
+            more["citations"] = [_citation(citation, self._neutraliser.shift) for citation in self._citations]
         extra = f", {_text(more)[1:-1]}" if more else ""
         reason = _text(event.finish_reason)
         return f'{self._head}{self._so_far}"}}, "finish_reason": {reason}}}]{extra}}}\n\n'.encode()
@@ -122,7 +140,8 @@ class FrameEncoder:
 
 def whole(answer: Answer, *, id: str, model: str, created: int, flavour: Flavour = "v2") -> bytes:
     """The JSON of an answer that is not streamed. It says what the frames of the same answer say."""
-    content = references.neutralise(answer.text)
+    neutraliser = references.Neutraliser()
+    content = neutraliser.feed(answer.text) + neutraliser.flush()
     if flavour == "v2" and answer.references:
         content = f"{content}\n\n{references.render(answer.references)}"
     body: dict[str, JsonValue] = {
@@ -135,6 +154,8 @@ def whole(answer: Answer, *, id: str, model: str, created: int, flavour: Flavour
     }
     if flavour == "openai":
         body["references"] = references.detailed(answer.references)
+    if answer.citations:
+        body["citations"] = [_citation(citation, neutraliser.shift) for citation in answer.citations]
     return _text(body).encode()
 
 
@@ -145,6 +166,23 @@ def error_frame(message: str, *, type: str, code: str) -> bytes:
 
 def _choice(content: str, finish_reason: FinishReason | None) -> JsonValue:
     return {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": finish_reason}
+
+
+def _citation(citation: Citation, shift: Callable[[int], int]) -> JsonValue:
+    """A citation with its offsets in the text as it is sent."""
+    reference = citation.reference
+    return {
+        "answer_start": shift(citation.answer_start),
+        "answer_end": shift(citation.answer_end),
+        "number": citation.number,
+        "name": None if reference is None else reference.name,
+        "document_id": None if reference is None else reference.document_id,
+        "chunk_id": None if reference is None else reference.chunk_id,
+        "start": citation.start,
+        "end": citation.end,
+        "support": citation.support,
+        "unsupported": list(citation.unsupported),
+    }
 
 
 def _usage(usage: Usage) -> dict[str, JsonValue]:

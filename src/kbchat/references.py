@@ -129,21 +129,30 @@ class Neutraliser:
 
     def __init__(self) -> None:
         self._held = ""
+        self._length = 0
+        self._grown: list[int] = []
 
     def feed(self, text: str) -> str:
         """What can be sent of the text so far, which may be nothing."""
-        text = (self._held + text).replace(_FORGED, _HARMLESS)
+        text = self._held + text
+        if _FORGED in text:
+            self._grown += [self._length + match.start() for match in re.finditer(_FORGED, text)]
         start = text.rfind("<", -len(_FORGED) + 1)
-        if start >= 0 and _FORGED.startswith(text[start:]):
-            self._held = text[start:]
-            return text[:start]
-        self._held = ""
-        return text
+        if start < 0 or not _FORGED.startswith(text[start:]):
+            start = len(text)
+        self._held = text[start:]
+        self._length += start
+        return text[:start].replace(_FORGED, _HARMLESS)
+
+    def shift(self, offset: int) -> int:
+        """Where in the text as sent an offset of the text as given is."""
+        return offset + (len(_HARMLESS) - len(_FORGED)) * sum(at < offset for at in self._grown)
 
     def feed_all(self, texts: tuple[str, ...]) -> tuple[str, ...]:
         """The pieces as they can be sent, without empty ones."""
         # Most of what models say holds no "<": one look at all of it is cheaper than one at each piece.
-        if not self._held and "<" not in "".join(texts):
+        if not self._held and "<" not in (joined := "".join(texts)):
+            self._length += len(joined)
             return texts
         return tuple(fed for fed in map(self.feed, texts) if fed)
 

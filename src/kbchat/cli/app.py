@@ -173,9 +173,10 @@ def _print_report(report: "IngestReport", space: str, *, json: bool) -> None:
 
 
 async def _print_answer(stream: "AnswerStream") -> None:
-    from kbchat.models import Delta, Done, References, Retrieved
+    from kbchat.models import Citation, Delta, Done, References, Retrieved
 
     numbers: dict[int, int] = {}
+    doubtful: list[Citation] = []
     references: References | None = None
     async with stream as events:
         async for event in events:
@@ -185,6 +186,8 @@ async def _print_answer(stream: "AnswerStream") -> None:
                 case Delta(text=text):
                     sys.stdout.write(screen.safe(text))
                     sys.stdout.flush()
+                case Citation(supported=False):
+                    doubtful.append(event)
                 case References():
                     references = event
                 case Done(finish_reason=reason):
@@ -194,3 +197,6 @@ async def _print_answer(stream: "AnswerStream") -> None:
     if references is not None:
         screen.console().print()
         screen.print_references(references.references, numbers)
+    for citation in doubtful:
+        words = ", ".join(map(screen.one_line, citation.unsupported))
+        say(f"[{citation.number}] does not carry what is said of it: {words}")

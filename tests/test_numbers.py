@@ -1,0 +1,54 @@
+"""Numbers: one value, whatever way it is written."""
+
+from decimal import Decimal
+
+import pytest
+
+from kbchat import numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1,200 keys", ["1200"]),
+        ("$3.5 million", ["3500000"]),
+        ("3 to 5 million", ["3000000", "5000000"]),
+        ("twenty-five of two hundred and six", ["25", "206"]),
+        ("one of them", []),
+        ("版本1.2.3", ["100020003"]),
+        ("四十二个", ["42"]),
+        ("一九九七年", ["1997"]),
+        ("3万人，1.5亿元", ["30000", "150000000"]),
+        ("一个", []),
+        ("十分重要", []),
+        ("GPT4 and v2 hold no number", []),
+        ("12%", ["12"]),
+        ("the 1990s and the 20th", ["1990", "20"]),
+    ],
+)
+def test_find(text: str, expected: list[str]) -> None:
+    """Digits, words and Chinese numerals give values; idioms and digits within words give none."""
+    assert [number.values[-1] for number in numbers.find(text)] == [Decimal(value) for value in expected]
+
+
+@pytest.mark.parametrize(
+    ("claim", "source", "carried"),
+    [
+        ("1,200", "twelve hundred", True),
+        ("1,200", "one thousand two hundred", True),
+        ("40", "四十", True),
+        ("3 million", "3,000,000", True),
+        ("3 million", "3 billion", False),
+        ("in May 2020", "2020年5月", True),
+        ("in May 2020", "2020-05-17", True),
+        ("in May 2020", "2020-06-05", False),
+        ("about 1,500", "1,512", True),
+        ("1,500", "1,512", False),
+        ("90%", "90 percent", True),
+        ("1.10", "1.1", True),
+    ],
+)
+def test_same(claim: str, source: str, carried: bool) -> None:
+    """A number is carried by the same value, a month by that month, what is called approximate by what is near."""
+    others = numbers.find(source)
+    assert all(any(numbers.same(number, other) for other in others) for number in numbers.find(claim)) is carried
