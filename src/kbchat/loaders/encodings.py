@@ -62,7 +62,7 @@ def _guess(data: bytes, name: str) -> tuple[str, str]:
     import chardet
 
     encoding = chardet.detect(data)["encoding"]
-    if encoding is None:
+    if encoding is None or (b"\x00" in data and not _is_wide(data)):
         raise UnreadableDocumentError(name, "binary data, not text")
     try:
         text = data.decode(encoding)
@@ -74,6 +74,13 @@ def _guess(data: bytes, name: str) -> tuple[str, str]:
         raise _broken(data, error, name) from None
     except LookupError:
         raise UnreadableDocumentError(name, f"its encoding {encoding} is unknown; convert the file to UTF-8") from None
+
+
+def _is_wide(data: bytes) -> bool:
+    """Whether zero bytes are halves of characters: in UTF-16 without a mark all of them stand in even places, or all in
+    odd ones. A few could stand so by chance."""
+    even, odd = data[::2].count(0), data[1::2].count(0)
+    return min(even, odd) == 0 and max(even, odd) >= 4
 
 
 def _broken_utf8(data: bytes) -> UnicodeDecodeError | None:
