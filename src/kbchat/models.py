@@ -167,6 +167,23 @@ class Reference(_Value):
     sentence: float | None = None
     rerank: float | None = None
 
+    def __str__(self) -> str:
+        from kbchat.display import reference_text
+
+        return reference_text(self)
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it."""
+        from kbchat.display import reference_html
+
+        return reference_html(self)
+
+    def __rich__(self) -> object:
+        """How `rich.print` shows it."""
+        from kbchat.display import reference_rich
+
+        return reference_rich(self)
+
 
 class Message(_Value):
     """One turn of a conversation."""
@@ -303,6 +320,23 @@ class Answer(_Value):
     finish_reason: FinishReason | None = "stop"
     model: str = ""
     dropped: tuple[Reference, ...] = ()
+
+    def __str__(self) -> str:
+        from kbchat.display import answer_text
+
+        return answer_text(self)
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: what nothing carries is marked, and so is what carries the rest."""
+        from kbchat.display import answer_html
+
+        return answer_html(self)
+
+    def __rich__(self) -> object:
+        """How `rich.print` shows it."""
+        from kbchat.display import answer_rich
+
+        return answer_rich(self)
 
 
 @dataclass(frozen=True, slots=True)
