@@ -4,17 +4,24 @@ python tests/e2e/environments.py        # makes those that are missing, in .venv
 """
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 FOLDER = Path(sys.prefix) / "clients"
+SOURCES = Path(__file__).parent / "node"
 
 PYTHON = {
     "dbgpt-0.6.3": ["dbgpt[client]==0.6.3"],
+    "dbgpt-0.8.2": ["dbgpt-client==0.8.2", "dbgpt[client]==0.8.2", "beautifulsoup4==4.15.0"],
+    "openai": ["openai==3.57.0"],
+    "langchain": ["langchain-openai==1.7.4"],
     "schemathesis": ["schemathesis==4.32.5"],
 }
 """Environments for Python, and what is installed into each."""
+NODE = "node"
+"""The environment for Node, made of `node/package-lock.json`; none where there is no npm."""
 
 
 def python(name: str) -> Path:
@@ -42,9 +49,27 @@ def make_python(name: str, requirements: list[str]) -> None:
     stamp.write_text(made_of)
 
 
+def make_node() -> None:
+    """Make the environment for Node, unless it is there and holds just that."""
+    npm = shutil.which("npm")
+    if npm is None:
+        print("there is no npm: the tests with clients for Node will be skipped", file=sys.stderr)
+        return
+    lock = (SOURCES / "package-lock.json").read_bytes()
+    stamp = FOLDER / NODE / ".made-of"
+    made_of = hashlib.sha256(lock).hexdigest()
+    if stamp.exists() and stamp.read_text() == made_of:
+        return
+    shutil.rmtree(FOLDER / NODE, ignore_errors=True)
+    shutil.copytree(SOURCES, FOLDER / NODE)
+    subprocess.run([npm, "ci", "--silent", "--no-audit", "--no-fund"], cwd=FOLDER / NODE, check=True)
+    stamp.write_text(made_of)
+
+
 def main() -> None:
     for name, requirements in PYTHON.items():
         make_python(name, requirements)
+    make_node()
 
 
 if __name__ == "__main__":
