@@ -5,17 +5,110 @@ Whatever a document or a model wrote is shown as it is, never run: all of it is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
+
+from pydantic import JsonValue
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
-    from kbchat.models import Answer, Citation, Metadata, Reference
-
 _Stretch = tuple[int, int]
+Metadata = Mapping[str, JsonValue]
+
+
+class ShownReference:
+    """What makes a reference show itself."""
+
+    def __str__(self) -> str:
+        return reference_text(cast("Reference", self))
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it."""
+        return reference_html(cast("Reference", self))
+
+    def __rich__(self) -> RenderableType:
+        """How `rich.print` shows it."""
+        return reference_rich(cast("Reference", self))
+
+
+class ShownAnswer:
+    """What makes an answer show itself: what nothing carries is marked, and so is what carries the rest."""
+
+    def __str__(self) -> str:
+        return answer_text(cast("Answer", self))
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it."""
+        return answer_html(cast("Answer", self))
+
+    def __rich__(self) -> RenderableType:
+        """How `rich.print` shows it."""
+        return answer_rich(cast("Answer", self))
+
+
+class Reference(Protocol):
+    """What is shown of a `kbchat.Reference`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def document_id(self) -> int: ...
+    @property
+    def chunk_id(self) -> int: ...
+    @property
+    def content(self) -> str: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def recall_score(self) -> float: ...
+    @property
+    def metadata(self) -> Metadata: ...
+    @property
+    def dense(self) -> float | None: ...
+    @property
+    def lexical(self) -> float | None: ...
+    @property
+    def sentence(self) -> float | None: ...
+    @property
+    def rerank(self) -> float | None: ...
+
+
+class Citation(Protocol):
+    """What is shown of a `kbchat.Citation`."""
+
+    @property
+    def answer_start(self) -> int: ...
+    @property
+    def answer_end(self) -> int: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def reference(self) -> Reference | None: ...
+    @property
+    def start(self) -> int | None: ...
+    @property
+    def end(self) -> int | None: ...
+    @property
+    def supported(self) -> bool: ...
+    @property
+    def unsupported(self) -> Sequence[str]: ...
+
+
+class Answer(Protocol):
+    """What is shown of a `kbchat.Answer`."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def references(self) -> Sequence[Reference]: ...
+    @property
+    def citations(self) -> Sequence[Citation]: ...
+
 
 _DOUBTFUL = "background:#fde8e8;border-bottom:2px solid #c0392b;color:inherit"
 _CARRYING = "background:#fff3bf;color:#222"
