@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py")) + sorted((ROOT / "adapters").rglob("*.py"))
 
 FLOORS = {
-    0: {"models", "errors", "settings", "threads"},
+    0: {"display", "models", "errors", "settings", "threads"},
     1: {
         "analysis",
         "chinese",
@@ -97,7 +97,7 @@ VENDORS = {
     "pypdfium2": {"kbchat.loaders.pdf"},
     "pytest": {"kbchat.testing"},
     "python_calamine": {"kbchat.loaders.tables"},
-    "rich": {"kbchat.cli"},
+    "rich": {"kbchat.cli", "kbchat.display"},
     "selectolax": {"kbchat.loaders.html", "kbchat.loaders.markup"},
     "semantic_text_splitter": {"kbchat.splitting"},
     "sentence_transformers": {"kbchat.embedders.sentence_transformers"},
