@@ -88,13 +88,19 @@ class Parts:
         return list(self._stores.values())
 
     @asynccontextmanager
-    async def writing(self, space_id: int) -> AsyncIterator[None]:
-        """Be the only one to write to a space: among the tasks of this process, and among the processes of this data.
+    async def writing(self, space_id: int, *, timeout: float | None = None) -> AsyncIterator[None]:
+        """Be the only one to write to a space: among the tasks of this process, the processes of this data folder and
+        the servers of this catalog. `timeout` is in seconds, by default the settings' `busy_timeout`.
 
-        Raises `BusyError` when another process holds the data for too long.
+        Raises `BusyError` when another process or server holds the data for too long.
         """
+        seconds = self.settings.busy_timeout if timeout is None else timeout
         lock = self._space_locks.setdefault(space_id, anyio.Lock())
-        async with lock, self.folder.writing(self.settings.busy_timeout, prepare=self._refresh):
+        async with (
+            lock,
+            self.folder.writing(seconds, prepare=self._refresh),
+            self.catalog.writing(space_id, timeout=seconds),
+        ):
             yield
 
     async def _refresh(self, foreign: bool) -> None:
