@@ -270,6 +270,10 @@ class Catalog:
         """The same as `live_chunks`, with the vectors that were kept with each chunk (empty where there are none)."""
         return await self._read(lambda connection: chunks.live_vectors(connection, space_id, ids))
 
+    async def live_chunk_ids(self, space_id: int) -> tuple[int, list[int]]:
+        """The space's revision, and the ids of the chunks that were live in it, ascending."""
+        return await self._read(lambda connection: chunks.live_ids(connection, space_id))
+
     async def document_chunks(self, document_id: int) -> list[Chunk]:
         """The live chunks of a document in order; none for a document that is not there."""
         return await self._read(lambda connection: chunks.of_document(connection, document_id))
