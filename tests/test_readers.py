@@ -39,6 +39,12 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Format]:
     formats.by_suffix.cache_clear()
 
 
+@pytest.fixture(autouse=True)
+def _known() -> None:
+    """Looking for plugins reads folders, which is not for the event loop."""
+    formats.by_suffix()
+
+
 @pytest.fixture
 async def readers() -> AsyncIterator[Readers]:
     async with Readers(threads=Threads(8), seconds=20, memory=256 << 20, limit=2) as readers:

@@ -14,6 +14,7 @@ _BOMS = (
 )
 _BINARY = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
+_PLAIN = re.compile("[\t\n -~\u3000-\u303f]")
 _NOT_ASCII = re.compile("[^\x00-\x7f]+")
 
 
@@ -64,7 +65,11 @@ def _guess(data: bytes, name: str) -> tuple[str, str]:
     if encoding is None or (b"\x00" in data and not _is_wide(data)):
         raise UnreadableDocumentError(name, "binary data, not text")
     try:
-        return data.decode(encoding), encoding
+        text = data.decode(encoding)
+        if "16" in encoding and not _PLAIN.search(text):
+            # Nearly any bytes are characters of UTF-16; texts also hold spaces, line ends or full stops.
+            raise UnreadableDocumentError(name, "binary data, not text")
+        return text, encoding
     except UnicodeDecodeError as error:
         raise _broken(data, error, name) from None
     except LookupError:
