@@ -43,7 +43,7 @@ FLOORS = {
         "tokens",
     },
     2: {"catalog", "datafolder", "embedders", "generators", "lexical", "loaders", "stores"},
-    3: {"chat", "ingest", "preparing", "reembed", "retrieval"},
+    3: {"chat", "ingest", "preparing", "reembed", "replica", "retrieval"},
     4: {"answers", "keys", "knowledge", "space", "wiring"},
     5: {"__main__", "cli", "kbchat_aiohttp", "sync", "testing"},
 }
@@ -55,6 +55,7 @@ NEIGHBOURS = {
     ("ingest", "preparing"),
     ("ingest", "reembed"),
     ("reembed", "ingest"),
+    ("replica", "reembed"),
     ("chat", "retrieval"),
     ("knowledge", "answers"),
     ("knowledge", "keys"),
