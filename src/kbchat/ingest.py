@@ -19,7 +19,7 @@ from kbchat.catalog import Catalog, SourceState
 from kbchat.embedders import Embedder, Vector, Vectors
 from kbchat.lexical import LexicalEntry, LexicalIndex
 from kbchat.models import DocumentFailure, IngestProgress, IngestReport, SpaceInfo
-from kbchat.preparing import Item, Prepared, Preparer, Source, Unchanged
+from kbchat.preparing import Failed, Item, Prepared, Preparer, Source, Unchanged
 from kbchat.stores import VectorStore
 from kbchat.threads import Threads, together
 
@@ -123,13 +123,16 @@ class Ingester:
         for batch in _batches(items):
             await self._write(batch, tally)
             tell(batch[-1].generation.name)
-        for item in items:
-            if isinstance(item, Unchanged):
-                tally.unchanged += 1
-            elif isinstance(item, DocumentFailure):
-                tally.failed.append(item)
-        if items and not isinstance(last := items[-1], Prepared):
-            tell(last.name)
+        tally.unchanged += sum(isinstance(item, Unchanged) for item in items)
+        failed = [item for item in items if isinstance(item, Failed)]
+        if records := [item.record for item in failed if item.record is not None]:
+            await self._catalog.fail(self._space.id, records, writer=self._writer)
+        tally.failed += [item.failure for item in failed]
+        match items[-1]:
+            case Unchanged(name=name) | Failed(failure=DocumentFailure(name=name)):
+                tell(name)
+            case _:
+                pass
 
     async def _remember(self, unchanged: Sequence[Unchanged]) -> None:
         """Keep the stat of files that were hashed and found unchanged: next time it will do."""
@@ -167,7 +170,7 @@ class Ingester:
             await together(lambda: self._write_vectors(part), lambda: self._write_terms(part))  # noqa: B023 (awaited)
         await together(lambda: self._store.flush(space.collection), lambda: self._lexical.commit(self._index))
         await self._catalog.publish(space.id, [generation.id for generation in pending], writer=self._writer)
-        new = sum(item.known is None for item in batch)
+        new = sum(item.known is None or not item.known.content_hash for item in batch)
         tally.added += new
         tally.updated += len(batch) - new
         tally.chunks += len(rows)
