@@ -25,6 +25,7 @@ FLOORS = {
         "chinese",
         "chinese_words",
         "citations",
+        "cuts",
         "claims",
         "evidence",
         "evaluation",
@@ -43,8 +44,8 @@ FLOORS = {
         "tokens",
     },
     2: {"catalog", "datafolder", "embedders", "generators", "lexical", "loaders", "stores"},
-    3: {"chat", "indexing", "ingest", "preparing", "reembed", "replica", "retrieval"},
-    4: {"answers", "keys", "knowledge", "space", "wiring"},
+    3: {"chat", "folders", "indexing", "ingest", "preparing", "reembed", "replica", "retrieval"},
+    4: {"answers", "intake", "keys", "knowledge", "space", "wiring"},
     5: {"__main__", "cli", "kbchat_aiohttp", "sync", "testing"},
 }
 """Each room's floor; a room is a module of kbchat or a package with all in it. A new room must be given one here."""
@@ -52,6 +53,8 @@ FLOORS = {
 NEIGHBOURS = {
     ("__main__", "cli"),
     ("cli", "kbchat_aiohttp"),  # `kbchat serve`
+    ("folders", "ingest"),
+    ("folders", "preparing"),
     ("indexing", "ingest"),
     ("indexing", "preparing"),
     ("ingest", "preparing"),
@@ -64,6 +67,8 @@ NEIGHBOURS = {
     ("knowledge", "space"),
     ("knowledge", "wiring"),
     ("space", "answers"),
+    ("space", "intake"),
+    ("intake", "wiring"),
     ("space", "wiring"),
 }
 """Which rooms may use one of their own floor, besides those of floors 0 and 1, which hold words and pure functions."""
@@ -111,6 +116,7 @@ VENDORS = {
     "tiktoken": {"kbchat.tokens"},
     "tokenizers": {"kbchat.embedders.static"},
     "typer": {"kbchat.cli"},
+    "watchfiles": {"kbchat.intake"},
     "wordllama": {"kbchat.embedders.static"},
 }
 """Who may name which library: its one driver, or everybody where it is the house's own material."""
@@ -275,7 +281,7 @@ def may_load(room: str) -> tuple[str, ...]:
             return ("aiohttp",)
         case "embedders" | "lexical" | "stores":
             return ("numpy",)
-        case "chat" | "ingest" | "preparing" | "reembed" | "retrieval":
+        case "chat" | "folders" | "ingest" | "preparing" | "reembed" | "retrieval":
             return ("numpy", "sqlalchemy")  # The face loads them with the first call that needs them.
         case "testing":
             return ("aiohttp", "numpy", "sqlalchemy")

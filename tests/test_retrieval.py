@@ -16,7 +16,7 @@ from kbchat.errors import CollectionNotFoundError, EmbedderUnavailableError, Spa
 from kbchat.ingest import Ingester
 from kbchat.lexical.tantivy import TantivyIndex
 from kbchat.loaders.processes import Readers
-from kbchat.models import SpaceInfo, TextDocument, VectorType
+from kbchat.models import SpaceInfo, Splitting, TextDocument, VectorType
 from kbchat.preparing import Preparer
 from kbchat.retrieval import Retrieval, Retriever, cosine, text_of
 from kbchat.stores.memory import MemoryStore
@@ -43,16 +43,7 @@ class Bench:
     threads: Threads
 
     async def ingest(self, texts: dict[str, str], *, tokens: int = 256) -> None:
-        static = StaticEmbedder(threads=self.threads)
-        preparer = Preparer(
-            threads=self.threads,
-            readers=Readers(threads=self.threads, seconds=10, memory=10**9),
-            static=static,
-            is_static=isinstance(self.embedder, StaticEmbedder),
-            chunk_tokens=tokens,
-            chunk_overlap=0,
-            max_document_bytes=10**7,
-        )
+        static = self.embedder if isinstance(self.embedder, StaticEmbedder) else StaticEmbedder(threads=self.threads)
         ingester = Ingester(
             self.space,
             catalog=self.catalog,
@@ -60,7 +51,14 @@ class Bench:
             lexical=self.lexical,
             embedder=self.embedder,
             threads=self.threads,
-            preparer=preparer,
+            preparer=Preparer(
+                threads=self.threads,
+                readers=Readers(threads=self.threads, seconds=60, memory=1 << 30),
+                static=static,
+                is_static=static is self.embedder,
+                splitting=Splitting(max_tokens=tokens),
+                max_document_bytes=10**7,
+            ),
             writer="test",
         )
         report = await ingester.ingest([TextDocument(name=name, text=text) for name, text in texts.items()])

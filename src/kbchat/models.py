@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from kbchat.display import ShownAnswer, ShownReference
 
@@ -68,6 +68,50 @@ class KeyInfo(_Value):
     revoked_at: datetime | None = None
 
 
+class ChunkStrategy(StrEnum):
+    """By what a document is split into chunks."""
+
+    STRUCTURE = "structure"
+    """Along sections, paragraphs and sentences, as many whole ones as fit the size. The default."""
+    TOKENS = "tokens"
+    """Every so many tokens, between words, whatever the structure."""
+    SEPARATOR = "separator"
+    """At each occurrence of a separator; with `merge`, neighbours are joined up to the size."""
+    PAGE = "page"
+    """A page, slide or sheet a chunk."""
+    HEADING = "heading"
+    """A section a chunk: what stands under one heading."""
+    DOCUMENT = "document"
+    """The whole document is one chunk."""
+
+
+class Splitting(_Value):
+    """How documents are split. Sizes are in tokens.
+
+    `max_tokens` is 256 unless set, for pages and sections 8192: a larger one is split along its structure. A whole
+    document has no limit. `overlap` is for the first two strategies.
+    """
+
+    strategy: ChunkStrategy = ChunkStrategy.STRUCTURE
+    max_tokens: int | None = Field(default=None, ge=16, le=8192)
+    overlap: int = Field(default=0, ge=0)
+    separator: str = Field(default="\n\n", min_length=1, max_length=100)
+    merge: bool = True
+
+    @property
+    def size(self) -> int:
+        """The size that holds."""
+        if self.max_tokens is not None:
+            return self.max_tokens
+        return 8192 if self.strategy in (ChunkStrategy.PAGE, ChunkStrategy.HEADING) else 256
+
+    @model_validator(mode="after")
+    def _check(self) -> "Splitting":
+        if self.overlap >= self.size:
+            raise ValueError("overlap must be smaller than max_tokens")
+        return self
+
+
 class EmbedderPin(_Value):
     """What a space remembers of its embedder.
 
@@ -90,6 +134,8 @@ class SpaceInfo(_Value):
     context: str | None = None
     collection: str
     embedder: EmbedderPin | None = None
+    splitting: Splitting | None = None
+    """How its documents are split; None as the settings say."""
     revision: int = 0
     """Counts the changes of what can be found in the space."""
     last_writer: str = ""
@@ -115,6 +161,8 @@ class Document(_Value):
     source: str | None = None
     status: DocumentStatus = DocumentStatus.FINISHED
     error: str | None = None
+    attempts: int = 0
+    """How often it failed since it was last taken in."""
     metadata: Metadata = {}
     content_hash: str = ""
     chunk_count: int = 0
@@ -237,6 +285,9 @@ class IngestReport(_Value):
     added: int = 0
     updated: int = 0
     unchanged: int = 0
+    moved: int = 0
+    """Documents whose file has another name or place now. Only a sync looks for those, and for removed ones."""
+    removed: int = 0
     failed: tuple[DocumentFailure, ...] = ()
     chunks: int = 0
     seconds: float = 0.0

@@ -9,10 +9,10 @@ from typing import TypeVar
 import anyio
 from sqlalchemy import Connection
 
-from kbchat.catalog import chunks, documents, keys, locks, spaces, uploads
+from kbchat.catalog import chunks, documents, keys, lives, locks, spaces, uploads
 from kbchat.catalog import generations as generation_sql
 from kbchat.catalog.database import Database, database_url
-from kbchat.catalog.records import NewGeneration, PendingGeneration, SourceState, Upload
+from kbchat.catalog.records import DocumentEdit, FailedSource, NewGeneration, PendingGeneration, SourceState, Upload
 from kbchat.models import (
     Chunk,
     Document,
@@ -21,6 +21,7 @@ from kbchat.models import (
     KeyInfo,
     KeyRole,
     SpaceInfo,
+    Splitting,
     VectorType,
 )
 from kbchat.threads import Threads
@@ -143,11 +144,12 @@ class Catalog:
         vector_type: VectorType | None = None,
         desc: str | None = None,
         context: str | None = None,
+        splitting: Splitting | None = None,
     ) -> SpaceInfo:
         """Change what is not None. Raises `SpaceExistsError`, and `SpaceInUseError` for another vector type once the
         space holds documents or vectors that are not collected."""
         now = self._clock()
-        change = spaces.SpaceChange(name=name, owner=owner, vector_type=vector_type, desc=desc, context=context)
+        change = spaces.SpaceChange(name, owner, vector_type, desc, context, splitting)
         return await self._write(lambda connection: spaces.update(connection, space_id, change, now=now))
 
     async def begin_space_deletion(self, space_id: int) -> SpaceInfo:
@@ -187,9 +189,32 @@ class Catalog:
         """The state of those documents that are there, by name. Any number of names."""
         return await self._read(lambda connection: documents.states(connection, space_id, names))
 
+    async def sources_beneath(self, space_id: int, prefix: str) -> dict[str, SourceState]:
+        """The state of the documents whose source begins with a folder's path, by name."""
+        return await self._read(lambda connection: lives.beneath(connection, space_id, prefix))
+
     async def touch(self, space_id: int, stats: Mapping[int, tuple[int | None, int | None]]) -> None:
         """Keep other sizes and modification times (ns) with documents, by id. Nobody's reading changes."""
-        await self._write(lambda connection: documents.touch(connection, space_id, stats))
+        await self._write(lambda connection: lives.touch(connection, space_id, stats))
+
+    async def fail(self, space_id: int, failures: Sequence[FailedSource], *, writer: str) -> None:
+        """Make documents FAILED with their reasons, and those that are not there appear so. What was live stays."""
+        now = self._clock()
+        await self._write(lambda connection: lives.fail(connection, space_id, failures, writer=writer, now=now))
+
+    async def edit_document(self, space_id: int, document_id: int, edit: DocumentEdit, *, writer: str) -> Document:
+        """Change what the edit says; text and chunks stay. Raises `DocumentNotFoundError`, `DocumentExistsError`."""
+        now = self._clock()
+        return await self._write(
+            lambda connection: lives.edit(connection, space_id, document_id, edit, writer=writer, now=now)
+        )
+
+    async def delete_documents(self, space_id: int, document_ids: Sequence[int], *, writer: str) -> int:
+        """Remove those documents that are there, as `delete_document` does; returns how many there were."""
+        now = self._clock()
+        return await self._write(
+            lambda connection: lives.delete(connection, space_id, document_ids, writer=writer, now=now)
+        )
 
     async def get_document(self, space_id: int, document_id: int, *, with_text: bool = False) -> Document:
         """Raises `DocumentNotFoundError`. The text is None for a document that never was FINISHED."""

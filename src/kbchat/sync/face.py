@@ -20,13 +20,25 @@ from kbchat.sync.calls import AnswerStream, Loop, closed_at_exit
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
+    from kbchat import intake
     from kbchat.inputs import Messages
-    from kbchat.models import Answer, Document, IngestProgress, IngestReport, KeyInfo, Reference, Sampling, SpaceInfo
+    from kbchat.models import (
+        Answer,
+        Document,
+        IngestProgress,
+        IngestReport,
+        KeyInfo,
+        Metadata,
+        Reference,
+        Sampling,
+        SpaceInfo,
+        Splitting,
+    )
     from kbchat.settings import Settings
-    from kbchat.space import Source
 
 
 class _Delegate:
@@ -149,8 +161,10 @@ class KnowledgeBase(_Delegate):
         vector_type: VectorType | str | None = None,
         desc: str | None = None,
         context: str | None = None,
+        splitting: Splitting | None = None,
     ) -> KnowledgeSpace:
-        """Change what is given. The vector type can only change while the space is empty (`SpaceInUseError`)."""
+        """Change what is given. The vector type can only change while the space is empty (`SpaceInUseError`). With
+        another splitting each document is split anew when it is next ingested."""
         return KnowledgeSpace(
             self._loop,
             self._loop.call(
@@ -161,6 +175,7 @@ class KnowledgeBase(_Delegate):
                 vector_type=vector_type,
                 desc=desc,
                 context=context,
+                splitting=splitting,
             ),
             self,
         )
@@ -172,6 +187,16 @@ class KnowledgeBase(_Delegate):
         to open the data finishes that.
         """
         return self._loop.call(self._async.delete_space, name_or_id)
+
+    def get_document(self, document_id: int, *, owner: str | None = None, with_text: bool = True) -> Document:
+        """The document of that id, in whatever space; with an owner, of no other's. Raises `DocumentNotFoundError`."""
+        return self._loop.call(self._async.get_document, document_id, owner=owner, with_text=with_text)
+
+    def list_documents(
+        self, *, owner: str | None = None, offset: int = 0, limit: int | None = None
+    ) -> tuple[list[Document], int]:
+        """A page of the documents of all spaces, in the order they came, and how many there are in all."""
+        return self._loop.call(self._async.list_documents, owner=owner, offset=offset, limit=limit)
 
     @property
     def keys(self) -> Keys:
@@ -242,15 +267,112 @@ class KnowledgeSpace(_Delegate):
         return self._loop.call(self._async.refresh)
 
     def ingest(
-        self, sources: Source | Iterable[Source], *, progress: Callable[[IngestProgress], None] | None = None
+        self,
+        sources: intake.Source | Iterable[intake.Source],
+        *,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        gitignore: bool = False,
+        splitting: Splitting | None = None,
+        progress: intake.Progress = None,
     ) -> IngestReport:
         """Bring files, folders and texts into the space. What did not change since the last time is left alone.
 
+        Of a folder all files of a known type are taken, or those that `include` fits, but none that `exclude` fits
+        (patterns as in `.gitignore`, which is obeyed itself with `gitignore`). `splitting` goes before the space's own.
+
         A document that cannot be read is reported with its reason and the others go in. `progress` is called in the
-        event loop after each document or batch. Raises `InvalidInputError` for a path that is not there,
-        `EmbedderMismatchError`, `BusyError`, or the error of a part that failed; batches already published stay.
+        event loop after each batch. Raises `InvalidInputError` for a path that is not there, `EmbedderMismatchError`,
+        `BusyError`, or the error of a part that failed; batches already published stay.
         """
-        return self._loop.call(self._async.ingest, sources, progress=progress)
+        return self._loop.call(
+            self._async.ingest,
+            sources,
+            include=include,
+            exclude=exclude,
+            gitignore=gitignore,
+            splitting=splitting,
+            progress=progress,
+        )
+
+    def sync(
+        self,
+        paths: intake.Paths,
+        *,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        gitignore: bool = False,
+        splitting: Splitting | None = None,
+        allow_empty: bool = False,
+        progress: intake.Progress = None,
+    ) -> IngestReport:
+        """Bring the space in step with folders: as `ingest`, and documents whose file is no longer there, or no longer
+        selected, are removed; one that moved keeps its id, chunks and vectors.
+
+        Documents from elsewhere are left alone. A folder that holds nothing is an `InvalidInputError` unless
+        `allow_empty`: it may be a disk that is not mounted.
+        """
+        return self._loop.call(
+            self._async.sync,
+            paths,
+            include=include,
+            exclude=exclude,
+            gitignore=gitignore,
+            splitting=splitting,
+            allow_empty=allow_empty,
+            progress=progress,
+        )
+
+    def watch(
+        self,
+        paths: intake.Paths,
+        *,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        gitignore: bool = False,
+        splitting: Splitting | None = None,
+        progress: intake.Progress = None,
+    ) -> AbstractAsyncContextManager[AsyncIterator[IngestReport]]:
+        """Sync folders now, and again whenever something changes in them, until the block is left.
+
+            async with space.watch("docs") as reports:
+                async for report in reports:
+                    ...
+
+        The first report comes always, later ones when something was added, updated, moved or removed.
+        """
+        return self._async.watch(
+            paths, include=include, exclude=exclude, gitignore=gitignore, splitting=splitting, progress=progress
+        )
+
+    def add_document(
+        self,
+        name: str,
+        *,
+        data: bytes | None = None,
+        text: str | None = None,
+        source: str | None = None,
+        metadata: Metadata | None = None,
+        replace: bool = False,
+    ) -> Document:
+        """Take a file's bytes or a text, to be found once `index_documents` has indexed it; its status is TODO.
+
+        `source` says where it came from. With `replace` it takes the place of a document of that name, which is found
+        until then. Raises `DocumentExistsError` without, and `InvalidInputError` naming the argument.
+        """
+        return self._loop.call(
+            self._async.add_document, name, data=data, text=text, source=source, metadata=metadata, replace=replace
+        )
+
+    def index_documents(
+        self, ids: Sequence[int], *, chunk_tokens: int | None = None, chunk_overlap: int | None = None
+    ) -> None:
+        """Index documents that were added. Their status says how far each is: RUNNING, then FINISHED or FAILED.
+
+        Chunks are as the settings say unless said otherwise. Raises the error of a part that failed; the documents that
+        it stopped are FAILED with its reason.
+        """
+        self._loop.call(self._async.index_documents, ids, chunk_tokens=chunk_tokens, chunk_overlap=chunk_overlap)
 
     def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:
         """The space's documents in the order they came, without their texts."""
