@@ -43,7 +43,7 @@ FLOORS = {
         "tokens",
     },
     2: {"catalog", "datafolder", "embedders", "generators", "lexical", "loaders", "stores"},
-    3: {"chat", "ingest", "preparing", "reembed", "replica", "retrieval"},
+    3: {"chat", "indexing", "ingest", "preparing", "reembed", "replica", "retrieval"},
     4: {"answers", "keys", "knowledge", "space", "wiring"},
     5: {"__main__", "cli", "kbchat_aiohttp", "sync", "testing"},
 }
@@ -52,6 +52,8 @@ FLOORS = {
 NEIGHBOURS = {
     ("__main__", "cli"),
     ("cli", "kbchat_aiohttp"),  # `kbchat serve`
+    ("indexing", "ingest"),
+    ("indexing", "preparing"),
     ("ingest", "preparing"),
     ("ingest", "reembed"),
     ("reembed", "ingest"),
