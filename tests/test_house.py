@@ -281,7 +281,7 @@ def may_load(room: str) -> tuple[str, ...]:
             return ("aiohttp",)
         case "embedders" | "lexical" | "stores":
             return ("numpy",)
-        case "chat" | "folders" | "ingest" | "preparing" | "reembed" | "retrieval":
+        case "chat" | "folders" | "indexing" | "ingest" | "preparing" | "reembed" | "replica" | "retrieval":
             return ("numpy", "sqlalchemy")  # The face loads them with the first call that needs them.
         case "testing":
             return ("aiohttp", "numpy", "sqlalchemy")
