@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py")) + sorted((ROOT / "adapters").rglob("*.py"))
 
 FLOORS = {
-    0: {"display", "models", "errors", "settings", "threads"},
+    0: {"chunking", "display", "models", "errors", "settings", "threads"},
     1: {
         "analysis",
         "chinese",
@@ -36,6 +36,7 @@ FLOORS = {
         "outline",
         "numbers",
         "prompting",
+        "readable",
         "references",
         "scoring",
         "sentences",

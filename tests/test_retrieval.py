@@ -10,13 +10,14 @@ import pytest
 import sqlalchemy as sa
 
 from kbchat.catalog import Catalog
+from kbchat.chunking import Splitting
 from kbchat.embedders import Embedder, Vector, Vectors, passages
 from kbchat.embedders.static import StaticEmbedder
 from kbchat.errors import CollectionNotFoundError, EmbedderUnavailableError, SpaceNotFoundError
 from kbchat.ingest import Ingester
 from kbchat.lexical.tantivy import TantivyIndex
 from kbchat.loaders.processes import Readers
-from kbchat.models import SpaceInfo, Splitting, TextDocument, VectorType
+from kbchat.models import SpaceInfo, TextDocument, VectorType
 from kbchat.preparing import Preparer
 from kbchat.retrieval import Retrieval, Retriever, cosine, text_of
 from kbchat.stores.memory import MemoryStore

@@ -5,7 +5,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 
-from kbchat.models import Block, Splitting
+from kbchat.chunking import Splitting
+from kbchat.models import Block
 
 Estimate = Callable[[str], int]
 Range = tuple[int, int]

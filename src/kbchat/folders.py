@@ -9,7 +9,8 @@ from kbchat.errors import UnreadableDocumentError
 from kbchat.ingest import Ingester
 from kbchat.loaders.files import FileSource, Found, is_beneath, read
 from kbchat.models import DocumentFailure, IngestProgress, IngestReport, SpaceInfo
-from kbchat.preparing import Preparer, is_text
+from kbchat.preparing import Preparer
+from kbchat.readable import is_text
 from kbchat.threads import Threads
 
 DELETED_AT_ONCE = 500

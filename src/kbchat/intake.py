@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
+from kbchat.chunking import Splitting
 from kbchat.errors import EmbedderMismatchError
-from kbchat.models import EmbedderPin, IngestProgress, IngestReport, SpaceInfo, Splitting, TextDocument
+from kbchat.models import EmbedderPin, IngestProgress, IngestReport, SpaceInfo, TextDocument
 from kbchat.threads import bare
 
 if TYPE_CHECKING:
@@ -154,8 +155,11 @@ async def watch(
         async with anyio.create_task_group() as tasks:
             # Begins before the first look, so that no change falls in between.
             tasks.start_soon(changes.notice, watched, own)
-            yield reports()
-            tasks.cancel_scope.cancel()
+            try:
+                yield reports()
+            finally:
+                # The watcher's thread looks at this, and at no cancellation.
+                changes.stop.set()
     except BaseExceptionGroup as errors:
         raise bare(errors) from None
 
@@ -165,6 +169,7 @@ class _Changes:
 
     def __init__(self) -> None:
         self._changed = anyio.Event()
+        self.stop = anyio.Event()
 
     async def notice(self, paths: Sequence[str], without: str) -> None:
         from watchfiles import awatch
@@ -173,7 +178,12 @@ class _Changes:
             return not path.startswith(without)
 
         async for _ in awatch(
-            *paths, debounce=WATCH_MS, watch_filter=counts, rust_timeout=LOOK_MS, yield_on_timeout=True
+            *paths,
+            debounce=WATCH_MS,
+            watch_filter=counts,
+            rust_timeout=LOOK_MS,
+            yield_on_timeout=True,
+            stop_event=self.stop,
         ):
             self._changed.set()
 

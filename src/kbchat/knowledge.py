@@ -12,9 +12,10 @@ import anyio
 import anyio.to_thread
 
 from kbchat.answers import AnswerStream
+from kbchat.chunking import Splitting
 from kbchat.errors import AmbiguousSpaceError, BusyError, SpaceExistsError, SpaceNotFoundError
 from kbchat.inputs import Messages, checked_messages, checked_name, checked_owner, checked_prose, checked_vector_type
-from kbchat.models import Document, Sampling, SpaceInfo, Splitting, VectorType
+from kbchat.models import Document, Sampling, SpaceInfo, VectorType
 from kbchat.space import KnowledgeSpace, open_answer
 
 if TYPE_CHECKING:

@@ -17,13 +17,14 @@ import anyio
 
 from kbchat import analysis, loaders
 from kbchat.catalog import FailedSource, NewChunk, NewGeneration, SourceState
+from kbchat.chunking import Splitting
 from kbchat.embedders import Vectors
-from kbchat.errors import InvalidInputError, MissingExtraError, UnreadableDocumentError
-from kbchat.inputs import checked_name
+from kbchat.errors import MissingExtraError, UnreadableDocumentError
 from kbchat.loaders.files import FileSource, read
 from kbchat.loaders.formats import Format, format_of
 from kbchat.loaders.processes import Readers
-from kbchat.models import DocumentFailure, DocumentStatus, LoadedDocument, Metadata, Splitting, TextDocument
+from kbchat.models import DocumentFailure, DocumentStatus, LoadedDocument, Metadata, TextDocument
+from kbchat.readable import can_be_kept, check_name, check_text, is_text, printable
 from kbchat.splitting import chunk_key, embedded_text, fingerprint, split
 from kbchat.threads import Threads
 
@@ -397,52 +398,13 @@ def _stat(source: Source) -> os.stat_result | None:
 
 def _failed(error: UnreadableDocumentError | MissingExtraError, source: Source) -> Failed:
     failure = DocumentFailure(name=printable(source.name), reason=error.message)
-    if isinstance(error, _TakenNameError) or not _can_be_kept(source.name):
+    if isinstance(error, _TakenNameError) or not can_be_kept(source.name):
         return Failed(failure, None)
     if isinstance(source, TextDocument):
         return Failed(failure, FailedSource(source.name, error.message, source.source, "TEXT"))
     return Failed(failure, FailedSource(source.name, error.message, source.path))
 
 
-def _can_be_kept(name: str) -> bool:
-    try:
-        check_name(name)
-    except UnreadableDocumentError:
-        return False
-    return True
-
-
 def is_current(known: SourceState, content_hash: str) -> bool:
     """Whether a document's live generation has this content."""
     return known.status is DocumentStatus.FINISHED and known.content_hash == content_hash
-
-
-def is_text(name: str) -> bool:
-    """Whether a name is text: file systems also hold names that are only bytes."""
-    return printable(name) == name
-
-
-def printable(name: str) -> str:
-    """The name with bytes that are no text written as escapes."""
-    return name.encode(errors="backslashreplace").decode()
-
-
-def check_name(name: str) -> None:
-    """Raise `UnreadableDocumentError` for a name that cannot be kept."""
-    try:
-        checked_name(name, field="name")
-    except InvalidInputError as error:
-        raise UnreadableDocumentError(name, error.message) from None
-
-
-def check_text(text: str, *, name: str) -> None:
-    """Raise `UnreadableDocumentError` for a text that cannot be kept or found."""
-    if not text or text.isspace():
-        raise UnreadableDocumentError(name, "the document is empty")
-    if "\x00" in text:
-        raise UnreadableDocumentError(name, f"a NUL character at offset {text.index(chr(0))}; remove it")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        reason = f"a lone surrogate at offset {error.start}: text that was decoded wrongly; decode it again"
-        raise UnreadableDocumentError(name, reason) from None

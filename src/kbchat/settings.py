@@ -16,8 +16,8 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as UndecodableError
 
+from kbchat.chunking import ChunkStrategy, Splitting
 from kbchat.errors import SettingsError
-from kbchat.models import ChunkStrategy, Splitting
 
 
 class ModelSettings(BaseModel):

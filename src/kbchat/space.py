@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kbchat import intake
 from kbchat.answers import AnswerStream
+from kbchat.chunking import Splitting
 from kbchat.errors import DocumentNotFoundError, ModelNotFoundError
 from kbchat.inputs import Messages, checked_messages, checked_question, checked_threshold, checked_top_k
 from kbchat.models import (
@@ -20,7 +21,6 @@ from kbchat.models import (
     Reference,
     Sampling,
     SpaceInfo,
-    Splitting,
     VectorType,
 )
 

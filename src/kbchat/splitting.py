@@ -16,7 +16,8 @@ from typing import Any, Protocol, assert_never
 from pydantic import JsonValue
 
 from kbchat import cuts
-from kbchat.models import Block, ChunkStrategy, LoadedDocument, Span, Splitting
+from kbchat.chunking import ChunkStrategy, Splitting
+from kbchat.models import Block, LoadedDocument, Span
 from kbchat.outline import Outline
 
 VERSION = 2

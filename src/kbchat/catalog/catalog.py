@@ -13,6 +13,7 @@ from kbchat.catalog import chunks, documents, keys, lives, locks, spaces, upload
 from kbchat.catalog import generations as generation_sql
 from kbchat.catalog.database import Database, database_url
 from kbchat.catalog.records import DocumentEdit, FailedSource, NewGeneration, PendingGeneration, SourceState, Upload
+from kbchat.chunking import Splitting
 from kbchat.models import (
     Chunk,
     Document,
@@ -21,7 +22,6 @@ from kbchat.models import (
     KeyInfo,
     KeyRole,
     SpaceInfo,
-    Splitting,
     VectorType,
 )
 from kbchat.threads import Threads

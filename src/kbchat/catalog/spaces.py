@@ -10,8 +10,9 @@ from sqlalchemy.exc import IntegrityError
 
 from kbchat.catalog import schema
 from kbchat.catalog.schema import SpaceState
+from kbchat.chunking import Splitting
 from kbchat.errors import BusyError, SpaceExistsError, SpaceInUseError, SpaceNotFoundError
-from kbchat.models import EmbedderPin, SpaceInfo, Splitting, VectorType
+from kbchat.models import EmbedderPin, SpaceInfo, VectorType
 
 _spaces = schema.spaces
 _is_live = _spaces.c.state == SpaceState.LIVE
