@@ -43,7 +43,7 @@ FLOORS = {
         "tokens",
     },
     2: {"catalog", "datafolder", "embedders", "generators", "lexical", "loaders", "stores"},
-    3: {"chat", "ingest", "preparing", "reembed", "replica", "retrieval"},
+    3: {"chat", "ingest", "preparing", "reembed", "replica", "retrieval", "selecting"},
     4: {"answers", "keys", "knowledge", "space", "wiring"},
     5: {"__main__", "cli", "kbchat_aiohttp", "sync", "testing"},
 }
@@ -56,6 +56,7 @@ NEIGHBOURS = {
     ("ingest", "reembed"),
     ("reembed", "ingest"),
     ("replica", "reembed"),
+    ("retrieval", "selecting"),
     ("chat", "retrieval"),
     ("knowledge", "answers"),
     ("knowledge", "keys"),

@@ -30,6 +30,8 @@ _STATES = select(
     _documents.c.mtime_ns,
 ).where(*_seen, among(_documents.c.name, schema.texts("names")))
 
+_METADATA = select(_documents.c.id, _documents.c.chunk_count, _documents.c.metadata).where(*_seen)
+
 load: Callable[[str], Metadata] = msgspec.json.Decoder(dict[str, Any]).decode
 """Metadata from what `dump` made of it."""
 _encode = msgspec.json.Encoder(enc_hook=lambda value: dict(value)).encode
@@ -106,6 +108,12 @@ def page(
         total = conn.execute(select(func.count()).select_from(_documents).where(*where)).scalar_one()
     rows = conn.execute(select(_documents).where(*where).order_by(_documents.c.id).offset(offset).limit(limit))
     return [_document(row) for row in rows], total
+
+
+def metadata(conn: Connection, space_id: int) -> list[tuple[int, int, Metadata]]:
+    spaces.require(conn, space_id)
+    rows = conn.execute(_METADATA, {"space_id": space_id}).all()
+    return [(key, chunks, load(stored)) for key, chunks, stored in rows]
 
 
 def touch(conn: Connection, space_id: int, stats: Mapping[int, tuple[int | None, int | None]]) -> None:
