@@ -183,6 +183,8 @@ WRONG = {
     "search nowhere x": "there is no space 'nowhere'; `kbchat spaces list`",
     "search handbook ''": "the question is empty",
     "search handbook x --top-k 0": "between 1 and 1000",
+    "search handbook x --where {": "--where: must be JSON",
+    'search handbook x --where \'{"field": "a"}\'': "--where: must hold exactly one of",
     "search handbook x --top-k 10000": "between 1 and 1000",
     "search handbook x --score-threshold 2": "between 0 and 1",
     "ask handbook ' '": "the question is empty",

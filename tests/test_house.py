@@ -45,7 +45,7 @@ FLOORS = {
         "tokens",
     },
     2: {"catalog", "datafolder", "embedders", "generators", "lexical", "loaders", "stores"},
-    3: {"chat", "folders", "indexing", "ingest", "preparing", "reembed", "replica", "retrieval"},
+    3: {"chat", "folders", "indexing", "ingest", "preparing", "reembed", "replica", "retrieval", "selecting"},
     4: {"answers", "intake", "keys", "knowledge", "space", "wiring"},
     5: {"__main__", "cli", "kbchat_aiohttp", "sync", "testing"},
 }
@@ -62,6 +62,7 @@ NEIGHBOURS = {
     ("ingest", "reembed"),
     ("reembed", "ingest"),
     ("replica", "reembed"),
+    ("retrieval", "selecting"),
     ("chat", "retrieval"),
     ("knowledge", "answers"),
     ("knowledge", "keys"),

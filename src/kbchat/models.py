@@ -14,7 +14,6 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from kbchat.chunking import Splitting
-
 from kbchat.display import ShownAnswer, ShownReference
 
 Metadata = dict[str, JsonValue]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from kbchat import intake
 from kbchat.answers import AnswerStream
 from kbchat.chunking import Splitting
 from kbchat.errors import DocumentNotFoundError, ModelNotFoundError
+from kbchat.filters import Filter, parse
 from kbchat.inputs import Messages, checked_messages, checked_question, checked_threshold, checked_top_k
 from kbchat.models import (
     Answer,
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL_ALIAS = "chatgpt_proxyllm"
 """The documentation's model name: it always means the default model."""
+
+Where = Filter | Mapping[str, JsonValue]
+"""A filter on documents' metadata, or its JSON form."""
 
 
 class KnowledgeSpace:
@@ -245,9 +251,15 @@ class KnowledgeSpace:
     # -- questions out -----------------------------------------------------------------------------------------------
 
     async def retrieve(
-        self, query: str, *, top_k: int | None = None, score_threshold: float | None = None
+        self,
+        query: str,
+        *,
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        where: Where | None = None,
     ) -> list[Reference]:
-        """The chunks that fit a question best, best first: at most `top_k`, none below `score_threshold`.
+        """The chunks that fit a question best, best first: at most `top_k`, none below `score_threshold`, and only of
+        documents whose metadata `where` fits (`kbchat.filters`, or its JSON form).
 
         A best hit with a `recall_score` below 0.5 means that the space does not hold the answer. Raises
         `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
@@ -256,7 +268,8 @@ class KnowledgeSpace:
         query = checked_question(query, field="query", limit=settings.max_question_chars)
         k = checked_top_k(settings.top_k if top_k is None else top_k)
         threshold = checked_threshold(settings.score_threshold if score_threshold is None else score_threshold)
-        return list(await self._retrieve(query, top_k=k, score_threshold=threshold))
+        chosen = checked_where(where)
+        return list(await self._retrieve(query, top_k=k, score_threshold=threshold, where=chosen))
 
     def stream(
         self,
@@ -265,9 +278,12 @@ class KnowledgeSpace:
         model: str | None = None,
         top_k: int | None = None,
         score_threshold: float | None = None,
+        where: Where | None = None,
         sampling: Sampling | None = None,
     ) -> AnswerStream:
         """Answer a question, or the last of a conversation's messages, from the space's documents, event by event.
+
+        `top_k`, `score_threshold` and `where` say what is retrieved, as in `retrieve`.
 
         Raises `ModelNotFoundError` or `InvalidInputError` at once, the errors of parts while it is iterated.
         """
@@ -275,9 +291,10 @@ class KnowledgeSpace:
         turns = checked_messages(messages, limit=settings.max_question_chars)
         k = checked_top_k(settings.top_k if top_k is None else top_k)
         threshold = checked_threshold(settings.score_threshold if score_threshold is None else score_threshold)
+        chosen = checked_where(where)
 
         async def retrieve(question: str) -> Sequence[Reference]:
-            return await self._retrieve(question, top_k=k, score_threshold=threshold)
+            return await self._retrieve(question, top_k=k, score_threshold=threshold, where=chosen)
 
         return open_answer(self._parts, turns, model=model, sampling=sampling, retrieve=retrieve)
 
@@ -288,18 +305,23 @@ class KnowledgeSpace:
         model: str | None = None,
         top_k: int | None = None,
         score_threshold: float | None = None,
+        where: Where | None = None,
         sampling: Sampling | None = None,
     ) -> Answer:
         """The whole answer that `stream` gives in pieces."""
         from kbchat.chat import collect
 
-        stream = self.stream(messages, model=model, top_k=top_k, score_threshold=score_threshold, sampling=sampling)
+        stream = self.stream(
+            messages, model=model, top_k=top_k, score_threshold=score_threshold, where=where, sampling=sampling
+        )
         async with stream:
             return await collect(stream.batches())
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    async def _retrieve(self, question: str, *, top_k: int, score_threshold: float | None) -> Sequence[Reference]:
+    async def _retrieve(
+        self, question: str, *, top_k: int, score_threshold: float | None, where: Filter | None
+    ) -> Sequence[Reference]:
         parts = self._parts
         info = await self.refresh()
         if not await parts.fits(info.embedder):
@@ -314,6 +336,7 @@ class KnowledgeSpace:
             embedder=parts.embedder,
             top_k=top_k,
             score_threshold=score_threshold,
+            where=where,
         )
         return found.references
 
@@ -325,6 +348,11 @@ class KnowledgeSpace:
         if document is None:
             raise DocumentNotFoundError(id_or_name)
         return document
+
+
+def checked_where(where: Where | None) -> Filter | None:
+    """The filter, if there is one. Raises `InvalidInputError` for `where`."""
+    return None if where is None else parse(where, field="where")
 
 
 def open_answer(
