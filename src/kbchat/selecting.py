@@ -7,11 +7,14 @@ where many are, the searches look deeper by the share that is selected, and what
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from kbchat.catalog import Catalog
 from kbchat.filters import Filter, matches
 from kbchat.models import Metadata, SpaceInfo
 from kbchat.threads import Threads
+
+if TYPE_CHECKING:
+    from kbchat.catalog import Catalog
 
 FEW_CHUNKS = 2000
 """So many are scored one by one rather than searched for."""
@@ -33,7 +36,7 @@ class Selection:
 class Selector:
     """Evaluates filters, each once a revision of its space. Used from one event loop."""
 
-    def __init__(self, *, catalog: Catalog, threads: Threads) -> None:
+    def __init__(self, *, catalog: "Catalog", threads: Threads) -> None:
         self._catalog = catalog
         self._threads = threads
         self._known: OrderedDict[tuple[int, int, str], Selection] = OrderedDict()
