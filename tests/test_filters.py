@@ -218,3 +218,11 @@ async def test_a_filter_follows_the_documents(space: kbchat.KnowledgeSpace) -> N
     assert [hit.name for hit in await space.retrieve("keys", where=where)] == ["n3"]
     with pytest.raises(InvalidInputError, match="where: at eq"):
         await space.retrieve("keys", where={"field": "number", "eq": None})
+
+
+def test_no_store_is_asked_for_more_than_it_answers() -> None:
+    """Retrieval's deepest search is the stores' own limit."""
+    from kbchat.retrieval import DEEPEST
+    from kbchat.stores.records import MAX_LIMIT
+
+    assert DEEPEST == MAX_LIMIT

@@ -29,6 +29,8 @@ LEXICAL_DEPTH = 4
 and what is still missing then scores less than 200 others."""
 DEEPER = 1.5
 """A filter's share is an average: the hits of one question may be rarer among what it selects."""
+DEEPEST = 16_000
+"""No store answers with more hits than this; the lexical search knows no such end."""
 LIFTED = 50
 """Among so many of the best a chunk is lifted by its neighbours."""
 INLINE_CHARS = 2000
@@ -209,11 +211,12 @@ class _Search:
 
     async def run(self, limit: int) -> list[int]:
         """The ids that the two searches find; all of the selected ones where these are few."""
+        depth = self._depth(limit)
+        deepest = min(depth, DEEPEST)
         dense, (lexical, self.weights) = await together(
-            lambda: self._search_dense(self._depth(limit)),
-            lambda: self._search_lexical(self._depth(limit * LEXICAL_DEPTH)),
+            lambda: self._search_dense(deepest), lambda: self._search_lexical(self._depth(limit * LEXICAL_DEPTH))
         )
-        self._is_exhausted = len(dense) < self._depth(limit) and len(lexical) < self._depth(limit)
+        self._is_exhausted = (depth > DEEPEST or len(dense) < depth) and len(lexical) < depth
         self._dense_hits, self.lexical_hits = await self._selected(dense, lexical)
         if self._few is not None:
             return list(self._few)
