@@ -134,6 +134,13 @@ def page_of_all(conn: Connection, *, owner: str | None, offset: int, limit: int 
     return [_document(row) for row in rows], int(total.scalar_one())
 
 
+def count(conn: Connection, space_id: int) -> dict[DocumentStatus, int]:
+    spaces.require(conn, space_id)
+    where = (_documents.c.space_id == space_id, _documents.c.visible)
+    rows = conn.execute(select(_documents.c.status, func.count()).where(*where).group_by(_documents.c.status))
+    return {DocumentStatus(status): number for status, number in rows}
+
+
 def touch(conn: Connection, space_id: int, stats: Mapping[int, tuple[int | None, int | None]]) -> None:
     spaces.hold(conn, space_id)
     rows = [{"of": document_id, "now": size, "at": mtime_ns} for document_id, (size, mtime_ns) in stats.items()]
