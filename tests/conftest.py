@@ -5,9 +5,13 @@ import gc
 import importlib.util
 import os
 import re
+import shutil
 import sys
+import tempfile
 import threading
 import time
+import uuid
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +19,7 @@ from types import ModuleType
 import pytest
 from blockbuster import blockbuster_ctx
 
+from postgresql import PostgresqlServer, run
 from servers import ChromaServer, MilvusServer
 
 pytest.register_assert_rewrite("kbchat.testing")  # The suites there are tests, though they ship with the package.
@@ -47,6 +52,30 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusSe
         yield server
 
 
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A real PostgreSQL, one for each file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # It looks for a folder of the desktop at import.
+        # Started by root it runs as a user of its own, who must be able to enter the folder.
+        folder = Path(tempfile.mkdtemp(prefix="pg"))
+        folder.chmod(0o755)
+        server = PostgresqlServer(folder)
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgresql_url(postgresql: PostgresqlServer) -> str:
+    """A schema of its own: as good as a database and quicker."""
+    name = f"test_{uuid.uuid4().hex}"
+    run(postgresql.url, f"CREATE SCHEMA {name}")
+    return f"{postgresql.url}&options=-csearch_path%3D{name}"
+
+
 @pytest.fixture(autouse=True)
 def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the machine reaches a test."""
@@ -64,6 +93,7 @@ def _no_blocking_calls() -> Iterator[None]:
         for function in blockbuster.functions.values():
             function.can_block_in("<frozen importlib._bootstrap>", "_find_and_load")
             function.can_block_in("pydantic_settings/main.py", "__init__")
+            function.can_block_in("coverage/collector.py", "lock_data")  # When a new thread begins to be measured.
         yield
 
 
@@ -112,6 +142,8 @@ def _is_the_runners(task: asyncio.Task[object]) -> bool:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if item.get_closest_marker("server") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(90))  # The first one of a file waits until its server has started.
         names = getattr(item, "fixturenames", ())
         if "anyio_backend" in names and "no_task_left" not in names:
             # First set up, last torn down: what the other fixtures end is gone by then.

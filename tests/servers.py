@@ -195,7 +195,11 @@ class Proxy:
             there_reader, there_writer = await asyncio.open_unix_connection(self._target)
         self._writers |= {writer, there_writer}
         there_writer.write(first)
-        await asyncio.gather(self._copy(reader, there_writer, slow=False), self._copy(there_reader, writer, slow=True))
+        # The connection's own task: nobody is above it to be told that the test was over first.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(
+                self._copy(reader, there_writer, slow=False), self._copy(there_reader, writer, slow=True)
+            )
         self._writers -= {writer, there_writer}
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, slow: bool) -> None:

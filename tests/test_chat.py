@@ -14,6 +14,7 @@ from kbchat.generators.extractive import ExtractiveGenerator
 from kbchat.generators.openai import OpenAIGenerator
 from kbchat.models import (
     Answer,
+    Citation,
     Deltas,
     Done,
     EngineEvent,
@@ -303,3 +304,31 @@ async def test_long_texts_are_counted_in_parts(server: ModelServer, model: Gener
     answer = await Chat(model, [hit(long)]).answer(budget=30_000)
     assert answer.text == long * 8
     assert estimate(long * 8) <= answer.usage.completion_tokens <= estimate(long * 8) + 4
+
+
+async def test_cited_sentences_are_checked(server: ModelServer, model: Generator) -> None:
+    """Each citation follows the delta that ends its sentence, and the whole answer has them all."""
+    server.script(Script(texts=("Keys are rotated ", "every ninety days [1].", " Or every sixty days", " [1].")))
+    chat = Chat(model, [hit()])
+    events = [event for event in await chat.events() if isinstance(event, Deltas | Citation)]
+    kinds = [type(event).__name__ for event in events]
+    assert kinds.index("Citation") < len(kinds) - 1
+    assert kinds[-1] == "Citation"
+    answer = await chat.answer()
+    assert [citation.supported for citation in answer.citations] == [True, False]
+    assert answer.citations[1].unsupported == ("sixty",)
+    assert [event for event in events if isinstance(event, Citation)] == list(answer.citations)
+
+
+async def test_extracts_support_themselves() -> None:
+    """What the extractive generator quotes is carried by what it cites, to the letter."""
+    answer = await Chat(ExtractiveGenerator("extractive"), [hit()]).answer()
+    (citation,) = answer.citations
+    assert citation.support == 1.0
+    assert SENTENCE[citation.start : citation.end] == SENTENCE
+
+
+async def test_nothing_is_checked_without_passages(server: ModelServer, model: Generator) -> None:
+    """A chat without a space has no citations, whatever the model writes."""
+    server.script(Script(texts=("Something [1].",)))
+    assert (await Chat(model, None).answer()).citations == ()

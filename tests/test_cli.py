@@ -232,7 +232,8 @@ def test_a_name_of_ten_megabytes_is_refused(kbchat: Kbchat) -> None:
         ("KBCHAT_TOP_K", "0", "top_k"),
         ("KBCHAT_PORT", "http", "port"),
         ("KBCHAT_EMBEDDER", "magic", "embedder"),
-        ("KBCHAT_LLM_BASE_URL", "http://localhost:1", "llm_model"),
+        ("KBCHAT_LLM_BASE_URL", "http://localhost:1", ": llm_base_url needs llm_model"),
+        ("KBCHAT_MODELS", "{", 'a KBCHAT_* variable must hold JSON: error parsing value for field "models"'),
     ],
 )
 def test_a_wrong_setting_is_named(

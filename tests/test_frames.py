@@ -12,7 +12,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from kbchat import frames, references
 from kbchat.frames import DONE, KEEP_ALIVE, Flavour, FrameEncoder
-from kbchat.models import Answer, Deltas, Done, EngineEvent, Reference, References, Retrieved, Usage
+from kbchat.models import Answer, Citation, Deltas, Done, EngineEvent, Reference, References, Retrieved, Usage
 
 ID = "chatcmpl-86f60a0c-e686-11ee-9322-acde48001122"
 BREAKS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
@@ -215,3 +215,44 @@ def test_the_tag_in_a_frame_is_xml() -> None:
     [content] = contents(run(encoder(), References((FOUND,))))
     listed = json.loads(ElementTree.fromstring(content.strip()).attrib["references"])
     assert listed[0]["chunks"][0]["content"] == FOUND.content
+
+
+CITED = Citation(
+    answer_start=2, answer_end=20, number=1, reference=FOUND, start=12, end=20, support=0.2, unsupported=("sixty",)
+)
+
+
+@pytest.mark.parametrize("flavour", ["v2", "openai"])
+def test_citations_ride_on_the_finishing_frame(flavour: Flavour) -> None:
+    """Checked citations are a list on the last frame, or beside `choices`; without any there is no such key."""
+    events: list[EngineEvent] = [Deltas(("A b [1].",)), CITED, References((FOUND,)), Done()]
+    *before, last = run(encoder(flavour=flavour), *events)
+    expected = {
+        "answer_start": 2,
+        "answer_end": 20,
+        "number": 1,
+        "name": "手册.md",
+        "document_id": 7,
+        "chunk_id": 2526,
+        "start": 12,
+        "end": 20,
+        "support": 0.2,
+        "unsupported": ["sixty"],
+    }
+    assert last["citations"] == [expected]
+    assert all("citations" not in frame for frame in before)
+    answer = Answer(text="A b [1].", references=(FOUND,), citations=(CITED,))
+    whole = json.loads(frames.whole(answer, id=ID, model="m", created=1, flavour=flavour))
+    assert whole["citations"] == [expected]
+    assert "citations" not in run(encoder(flavour=flavour), Done())[-1]
+
+
+@given(st.lists(st.sampled_from(["<", "<refer", "ences", "<references", "x", " "]), max_size=12))
+def test_citations_follow_what_is_neutralised(texts: list[str]) -> None:
+    """An offset into the answer names the same place in the text as it is sent, in however many pieces it came."""
+    neutraliser = references.Neutraliser()
+    sent = "".join(piece for text in texts for piece in neutraliser.feed_all((text,)))
+    text = "".join(texts)
+    sent += neutraliser.flush()
+    assert sent == references.neutralise(text)
+    assert all(sent[neutraliser.shift(at)] == char for at, char in enumerate(text) if char in " x")

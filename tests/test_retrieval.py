@@ -15,7 +15,9 @@ from kbchat.embedders.static import StaticEmbedder
 from kbchat.errors import CollectionNotFoundError, EmbedderUnavailableError, SpaceNotFoundError
 from kbchat.ingest import Ingester
 from kbchat.lexical.tantivy import TantivyIndex
+from kbchat.loaders.processes import Readers
 from kbchat.models import SpaceInfo, TextDocument, VectorType
+from kbchat.preparing import Preparer
 from kbchat.retrieval import Retrieval, Retriever, cosine, text_of
 from kbchat.stores.memory import MemoryStore
 from kbchat.threads import Threads
@@ -41,6 +43,16 @@ class Bench:
     threads: Threads
 
     async def ingest(self, texts: dict[str, str], *, tokens: int = 256) -> None:
+        static = StaticEmbedder(threads=self.threads)
+        preparer = Preparer(
+            threads=self.threads,
+            readers=Readers(threads=self.threads, seconds=10, memory=10**9),
+            static=static,
+            is_static=isinstance(self.embedder, StaticEmbedder),
+            chunk_tokens=tokens,
+            chunk_overlap=0,
+            max_document_bytes=10**7,
+        )
         ingester = Ingester(
             self.space,
             catalog=self.catalog,
@@ -48,10 +60,8 @@ class Bench:
             lexical=self.lexical,
             embedder=self.embedder,
             threads=self.threads,
+            preparer=preparer,
             writer="test",
-            chunk_tokens=tokens,
-            chunk_overlap=0,
-            max_document_bytes=10**7,
         )
         report = await ingester.ingest([TextDocument(name=name, text=text) for name, text in texts.items()])
         assert report.failed == ()

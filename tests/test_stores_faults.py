@@ -4,7 +4,7 @@ import gc
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
 from pathlib import Path
 from time import monotonic
@@ -154,7 +154,13 @@ class TestChromaServerFaults:
             await store.drop_collection("kb-killed")
 
 
-async def killed_and_back(store: VectorStore, server: ChromaServer | MilvusServer, name: str) -> None:
+async def killed_and_back(
+    store: VectorStore,
+    server: ChromaServer | MilvusServer,
+    name: str,
+    *,
+    when_back: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint,
+) -> None:
     vectors = some_vectors(4000)
     acknowledged = 0
 
@@ -177,6 +183,7 @@ async def killed_and_back(store: VectorStore, server: ChromaServer | MilvusServe
             await anyio.sleep(0.01)
         await anyio.to_thread.run_sync(server.kill)
     await anyio.to_thread.run_sync(server.start)
+    await when_back()
     await store.upsert(name, [9999], vectors[:1] * -1)
     found = set(await all_ids(store, name))
     assert found >= set(range(acknowledged)) | {9999}
@@ -354,7 +361,7 @@ class TestMilvusServerFaults:
                 else:
                     with pytest.raises(StoreUnavailableError, match="refused the token"):
                         await store.ping()
-            assert "Milvus" not in repr(store._vendor.token)
+            assert token is None or token not in repr(store._vendor)
 
     async def test_slow(self, own_milvus: MilvusServer) -> None:
         """A server that is silent for longer than the time-out is an error then, and works again when it answers."""
@@ -368,17 +375,39 @@ class TestMilvusServerFaults:
                     await store.list_collections()
                 assert monotonic() - begin < 4.5
                 proxy.delay = 0.0
-                assert await store.list_collections() == ["kb-slow"]
+                with anyio.fail_after(20):
+                    # What was on its way when it was slow must arrive first.
+                    while await answer(store) != ["kb-slow"]:
+                        pass
                 await store.drop_collection("kb-slow")
 
+    @pytest.mark.slow
     async def test_killed_and_back(self, own_milvus: MilvusServer) -> None:
-        """Killed under writes and reads, it loses nothing that was acknowledged. Until its collections are loaded,
-        which takes it longer than to call itself healthy, reading is an error in time; then all works on."""
-        async with aclosing(
-            MilvusStore(uri=own_milvus.uri, token="root:Milvus", threads=Threads(), timeout=40.0)
-        ) as store:
+        """Killed under writes and reads, it loses nothing that was acknowledged. It calls itself healthy long before
+        its collections are loaded: until then a read is an error within the time-out; then all works on."""
+        store = MilvusStore(uri=own_milvus.uri, token="root:Milvus", threads=Threads(), timeout=5.0)
+        async with aclosing(store):
             await store.create_collection("kb-killed", dimension=DIMENSION)
             await store.upsert("kb-killed", [1], some_vectors(1))
-            await store.count("kb-killed")
-            await killed_and_back(store, own_milvus, "kb-killed")
+            assert await store.count("kb-killed") == 1
+
+            async def loaded() -> None:
+                with anyio.fail_after(90):
+                    while True:
+                        begin = monotonic()
+                        try:
+                            await store.count("kb-killed")
+                        except StoreUnavailableError:
+                            assert monotonic() - begin < 11
+                        else:
+                            return
+
+            await killed_and_back(store, own_milvus, "kb-killed", when_back=loaded)
             await store.drop_collection("kb-killed")
+
+
+async def answer(store: VectorStore) -> list[str]:
+    try:
+        return await store.list_collections()
+    except StoreUnavailableError:
+        return []

@@ -245,14 +245,12 @@ class KnowledgeBase:
 
     async def _finish_deletions(self, parts: Parts) -> None:
         """Finish what a process that died left of its deletions, unless another one is at work."""
-        if not await parts.catalog.deleted_spaces():
-            return
-        try:
-            async with parts.folder.writing(0):
-                for info in await parts.catalog.deleted_spaces():
+        for info in await parts.catalog.deleted_spaces():
+            try:
+                async with parts.writing(info.id, timeout=0):
                     await self._remove(parts, info)
-        except BusyError:
-            return
+            except BusyError:
+                return
 
     @staticmethod
     async def _remove(parts: Parts, info: SpaceInfo) -> None:

@@ -14,6 +14,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as UndecodableError
 
 from kbchat.errors import SettingsError
 
@@ -132,8 +133,11 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}" for problem in error.errors()
+            ": ".join(filter(None, [".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")]))
+            for problem in error.errors()
         )
         raise SettingsError(f"settings that cannot be used: {problems}") from None
+    except UndecodableError as error:
+        raise SettingsError(f"a KBCHAT_* variable must hold JSON: {error}") from None
     except ValueError as error:
         raise SettingsError(f"kbchat.toml cannot be read: {error}") from None

@@ -292,6 +292,7 @@ class KnowledgeSpace:
         if not await parts.fits(await parts.catalog.pin_embedder(info.id, pin)):
             raise mismatch(info, pin)
         store = parts.store(info.vector_type)
+        await parts.see_vectors(info)
         await store.create_collection(info.collection, dimension=pin.dimension)
         return Ingester(
             info,

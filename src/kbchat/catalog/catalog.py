@@ -1,7 +1,7 @@
 """The catalog's async face. Each method is one transaction, run in a worker thread."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -9,7 +9,7 @@ from typing import TypeVar
 import anyio
 from sqlalchemy import Connection
 
-from kbchat.catalog import chunks, documents, keys, spaces, uploads
+from kbchat.catalog import chunks, documents, keys, locks, spaces, uploads
 from kbchat.catalog import generations as generation_sql
 from kbchat.catalog.database import Database, database_url
 from kbchat.catalog.records import NewGeneration, PendingGeneration, SourceState, Upload
@@ -82,6 +82,24 @@ class Catalog:
         # A small query that nothing but the database itself can answer.
         await self._read(spaces.deleted)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether servers on several machines may use it: it is not a file."""
+        return not self._database.is_sqlite
+
+    def writing(self, space_id: int, *, timeout: float) -> AbstractAsyncContextManager[None]:
+        """Be the only server to write to a space: `async with catalog.writing(7, timeout=10): …`.
+
+        On PostgreSQL it waits up to `timeout` seconds (0: one attempt) for other servers and for other objects on the
+        same database, then raises `BusyError`. Tasks that share this object must take turns themselves: it is not
+        reentrant. When the connection that held the lock was lost it raises `CatalogUnavailableError` at the end; what
+        others began and published meanwhile is safe from us and ours from them, for `abandon`, `publish` and
+        `replace_collection` each look for themselves. On SQLite, which one data folder's lock guards, it does nothing.
+        """
+        if not self.is_shared:
+            return nullcontext()
+        return locks.writing(self._database, self._threads, space_id, timeout)
+
     # -- spaces ------------------------------------------------------------------------------------------------------
 
     async def create_space(
@@ -151,12 +169,15 @@ class Catalog:
         """Pin the embedder unless one is pinned; returns the one that holds now."""
         return await self._write(lambda connection: spaces.pin(connection, space_id, pin))
 
-    async def replace_collection(self, space_id: int, *, collection: str, pin: EmbedderPin, writer: str) -> None:
-        """Give the space another collection and embedder in one transaction, and raise its revision."""
+    async def replace_collection(
+        self, space_id: int, *, collection: str, pin: EmbedderPin, writer: str, revision: int | None = None
+    ) -> None:
+        """Give the space another collection and embedder in one transaction, and raise its revision. Raises `BusyError`
+        when that is no longer the `revision` given: somebody wrote what the new collection does not hold."""
         now = self._clock()
         await self._write(
             lambda connection: spaces.replace_collection(
-                connection, space_id, collection=collection, pin=pin, writer=writer, now=now
+                connection, space_id, collection=collection, pin=pin, writer=writer, revision=revision, now=now
             )
         )
 
@@ -265,6 +286,11 @@ class Catalog:
             lambda connection: generation_sql.publish(connection, space_id, generation_ids, writer=writer, now=now)
         )
 
+    async def abandon(self, space_id: int) -> None:
+        """Make dead what was begun and never published: nobody can publish it any more, not even a process that lost
+        the writer's lock without knowing, and so it can be removed from the indexes."""
+        await self._write(lambda connection: generation_sql.abandon(connection, space_id))
+
     async def collectable(self, space_id: int, *, pending: bool) -> dict[int, list[int]]:
         """Chunk ids by generation of the dead generations, and with `pending` also of those never published (the
         caller holds the writer's lock, so nobody is about to publish them)."""
@@ -286,6 +312,10 @@ class Catalog:
     async def live_vectors(self, space_id: int, ids: Sequence[int]) -> dict[int, tuple[Chunk, bytes]]:
         """The same as `live_chunks`, with the vectors that were kept with each chunk (empty where there are none)."""
         return await self._read(lambda connection: chunks.live_vectors(connection, space_id, ids))
+
+    async def live_chunk_ids(self, space_id: int) -> tuple[int, list[int]]:
+        """The space's revision, and the ids of the chunks that were live in it, ascending."""
+        return await self._read(lambda connection: chunks.live_ids(connection, space_id))
 
     async def document_chunks(self, document_id: int) -> list[Chunk]:
         """The live chunks of a document in order; none for a document that is not there."""

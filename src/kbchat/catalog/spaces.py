@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from kbchat.catalog import schema
 from kbchat.catalog.schema import SpaceState
-from kbchat.errors import SpaceExistsError, SpaceInUseError, SpaceNotFoundError
+from kbchat.errors import BusyError, SpaceExistsError, SpaceInUseError, SpaceNotFoundError
 from kbchat.models import EmbedderPin, SpaceInfo, VectorType
 
 _spaces = schema.spaces
@@ -199,9 +199,18 @@ def pin(conn: Connection, space_id: int, wanted: EmbedderPin) -> EmbedderPin:
 
 
 def replace_collection(
-    conn: Connection, space_id: int, *, collection: str, pin: EmbedderPin, writer: str, now: datetime
+    conn: Connection,
+    space_id: int,
+    *,
+    collection: str,
+    pin: EmbedderPin,
+    writer: str,
+    revision: int | None,
+    now: datetime,
 ) -> None:
-    lock(conn, space_id)
+    space = lock(conn, space_id)
+    if revision not in (None, space.revision):
+        raise BusyError(f"space {space.name!r} was written to by another server meanwhile; try again")
     conn.execute(_spaces.update().where(_spaces.c.id == space_id).values(collection=collection))
     _set_pin(conn, space_id, pin)
     changed(conn, space_id, documents=0, chunks=0, writer=writer, now=now)

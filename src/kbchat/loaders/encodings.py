@@ -14,6 +14,7 @@ _BOMS = (
 )
 _BINARY = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
+_PLAIN = re.compile("[\t\n -~\u3000-\u303f]")
 _NOT_ASCII = re.compile("[^\x00-\x7f]+")
 
 
@@ -61,14 +62,25 @@ def _guess(data: bytes, name: str) -> tuple[str, str]:
     import chardet
 
     encoding = chardet.detect(data)["encoding"]
-    if encoding is None:
+    if encoding is None or (b"\x00" in data and not _is_wide(data)):
         raise UnreadableDocumentError(name, "binary data, not text")
     try:
-        return data.decode(encoding), encoding
+        text = data.decode(encoding)
+        if "16" in encoding and not _PLAIN.search(text):
+            # Nearly any bytes are characters of UTF-16; texts also hold spaces, line ends or full stops.
+            raise UnreadableDocumentError(name, "binary data, not text")
+        return text, encoding
     except UnicodeDecodeError as error:
         raise _broken(data, error, name) from None
     except LookupError:
         raise UnreadableDocumentError(name, f"its encoding {encoding} is unknown; convert the file to UTF-8") from None
+
+
+def _is_wide(data: bytes) -> bool:
+    """Whether zero bytes are halves of characters: in UTF-16 without a mark all of them stand in even places, or all in
+    odd ones. A few could stand so by chance."""
+    even, odd = data[::2].count(0), data[1::2].count(0)
+    return min(even, odd) == 0 and max(even, odd) >= 4
 
 
 def _broken_utf8(data: bytes) -> UnicodeDecodeError | None:

@@ -69,7 +69,7 @@ def discover(paths: Iterable[Path], selection: Selection = EVERYTHING, *, allow_
             roots.append(f"{root}{os.sep}")
             sources = list(_files(root, chosen, closed))
             if not sources and not allow_empty:
-                raise InvalidInputError("paths", f"{str(path)!r} stands for no documents; see `kbchat formats`")
+                raise InvalidInputError("paths", f"{str(path)!r} holds no readable documents; see `kbchat formats`")
         found.update((source.path, source) for source in sources)
     return Found(tuple(found.values()), tuple(roots), tuple(closed))
 

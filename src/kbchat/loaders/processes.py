@@ -29,7 +29,7 @@ class Readers:
 
     def __init__(self, *, threads: Threads, seconds: float, memory: int, limit: int | None = None) -> None:
         self._threads = threads
-        self._seconds = seconds
+        self.seconds = seconds
         self._memory = memory
         self._turns = anyio.Semaphore(limit or min(os.cpu_count() or 1, 8))
         self._idle: list[_Worker] = []
@@ -49,10 +49,10 @@ class Readers:
             worker = self._idle.pop() if self._idle else await self._threads.write(_Worker)
             reply: Reply | None = None
             try:
-                with anyio.fail_after(self._seconds):
+                with anyio.fail_after(self.seconds):
                     reply = await self._threads.read(worker.ask, request)
             except TimeoutError:
-                reason = f"reading it took longer than {self._seconds:g} s (document_seconds)"
+                reason = f"reading it took longer than {self.seconds:g} s (document_seconds)"
                 raise UnreadableDocumentError(name, reason) from None
             finally:
                 if reply is None or reply.broken or worker.asked >= RENEWED_AFTER:

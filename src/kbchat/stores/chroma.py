@@ -144,7 +144,7 @@ class _Server:
 
     def explain(self, error: Exception, collection: str) -> KbchatError:
         import httpx
-        from chromadb.errors import AuthorizationError, ChromaAuthError, ChromaError, RateLimitError
+        from chromadb.errors import AuthorizationError, ChromaAuthError, ChromaError, QuotaError, RateLimitError
 
         at = f"the Chroma server at {without_credentials(self.url)}"
         # What is no error of Chroma's own arrives as a bare Exception, raised while this one was handled.
@@ -158,7 +158,9 @@ class _Server:
             )
         if isinstance(error, httpx.HTTPError | httpx.InvalidURL):
             return StoreUnavailableError(f"{at} cannot be reached ({error}); is it running, and is chroma_url right?")
-        if not isinstance(error, ChromaError) or isinstance(error, RateLimitError):
+        if isinstance(error, RateLimitError | QuotaError):
+            return StoreUnavailableError(f"{at} takes no more for now ({error}); try again later")
+        if not isinstance(error, ChromaError):
             said = f"status {status}" if status else type(error).__name__
             return StoreUnavailableError(f"{at} does not answer as Chroma does ({said}); is chroma_url right?")
         return _explain(error, collection)

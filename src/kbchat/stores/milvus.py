@@ -45,7 +45,7 @@ _WORTH_FLUSHING = 1000
 # A server of Milvus 2.3 finds no record under the largest integer.
 _MAX_ID_THERE = -1
 _NOT_FOUND = 100
-_NOT_LOADED = 101
+_NOT_LOADED = (101, 103)
 _REFUSED = (8, 9)
 """Codes for: too many requests, and no more writes (disk or memory used up)."""
 
@@ -109,14 +109,16 @@ class _Server:
         from pymilvus.exceptions import MilvusException
 
         at = f"the Milvus server at {without_credentials(self.uri)}"
-        code = error.code() if isinstance(error, grpc.RpcError) else getattr(error, "code", None)
+        # A failure to connect hides why in its cause.
+        hidden = error.__cause__ if isinstance(error.__cause__, grpc.RpcError) else error
+        code = hidden.code() if isinstance(hidden, grpc.RpcError) else getattr(error, "code", None)
         if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
             return StoreUnavailableError(f"{at} refused the token; set the one it expects (milvus_token)")
-        if code == _NOT_LOADED:
+        if _loading(error):
             return StoreUnavailableError(f"{at} is still loading collection {collection!r}; try again in a minute")
         if code in _REFUSED:
             return StoreUnavailableError(f"{at} takes no more for now ({error}); try again later")
-        if isinstance(error, grpc.RpcError) or isinstance(code, grpc.StatusCode) or _lost(error):
+        if isinstance(code, grpc.StatusCode) or _lost(error):
             return StoreUnavailableError(
                 f"{at} did not answer within {self.timeout:g} seconds; is it running, and is milvus_uri right?"
             )
@@ -162,9 +164,14 @@ def _explain(error: Exception, collection: str) -> KbchatError:
     code, text = getattr(error, "code", None), str(getattr(error, "message", error))
     if code == _NOT_FOUND or "can't find collection" in text or "collection not found" in text:
         return CollectionNotFoundError(collection)
-    if "dim" in text and ("mismatch" in text or "expected" in text):
+    if "dim" in text and any(word in text for word in ("mismatch", "expected", "should divide")):
         return VectorError(f"collection {collection!r} does not take these vectors: {text}")
     return StoreError(f"Milvus failed: {text}")
+
+
+def _loading(error: Exception) -> bool:
+    # Some ways the code gets lost and only the text arrives.
+    return getattr(error, "code", None) in _NOT_LOADED or "not fully loaded" in str(error)
 
 
 def _lost(error: Exception) -> bool:
@@ -407,7 +414,7 @@ class _Collection:
             try:
                 answer = read(self._engine.settings.consistency if self._seen == changes else "Strong")
             except MilvusException as error:
-                if error.code != _NOT_LOADED or time.monotonic() >= end:
+                if not _loading(error) or time.monotonic() >= end:
                     raise
                 self._engine.load(self._theirs)
                 time.sleep(0.05)

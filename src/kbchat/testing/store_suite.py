@@ -5,8 +5,8 @@
         async def open_store(self, tmp_path):
             return lambda: MyStore(tmp_path)
 
-Needs pytest, anyio's plugin with `anyio_mode = "auto"`, and blockbuster. A subclass overrides nothing but fixtures and
-marks what its store cannot do with `xfail(reason=...)`.
+Needs pytest with a marker `slow`, anyio's plugin with `anyio_mode = "auto"`, pytest-timeout and blockbuster. A subclass
+overrides nothing but fixtures and marks what its store cannot do with `xfail(reason=...)`.
 """
 
 import contextlib
@@ -338,6 +338,26 @@ class VectorStoreSuite:
         parts = [part async for part in store.iterate(kb, batch=10)]
         assert all(0 < len(part) <= 10 for part in parts)
         assert sorted(key for part in parts for key in part) == list(range(25))
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(1800)
+    async def test_hundred_thousand(self, store: VectorStore, name: str) -> None:
+        """100,000 vectors of 256 dimensions are kept whole, and of the ten nearest at least 98 % are found, although
+        vectors in random directions are the hardest to search."""
+        count, dimension = 100_000, 256
+        vectors = np.random.default_rng(0).standard_normal((count, dimension)).astype(np.float32)
+        questions = np.random.default_rng(1).standard_normal((100, dimension)).astype(np.float32)
+        await store.create_collection(name, dimension=dimension)
+        await store.upsert(name, range(count), vectors)
+        await store.flush(name)
+        assert await store.count(name) == count
+        assert sorted(await all_ids(store, name)) == list(range(count))
+        found = 0
+        for question in questions:
+            score = np.array(cosines(vectors, question))
+            hits = await store.query(name, question, limit=10)
+            found += len({hit.id for hit in hits} & set(np.argsort(-score)[:10].tolist()))
+        assert found / 10 / len(questions) >= 0.98
 
     # -- living together ---------------------------------------------------------------------------------------------
 

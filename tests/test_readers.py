@@ -1,0 +1,174 @@
+"""Worker processes read files within limits; whatever a reader does, one document fails and the others go in."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from kbchat.errors import UnreadableDocumentError
+from kbchat.loaders import formats
+from kbchat.loaders.formats import Format, by_name, format_of
+from kbchat.loaders.processes import Readers
+from kbchat.threads import Threads
+from made_files import PHRASE, bomb, docx, pdf
+from plugin_loader import Misbehaving
+
+ENTRY = "[kbchat.loaders]\nmisbehave = plugin_loader:Misbehaving\n"
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Format]:
+    """The misbehaving loader, installed as a package would install it."""
+    package = tmp_path / "misbehave-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: misbehave\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text(ENTRY)
+    shutil.copy(Path(__file__).with_name("plugin_loader.py"), tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    formats.plugins.cache_clear()
+    formats.by_suffix.cache_clear()
+    formats.by_suffix()
+    yield by_name("misbehave")
+    formats.plugins.cache_clear()
+    formats.by_suffix.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _known() -> None:
+    """Looking for plugins reads folders, which is not for the event loop."""
+    formats.by_suffix()
+
+
+@pytest.fixture
+async def readers() -> AsyncIterator[Readers]:
+    async with Readers(threads=Threads(8), seconds=20, memory=256 << 20, limit=2) as readers:
+        yield readers
+
+
+async def load(readers: Readers, data: bytes, name: str) -> str:
+    # In a thread, because it looks for plugins.
+    known = await anyio.to_thread.run_sync(lambda: format_of(data, name=name))
+    return (await readers.load(known, data, name=name)).text
+
+
+async def test_a_process_reads_one_file_after_another(readers: Readers) -> None:
+    """The text comes back whole, with its blocks and metadata."""
+    data = pdf("one", PHRASE, title="Keys")
+    document = await readers.load(by_name("pdf"), data, name="a.pdf")
+    assert (document.text, document.metadata) == (f"one\n\n{PHRASE}", {"title": "Keys"})
+    assert [block.metadata for block in document.blocks] == [{"page": 1}, {"page": 2}]
+    assert "Rotation" in await load(readers, docx(), "a.docx")
+    with pytest.raises(UnreadableDocumentError, match="no text on any page"):
+        await load(readers, pdf(""), "a.pdf")
+
+
+async def test_plugins_add_formats(plugin: Format, readers: Readers) -> None:
+    """By the suffixes and the content that they say are theirs."""
+    assert ".misbehave" in formats.by_suffix()
+    assert (await load(readers, b"fine", "a.misbehave")).startswith("read a.misbehave in ")
+    assert format_of(b"MISBEHAVE print", name="a.txt") is plugin
+    assert plugin.plugin is not None
+    assert isinstance(plugin.plugin, Misbehaving) or type(plugin.plugin).__name__ == "Misbehaving"
+
+
+async def test_a_reader_that_hangs_is_killed(plugin: Format) -> None:
+    """After its time; the next document is read by another process."""
+    async with Readers(threads=Threads(8), seconds=20, memory=256 << 20, limit=1) as readers:
+        await load(readers, b"warm", "a.misbehave")
+        readers.seconds = 1.0
+        with pytest.raises(UnreadableDocumentError, match=r"longer than 1 s \(document_seconds\)"):
+            await load(readers, b"MISBEHAVE hang", "a")
+        readers.seconds = 20
+        assert await load(readers, b"fine", "a.misbehave")
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("crash", "its reader crashed"),
+        ("eat", "needs more than 268,435,456 bytes of memory"),
+        ("raise", "its reader failed: RuntimeError: library trouble"),
+    ],
+)
+async def test_a_reader_that_fails_costs_one_document(plugin: Format, readers: Readers, what: str, reason: str) -> None:
+    """The reason is said; the others are read."""
+    with pytest.raises(UnreadableDocumentError, match=reason):
+        await load(readers, f"MISBEHAVE {what}".encode(), "a")
+    assert await load(readers, b"fine", "a.misbehave")
+
+
+async def test_what_a_reader_prints_does_no_harm(plugin: Format, readers: Readers) -> None:
+    """Neither to the reply nor to our own output."""
+    assert (await load(readers, b"MISBEHAVE print", "a")).startswith("read a in ")
+
+
+async def test_a_zip_bomb_is_refused(readers: Readers) -> None:
+    """By what it says that it unpacks to, which its reader is held to."""
+    with pytest.raises(UnreadableDocumentError, match="unpacks to more than 536,870,912 bytes"):
+        await load(readers, bomb(), "a.docx")
+
+
+async def test_a_cancelled_read_kills_its_process(plugin: Format, readers: Readers) -> None:
+    """At once: Ctrl-C does not wait for a reader."""
+    pid = int((await load(readers, b"fine", "a.misbehave")).split()[-1])
+    with anyio.move_on_after(0.2) as scope:
+        await load(readers, b"MISBEHAVE hang", "a")
+    assert scope.cancelled_caught
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_many_at_once_take_turns(plugin: Format, readers: Readers) -> None:
+    """No more processes than the limit, and each reply goes to whom it belongs."""
+    texts: dict[str, str] = {}
+
+    async def read(name: str) -> None:
+        texts[name] = await load(readers, b"fine", name)
+
+    async with anyio.create_task_group() as group:
+        for number in range(20):
+            group.start_soon(read, f"{number}.misbehave")
+    assert all(text.startswith(f"read {name} in ") for name, text in texts.items())
+    assert len({text.split()[-1] for text in texts.values()}) <= 2
+
+
+ORPHAN = """
+import asyncio, sys
+from kbchat.loaders.formats import by_name
+from kbchat.loaders.processes import Readers
+from kbchat.threads import Threads
+
+async def main():
+    readers = Readers(threads=Threads(4), seconds=60, memory=256 << 20)
+    print((await readers.load(by_name("misbehave"), b"fine", name="x")).text, flush=True)
+    await readers.load(by_name("misbehave"), b"MISBEHAVE hang", name="x")
+
+asyncio.run(main())
+"""
+
+
+async def test_processes_end_with_their_parent(plugin: Format, tmp_path: Path) -> None:
+    """Also when it is killed while a reader hangs."""
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    parent = subprocess.Popen([sys.executable, "-c", ORPHAN], env=env, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline().split()[-1])
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    with anyio.fail_after(10):
+        while alive(pid):
+            await anyio.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
