@@ -17,6 +17,7 @@ from kbchat.inputs import Messages, checked_messages, checked_question, checked_
 from kbchat.models import (
     Answer,
     Document,
+    DocumentStatus,
     IngestProgress,
     IngestReport,
     Message,
@@ -24,6 +25,7 @@ from kbchat.models import (
     Reference,
     Sampling,
     SpaceInfo,
+    SpaceStats,
     VectorType,
 )
 
@@ -247,6 +249,20 @@ class KnowledgeSpace:
                 progress=progress,
             )
             return await self.refresh()
+
+    async def stats(self) -> SpaceStats:
+        """Count what is in the space. Tokens are estimated from every text, once for each change of the space."""
+        info = await self.refresh()
+        statuses = await self._parts.catalog.count_documents(self.id)
+        busy = statuses.get(DocumentStatus.RUNNING, 0) or statuses.get(DocumentStatus.TODO, 0)
+        return SpaceStats(
+            documents=info.document_count,
+            chunks=info.chunk_count,
+            tokens=await self._parts.count_tokens(info),
+            statuses=statuses,
+            state="indexing" if busy else "ready" if info.chunk_count else "empty",
+            embedder=info.embedder.name if info.embedder else None,
+        )
 
     # -- questions out -----------------------------------------------------------------------------------------------
 

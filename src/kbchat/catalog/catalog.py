@@ -244,6 +244,10 @@ class Catalog:
         """Each document's id, how many live chunks it has, and its metadata; in unspecified order."""
         return await self._read(lambda connection: documents.metadata(connection, space_id))
 
+    async def count_documents(self, space_id: int) -> dict[DocumentStatus, int]:
+        """How many documents of each status there are."""
+        return await self._read(lambda connection: documents.count(connection, space_id))
+
     async def delete_document(self, space_id: int, document_id: int, *, writer: str) -> Document:
         """Remove a document: it is gone for every reader at once, all its generations are dead (an ingest of it that
         is under way will not bring it back), the space's revision rises. Returns it as it was, without text. Raises
@@ -288,7 +292,7 @@ class Catalog:
         return await self._read(lambda connection: uploads.kept(connection, space_id, ids))
 
     async def mark_documents(self, space_id: int, states: Mapping[int, tuple[DocumentStatus, str | None]]) -> None:
-        """Set status and error of documents. Those that are not there are passed over."""
+        """Set status and error of documents. Those that are not there, or have that status, are passed over."""
         now = self._clock()
         await self._write(lambda connection: uploads.mark(connection, space_id, states, now=now))
 

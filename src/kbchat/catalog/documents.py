@@ -149,6 +149,13 @@ def metadata(conn: Connection, space_id: int) -> list[tuple[int, int, Metadata]]
     return [(key, chunks, load(stored)) for key, chunks, stored in rows]
 
 
+def count(conn: Connection, space_id: int) -> dict[DocumentStatus, int]:
+    spaces.require(conn, space_id)
+    where = (_documents.c.space_id == space_id, _documents.c.visible)
+    rows = conn.execute(select(_documents.c.status, func.count()).where(*where).group_by(_documents.c.status))
+    return {DocumentStatus(status): number for status, number in rows}
+
+
 def delete(conn: Connection, space_id: int, document_id: int, *, writer: str, now: datetime) -> Document:
     spaces.lock(conn, space_id)
     document = get(conn, space_id, document_id, with_text=False)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Reference,
         Sampling,
         SpaceInfo,
+        SpaceStats,
     )
     from kbchat.settings import Settings
     from kbchat.space import Where
@@ -393,6 +394,10 @@ class KnowledgeSpace(_Delegate):
         Readers keep the old vectors until all new ones are there. `progress` counts chunks.
         """
         return self._loop.call(self._async.reembed, progress=progress)
+
+    def stats(self) -> SpaceStats:
+        """Count what is in the space. Tokens are estimated from every text, once for each change of the space."""
+        return self._loop.call(self._async.stats)
 
     def retrieve(
         self, query: str, *, top_k: int | None = None, score_threshold: float | None = None, where: Where | None = None
