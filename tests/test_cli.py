@@ -188,7 +188,7 @@ WRONG = {
     "ask handbook ' '": "the question is empty",
     "ask handbook x --model nobody": "there is no model 'nobody'; configured are: extractive",
     "ingest handbook nowhere.md": "'nowhere.md' does not exist",
-    "ingest empty-folder empty": "stands for no documents",
+    "ingest empty-folder empty": "holds no documents",
     "ingest '' docs": "must not be empty",
     "spaces create ''": "must not be empty",
     "spaces create handbook": "already there",

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kbchat.fusion import (
-    CONSTANTS,
+    BY_CHARACTERS,
+    BY_WORDS,
+    STATIC,
     Evidence,
     confidence,
     coverage,
@@ -15,6 +17,7 @@ from kbchat.fusion import (
     fuse,
     idf,
     lexical_top,
+    lift,
     recall_scores,
     sigmoid,
     term_weight,
@@ -22,7 +25,8 @@ from kbchat.fusion import (
 
 SHARE = st.floats(0, 1)
 COSINE = st.floats(-1, 1)
-NO_EVIDENCE = Evidence(0.0, 0.0, 0.0, False, 0.0, 0.0)
+SENTENCE = st.floats(0, 1)
+NO_EVIDENCE = Evidence(0.0, 0.0, 0.0, 0.0, 0.0, 5.0, False)
 
 
 @given(st.integers(0, 10**9).flatmap(lambda total: st.tuples(st.just(total), st.integers(0, total))))
@@ -64,7 +68,7 @@ def test_flatness_is_a_share(scores: list[float]) -> None:
     assert 0.0 <= flatness(scores) <= 1.0 + 1e-9
 
 
-@given(st.builds(Evidence, SHARE, SHARE, SHARE, st.booleans(), SHARE, COSINE))
+@given(st.builds(Evidence, SHARE, SHARE, SHARE, SHARE, SENTENCE, st.floats(0, 20), st.booleans()))
 def test_confidence_is_a_share(evidence: Evidence) -> None:
     """In [0, 1] whatever the evidence."""
     assert 0.0 <= confidence(evidence) <= 1.0
@@ -78,8 +82,22 @@ def test_more_evidence_is_more_confidence(field: str) -> None:
 
 
 def test_the_constants_stand_in_the_order_of_the_evidence() -> None:
-    """They are multiplied one by one."""
-    assert CONSTANTS._fields[1:] == Evidence._fields
+    """They are multiplied one by one, the last field but chooses between them."""
+    assert BY_WORDS._fields[1:] == BY_CHARACTERS._fields[1:] == Evidence._fields[:-1]
+    assert Evidence._fields[-1] == "by_characters"
+
+
+def test_characters_have_constants_of_their_own() -> None:
+    """The same evidence means something else for Chinese."""
+    evidence = NO_EVIDENCE._replace(lexical=0.3, covered=0.5)
+    assert confidence(evidence) != confidence(evidence._replace(by_characters=True))
+
+
+@given(SHARE, st.lists(SHARE, max_size=2))
+def test_a_lift_never_passes_the_neighbour(score: float, neighbours: list[float]) -> None:
+    """A chunk rises towards a better neighbour, never past it, and never falls."""
+    lifted = lift(score, neighbours)
+    assert score <= lifted <= max([score, *neighbours])
 
 
 @given(st.floats(allow_nan=False, allow_infinity=True))
@@ -89,10 +107,10 @@ def test_sigmoid_takes_any_number(logit: float) -> None:
     assert sigmoid(logit) + sigmoid(-logit) == pytest.approx(1.0)
 
 
-@given(st.lists(st.tuples(SHARE, COSINE), max_size=30), SHARE)
-def test_recall_scores_never_rise(parts: list[tuple[float, float]], sure: float) -> None:
+@given(st.lists(st.tuples(SHARE, COSINE, SENTENCE), max_size=30), SHARE)
+def test_recall_scores_never_rise(parts: list[tuple[float, float, float]], sure: float) -> None:
     """In [0, 1], the best one equal to the confidence, in the order of what was fused."""
-    fused = sorted((fuse(lexical, cosine) for lexical, cosine in parts), reverse=True)
+    fused = sorted((fuse(*part, STATIC) for part in parts), reverse=True)
     scores = recall_scores(fused, sure)
     assert len(scores) == len(fused)
     assert scores == sorted(scores, reverse=True)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py")) + sorted((ROOT / "adapters").rglob("*.py"))
 
 FLOORS = {
-    0: {"chunking", "models", "errors", "settings", "threads"},
+    0: {"chunking", "display", "models", "errors", "settings", "threads"},
     1: {
         "analysis",
         "chinese",
@@ -45,7 +45,7 @@ FLOORS = {
         "tokens",
     },
     2: {"catalog", "datafolder", "embedders", "generators", "lexical", "loaders", "stores"},
-    3: {"chat", "folders", "ingest", "preparing", "reembed", "retrieval"},
+    3: {"chat", "folders", "indexing", "ingest", "preparing", "reembed", "replica", "retrieval"},
     4: {"answers", "intake", "keys", "knowledge", "space", "wiring"},
     5: {"__main__", "cli", "kbchat_aiohttp", "sync", "testing"},
 }
@@ -56,9 +56,12 @@ NEIGHBOURS = {
     ("cli", "kbchat_aiohttp"),  # `kbchat serve`
     ("folders", "ingest"),
     ("folders", "preparing"),
+    ("indexing", "ingest"),
+    ("indexing", "preparing"),
     ("ingest", "preparing"),
     ("ingest", "reembed"),
     ("reembed", "ingest"),
+    ("replica", "reembed"),
     ("chat", "retrieval"),
     ("knowledge", "answers"),
     ("knowledge", "keys"),
@@ -103,7 +106,7 @@ VENDORS = {
     "pypdfium2": {"kbchat.loaders.pdf"},
     "pytest": {"kbchat.testing"},
     "python_calamine": {"kbchat.loaders.tables"},
-    "rich": {"kbchat.cli"},
+    "rich": {"kbchat.cli", "kbchat.display"},
     "selectolax": {"kbchat.loaders.html", "kbchat.loaders.markup"},
     "semantic_text_splitter": {"kbchat.splitting"},
     "sentence_transformers": {"kbchat.embedders.sentence_transformers"},

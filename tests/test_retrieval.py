@@ -44,7 +44,15 @@ class Bench:
     threads: Threads
 
     async def ingest(self, texts: dict[str, str], *, tokens: int = 256) -> None:
-        static = self.embedder if isinstance(self.embedder, StaticEmbedder) else StaticEmbedder(threads=self.threads)
+        static = StaticEmbedder(threads=self.threads)
+        preparer = Preparer(
+            threads=self.threads,
+            readers=Readers(threads=self.threads, seconds=10, memory=10**9),
+            static=static,
+            is_static=isinstance(self.embedder, StaticEmbedder),
+            splitting=Splitting(max_tokens=tokens),
+            max_document_bytes=10**7,
+        )
         ingester = Ingester(
             self.space,
             catalog=self.catalog,
@@ -52,14 +60,7 @@ class Bench:
             lexical=self.lexical,
             embedder=self.embedder,
             threads=self.threads,
-            preparer=Preparer(
-                threads=self.threads,
-                readers=Readers(threads=self.threads, seconds=60, memory=1 << 30),
-                static=static,
-                is_static=static is self.embedder,
-                splitting=Splitting(max_tokens=tokens),
-                max_document_bytes=10**7,
-            ),
+            preparer=preparer,
             writer="test",
         )
         report = await ingester.ingest([TextDocument(name=name, text=text) for name, text in texts.items()])

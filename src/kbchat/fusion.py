@@ -81,28 +81,33 @@ class Evidence(NamedTuple):
     covered: float
     """Share of the weight of the question's stems and character pairs that it holds."""
     pairs_covered: float
-    """The same for pairs of stems."""
-    has_pairs: bool
-    """Whether the question has pairs of stems."""
+    """The same for pairs of stems; for a question without any, that of its stems."""
     flatness: float
     """How close the ten best lexical scores are to the best one."""
     sentence: float
     """The best cosine of one of its sentences, by the static embedder whatever the space's own embedder is."""
+    size: float
+    """Natural logarithm of the number of chunks in the space: in a large one something always looks alike."""
+    by_characters: bool
+    """Whether the question is in a script that does not separate words."""
 
 
 class Constants(NamedTuple):
-    """A logistic regression over `Evidence`, fitted by `benchmarks/calibrate.py`."""
+    """A logistic regression over the numbers of `Evidence`."""
 
     offset: float
     lexical: float
     covered: float
     pairs_covered: float
-    has_pairs: float
     flatness: float
     sentence: float
+    size: float
 
 
-CONSTANTS = Constants(-12.0, 22.4, 5.3, 12.5, 4.0, -3.6, 11.1)
+# Fitted by `benchmarks/calibrate.py`, which prints them with what they keep and reject.
+BY_WORDS = Constants(-8.2, 14.35, 8.25, 11.39, -2.51, 16.92, -0.3)
+BY_CHARACTERS = Constants(-6.83, 42.8, 4.3, 0.0, 0.68, 0.0, 0.0)
+"""The static embedder knows too little of such scripts for its cosines to tell anything."""
 
 
 def confidence(evidence: Evidence) -> float:
@@ -110,7 +115,8 @@ def confidence(evidence: Evidence) -> float:
 
     Nothing in it depends on the space's embedder, whose cosines lie in a range of their own.
     """
-    return sigmoid(CONSTANTS.offset + sum(map(mul, CONSTANTS[1:], evidence)))
+    constants = BY_CHARACTERS if evidence.by_characters else BY_WORDS
+    return sigmoid(constants.offset + sum(map(mul, constants[1:], evidence)))
 
 
 def sigmoid(logit: float) -> float:

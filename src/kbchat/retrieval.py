@@ -5,6 +5,7 @@ are ever seen), scored by both and by its best sentence, ordered by a weighted s
 the question is of its best hit.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -144,13 +145,15 @@ class Retriever:
         """What speaks for the best hit."""
         held = await self._analyse(text_of(best.chunk))
         weights = search.weights
+        covered = fusion.coverage(weights.uni, frozenset(held.uni))
         return fusion.Evidence(
             lexical=best.lexical,
-            covered=fusion.coverage(weights.uni, frozenset(held.uni)),
-            pairs_covered=fusion.coverage(weights.bi, frozenset(held.bi)),
-            has_pairs=bool(weights.bi),
+            covered=covered,
+            pairs_covered=fusion.coverage(weights.bi, frozenset(held.bi)) if weights.bi else covered,
             flatness=fusion.flatness([hit.score for hit in search.lexical_hits[:10]]),
             sentence=best.sentence,
+            size=math.log(max(search.space.chunk_count, 1)),
+            by_characters=bool(weights.c1),
         )
 
 

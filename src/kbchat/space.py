@@ -17,6 +17,7 @@ from kbchat.models import (
     IngestProgress,
     IngestReport,
     Message,
+    Metadata,
     Reference,
     Sampling,
     SpaceInfo,
@@ -24,6 +25,7 @@ from kbchat.models import (
 )
 
 if TYPE_CHECKING:
+    from kbchat.ingest import Ingester
     from kbchat.loaders.files import Selection
     from kbchat.wiring import Parts
 
@@ -152,6 +154,58 @@ class KnowledgeSpace:
             splitting=splitting,
             progress=progress,
         )
+
+    async def add_document(
+        self,
+        name: str,
+        *,
+        data: bytes | None = None,
+        text: str | None = None,
+        source: str | None = None,
+        metadata: Metadata | None = None,
+        replace: bool = False,
+    ) -> Document:
+        """Take a file's bytes or a text, to be found once `index_documents` has indexed it; its status is TODO.
+
+        `source` says where it came from. With `replace` it takes the place of a document of that name, which is found
+        until then. Raises `DocumentExistsError` without, and `InvalidInputError` naming the argument.
+        """
+        from kbchat.indexing import upload
+
+        parts = self._parts
+        limit = parts.settings.max_document_bytes
+        given = upload(name, data=data, text=text, source=source, metadata=metadata, max_bytes=limit)
+        return await parts.catalog.keep_upload(self.id, given, replace=replace, writer=parts.writer)
+
+    async def index_documents(
+        self,
+        ids: Sequence[int],
+        *,
+        chunk_tokens: int | None = None,
+        chunk_overlap: int | None = None,
+        splitting: Splitting | None = None,
+    ) -> None:
+        """Index documents that were added. Their status says how far each is: RUNNING, then FINISHED or FAILED.
+
+        Chunks are as the space and the settings say unless said otherwise, wholly by `splitting` or by size. Raises the
+        error of a part that failed; the documents that it stopped are FAILED with its reason.
+        """
+        from kbchat.indexing import Indexing, check_chunks
+
+        check_chunks(chunk_tokens, chunk_overlap)
+
+        async def ingester() -> Ingester:
+            sizes = {"max_tokens": chunk_tokens, "overlap": chunk_overlap}
+            given = {name: size for name, size in sizes.items() if size is not None}
+            return (await intake.open_writer(self._parts, self.id, splitting, given)).ingester
+
+        indexing = Indexing(
+            self.id,
+            catalog=self._parts.catalog,
+            writing=lambda: self._parts.writing(self.id),
+            ingester=ingester,
+        )
+        await indexing.run(ids)
 
     async def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:
         """The space's documents in the order they came, without their texts."""

@@ -11,9 +11,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     `argv` are the arguments without the program's name; by default those of the process.
     """
     try:
+        from kbchat.cli.app import app
         from kbchat.cli.exits import guarded
 
-        return guarded(argv)
+        return guarded(app, argv)
     except KeyboardInterrupt:
         # Ctrl-C while modules are still loading.
         return 130

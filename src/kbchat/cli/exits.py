@@ -52,10 +52,8 @@ MISTAKES = (
 )
 
 
-def guarded(argv: Sequence[str] | None) -> int:
+def guarded(app: typer.Typer, argv: Sequence[str] | None) -> int:
     """Run the program. Whatever happens becomes an exit code and at most one line on stderr."""
-    from kbchat.cli.app import app
-
     tolerate_any_text()
     logging.basicConfig(format="kbchat: %(message)s", level=logging.WARNING)
     try:
