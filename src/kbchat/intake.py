@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -40,10 +40,13 @@ class Writer(NamedTuple):
     preparer: Preparer
 
 
-async def open_writer(parts: Parts, space_id: int, splitting: Splitting | None = None) -> Writer:
+async def open_writer(
+    parts: Parts, space_id: int, splitting: Splitting | None = None, sizes: Mapping[str, int] | None = None
+) -> Writer:
     """A writer for a space, whose collection is there and was made by the embedder in use.
 
-    The caller holds the data's writer lock. Raises `SpaceNotFoundError` and `EmbedderMismatchError`.
+    `sizes` go before those of the splitting that holds otherwise. The caller holds the data's writer lock. Raises
+    `SpaceNotFoundError` and `EmbedderMismatchError`.
     """
     from kbchat.ingest import Ingester
     from kbchat.preparing import Preparer
@@ -55,12 +58,13 @@ async def open_writer(parts: Parts, space_id: int, splitting: Splitting | None =
     store = parts.store(info.vector_type)
     await parts.see_vectors(info)
     await store.create_collection(info.collection, dimension=pin.dimension)
+    holds = splitting or info.splitting or parts.settings.splitting
     preparer = Preparer(
         threads=parts.threads,
         readers=parts.readers,
         static=parts.static,
         is_static=parts.embedder is parts.static,
-        splitting=splitting or info.splitting or parts.settings.splitting,
+        splitting=holds.model_copy(update=dict(sizes)) if sizes else holds,
         max_document_bytes=parts.settings.max_document_bytes,
     )
     ingester = Ingester(

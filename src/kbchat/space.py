@@ -186,28 +186,31 @@ class KnowledgeSpace:
         return await parts.catalog.keep_upload(self.id, given, replace=replace, writer=parts.writer)
 
     async def index_documents(
-        self, ids: Sequence[int], *, chunk_tokens: int | None = None, chunk_overlap: int | None = None
+        self,
+        ids: Sequence[int],
+        *,
+        chunk_tokens: int | None = None,
+        chunk_overlap: int | None = None,
+        splitting: Splitting | None = None,
     ) -> None:
         """Index documents that were added. Their status says how far each is: RUNNING, then FINISHED or FAILED.
 
-        Chunks are as the settings say unless said otherwise. Raises the error of a part that failed; the documents that
-        it stopped are FAILED with its reason.
+        Chunks are as the space and the settings say unless said otherwise, wholly by `splitting` or by size. Raises the
+        error of a part that failed; the documents that it stopped are FAILED with its reason.
         """
         from kbchat.indexing import Indexing, check_chunks
 
         check_chunks(chunk_tokens, chunk_overlap)
-        parts = self._parts
-        sizes = {"max_tokens": chunk_tokens, "overlap": chunk_overlap}
-        given = {size: value for size, value in sizes.items() if value is not None}
 
         async def ingester() -> Ingester:
-            splitting = (await self.refresh()).splitting or parts.settings.splitting
-            return (await intake.open_writer(parts, self.id, splitting.model_copy(update=given))).ingester
+            sizes = {"max_tokens": chunk_tokens, "overlap": chunk_overlap}
+            given = {name: size for name, size in sizes.items() if size is not None}
+            return (await intake.open_writer(self._parts, self.id, splitting, given)).ingester
 
         indexing = Indexing(
             self.id,
-            catalog=parts.catalog,
-            writing=lambda: parts.writing(self.id),
+            catalog=self._parts.catalog,
+            writing=lambda: self._parts.writing(self.id),
             ingester=ingester,
         )
         await indexing.run(ids)

@@ -97,6 +97,7 @@ def delete(conn: Connection, space_id: int, document_ids: Sequence[int], *, writ
     )
     gone = {"ids": [row.id for row in found]}
     conn.execute(dead.values(state=GenerationState.DEAD.value), gone)
+    conn.execute(schema.uploads.delete().where(among(schema.uploads.c.document_id, schema.ids("ids"))), gone)
     conn.execute(_documents.delete().where(of_these), given)
     chunks = -sum(row.chunk_count for row in found)
     spaces.changed(conn, space_id, documents=-len(found), chunks=chunks, writer=writer, now=now)

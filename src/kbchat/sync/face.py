@@ -20,8 +20,7 @@ from kbchat.sync.calls import AnswerStream, Loop, closed_at_exit
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from kbchat import intake
@@ -325,28 +324,6 @@ class KnowledgeSpace(_Delegate):
             progress=progress,
         )
 
-    def watch(
-        self,
-        paths: intake.Paths,
-        *,
-        include: Iterable[str] = (),
-        exclude: Iterable[str] = (),
-        gitignore: bool = False,
-        splitting: Splitting | None = None,
-        progress: intake.Progress = None,
-    ) -> AbstractAsyncContextManager[AsyncIterator[IngestReport]]:
-        """Sync folders now, and again whenever something changes in them, until the block is left.
-
-            async with space.watch("docs") as reports:
-                async for report in reports:
-                    ...
-
-        The first report comes always, later ones when something was added, updated, moved or removed.
-        """
-        return self._async.watch(
-            paths, include=include, exclude=exclude, gitignore=gitignore, splitting=splitting, progress=progress
-        )
-
     def add_document(
         self,
         name: str,
@@ -367,14 +344,25 @@ class KnowledgeSpace(_Delegate):
         )
 
     def index_documents(
-        self, ids: Sequence[int], *, chunk_tokens: int | None = None, chunk_overlap: int | None = None
+        self,
+        ids: Sequence[int],
+        *,
+        chunk_tokens: int | None = None,
+        chunk_overlap: int | None = None,
+        splitting: Splitting | None = None,
     ) -> None:
         """Index documents that were added. Their status says how far each is: RUNNING, then FINISHED or FAILED.
 
-        Chunks are as the settings say unless said otherwise. Raises the error of a part that failed; the documents that
-        it stopped are FAILED with its reason.
+        Chunks are as the space and the settings say unless said otherwise, wholly by `splitting` or by size. Raises the
+        error of a part that failed; the documents that it stopped are FAILED with its reason.
         """
-        self._loop.call(self._async.index_documents, ids, chunk_tokens=chunk_tokens, chunk_overlap=chunk_overlap)
+        self._loop.call(
+            self._async.index_documents,
+            ids,
+            chunk_tokens=chunk_tokens,
+            chunk_overlap=chunk_overlap,
+            splitting=splitting,
+        )
 
     def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:
         """The space's documents in the order they came, without their texts."""
