@@ -12,6 +12,7 @@ from kbchat_aiohttp.guard import Guard
 from kbchat_aiohttp.health import Health
 from kbchat_aiohttp.metrics import Metrics
 from kbchat_aiohttp.origins import OriginRules
+from kbchat_aiohttp.page import add_page
 from kbchat_aiohttp.spaces import Spaces
 from kbchat_aiohttp.streams import Readers
 
@@ -41,6 +42,8 @@ def create_app(
     routes = [*Chat(kb, readers).routes(), *Spaces(kb).routes(), *Health(kb).routes(), *metrics.routes()]
     for route in (*routes, *Description(routes).routes()):
         guard.add(app, route)
+    if settings.page:
+        add_page(app)
 
     async def close(app: web.Application) -> None:
         guard.closing = True
