@@ -289,11 +289,7 @@ def may_load(room: str) -> tuple[str, ...]:
             return ("aiohttp",)
         case "embedders" | "lexical" | "stores":
             return ("numpy",)
-<<<<<<< HEAD
-        case "chat" | "folders" | "indexing" | "ingest" | "preparing" | "reembed" | "replica" | "retrieval":
-=======
         case _ if room in FLOORS[3]:
->>>>>>> shell
             return ("numpy", "sqlalchemy")  # The face loads them with the first call that needs them.
         case "testing":
             return ("aiohttp", "numpy", "sqlalchemy")
