@@ -34,6 +34,8 @@ from servers import ChromaServer, MilvusServer
 DIMENSION = 256
 QUESTIONS = 200
 RAW, OURS = "raw", "kb-ours"
+SETTINGS = MilvusSettings()
+LITE_SETTINGS = MilvusSettings(index="FLAT", build={}, search={})
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,9 @@ def raw_chroma(api: object) -> Client:
     )
 
 
-def raw_milvus(uri: str, token: str = "") -> Client:
+def raw_milvus(uri: str, token: str = "", settings: MilvusSettings = SETTINGS) -> Client:
     from pymilvus import DataType, MilvusClient
 
-    settings = MilvusSettings()
     client = MilvusClient(uri, token=token)
     schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
     schema.add_field("id", DataType.INT64, is_primary=True)
@@ -140,7 +141,8 @@ def chroma_server(folder: Path) -> Iterator[tuple[Client, VectorStore]]:
 
 @contextmanager
 def milvus_lite(folder: Path) -> Iterator[tuple[Client, VectorStore]]:
-    yield raw_milvus(str(folder / "raw.db")), MilvusStore(uri=folder / "ours", threads=Threads(), timeout=60)
+    raw = raw_milvus(str(folder / "raw.db"), settings=LITE_SETTINGS)
+    yield raw, MilvusStore(uri=folder / "ours", threads=Threads(), settings=LITE_SETTINGS)
 
 
 @contextmanager

@@ -144,12 +144,12 @@ class BlockingStore:
         return await self._threads.read(self._list)
 
     async def upsert(self, name: str, ids: Sequence[int], vectors: Vectors) -> None:
-        # A slice each time, so that a cancelled caller waits for one at most.
-        for part in await self._threads.read(self._on, name, _cut_records, ids, vectors):
+        # A slice each time, so that a cancelled caller waits for one at most; what fits into one goes at once.
+        for part in await self._threads.write(self._change, name, _upsert_or_cut, ids, vectors):
             await self._threads.write(self._change, name, _upsert, part)
 
     async def delete(self, name: str, ids: Sequence[int]) -> None:
-        for part in await self._threads.read(self._on, name, _cut_ids, ids):
+        for part in await self._threads.write(self._change, name, _delete_or_cut, ids):
             await self._threads.write(self._change, name, _delete, part)
 
     async def query(self, name: str, vector: Vector, *, limit: int) -> list[VectorHit]:
@@ -336,23 +336,34 @@ class _Opened:
         return found
 
 
-def _cut_records(known: Collection, ids: Sequence[int], vectors: Vectors) -> list[tuple[list[int], Vectors]]:
+def _upsert_or_cut(known: Collection, ids: Sequence[int], vectors: Vectors) -> list[tuple[list[int], Vectors]]:
+    """Check the records and write them if they go into one request, else return what goes into each."""
     kept, matrix = check_records(ids, vectors, dimension=known.dimension)
-    return [(kept[part], matrix[part]) for part in slices(len(kept), known.most_vectors)]
-
-
-def _cut_ids(known: Collection, ids: Sequence[int]) -> list[list[int]]:
-    check_ids(ids)
-    unique = list(dict.fromkeys(ids))
-    return [unique[part] for part in slices(len(unique), known.most_ids)]
+    parts = [(kept[part], matrix[part]) for part in slices(len(kept), known.most_vectors)]
+    if len(parts) == 1:
+        known.upsert(*parts[0])
+    return parts if len(parts) > 1 else []
 
 
 def _upsert(known: Collection, records: tuple[list[int], Vectors]) -> None:
     known.upsert(*records)
 
 
+def _delete_or_cut(known: Collection, ids: Sequence[int]) -> list[list[int]]:
+    parts = _cut_ids(known, ids)
+    if len(parts) == 1:
+        known.delete(parts[0])
+    return parts if len(parts) > 1 else []
+
+
 def _delete(known: Collection, ids: list[int]) -> None:
     known.delete(ids)
+
+
+def _cut_ids(known: Collection, ids: Sequence[int]) -> list[list[int]]:
+    check_ids(ids)
+    unique = list(dict.fromkeys(ids))
+    return [unique[part] for part in slices(len(unique), known.most_ids)]
 
 
 def _query(known: Collection, vector: Vector, limit: int) -> list[VectorHit]:

@@ -8,6 +8,7 @@ import errno
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ _SLICE_SERVER = 500
 # The embedded engine does not notice when its index no longer fits on the disk, and loses what does not. It writes it
 # out every thousand vectors, which take less than this.
 _ROOM_BYTES = 64 * 1024 * 1024
+_FIRST_INDEX_SECONDS = 10.0
 # The embedded engine keeps Python's global lock while it writes, so that nothing else in the process moves.
 _SLICE_EMBEDDED = 100
 
@@ -298,6 +300,19 @@ class _Collection:
         self._collection.delete(ids=_texts(ids))
 
     def nearest(self, question: Vector, limit: int) -> list[VectorHit]:
+        from chromadb.errors import InternalError
+
+        end = time.monotonic() + _FIRST_INDEX_SECONDS
+        while True:
+            try:
+                return self._nearest(question, limit)
+            except InternalError as error:
+                # While the first vectors of a collection are being written, its index is missed for a moment.
+                if "Nothing found on disk" not in str(error) or time.monotonic() >= end:
+                    raise
+                time.sleep(0.01)
+
+    def _nearest(self, question: Vector, limit: int) -> list[VectorHit]:
         found = self._collection.query(query_embeddings=[question], n_results=limit, include=["distances"])
         (ids,), (distances,) = found["ids"], cast("list[list[float]]", found["distances"])
         # Chroma answers a cosine distance, from 0 to 2 but for rounding.

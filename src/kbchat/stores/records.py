@@ -72,9 +72,10 @@ def _finite(vectors: Vectors, *, dimension: int, axes: int) -> Vectors:
             f"the collection holds vectors of dimension {dimension}, these are of shape {shape}; "
             "was the embedder changed? embed the space again"
         )
-    lengths = np.linalg.norm(matrix.astype(np.float64), axis=-1)
+    with np.errstate(over="ignore"):
+        squares = np.einsum("...i,...i->...", matrix, matrix)
     # Not the same as its negation: a NaN is in no range.
-    if not bool(np.all((lengths >= MIN_LENGTH) & (lengths <= MAX_LENGTH))):
+    if not bool(np.all((squares >= MIN_LENGTH**2) & (squares <= MAX_LENGTH**2))):
         raise VectorError("a vector is zero, not finite, or too long or too short to have a direction")
     return matrix
 

@@ -406,6 +406,28 @@ class VectorStoreSuite:
             20,
         )
 
+    async def test_searched_while_first_written(self, store: VectorStore, kb: str) -> None:
+        """A collection can be searched while its very first records are written."""
+        vectors = some_vectors(60)
+        written = False
+
+        async def write() -> None:
+            nonlocal written
+            for start in range(0, 60, 20):
+                await store.upsert(kb, range(start, start + 20), vectors[start : start + 20])
+            written = True
+
+        async def ask() -> None:
+            while not written:
+                assert len(await store.query(kb, vectors[0], limit=3)) in (0, 3)
+                await anyio.lowlevel.checkpoint()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write)
+            tasks.start_soon(ask)
+            tasks.start_soon(ask)
+        assert (await store.query(kb, vectors[30], limit=1))[0].id == 30
+
     async def test_cancelled_in_mid_call(self, store: VectorStore, kb: str) -> None:
         """A cancelled write leaves a store that works, and writing again mends what it left half done."""
         vectors = some_vectors(6000)
