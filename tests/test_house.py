@@ -44,7 +44,7 @@ FLOORS = {
     },
     2: {"catalog", "datafolder", "embedders", "generators", "lexical", "loaders", "stores"},
     3: {"chat", "indexing", "ingest", "preparing", "reembed", "replica", "retrieval"},
-    4: {"answers", "keys", "knowledge", "space", "wiring"},
+    4: {"answers", "conversations", "keys", "knowledge", "space", "wiring"},
     5: {"__main__", "cli", "kbchat_aiohttp", "sync", "testing"},
 }
 """Each room's floor; a room is a module of kbchat or a package with all in it. A new room must be given one here."""
@@ -60,6 +60,7 @@ NEIGHBOURS = {
     ("replica", "reembed"),
     ("chat", "retrieval"),
     ("knowledge", "answers"),
+    ("knowledge", "conversations"),
     ("knowledge", "keys"),
     ("knowledge", "space"),
     ("knowledge", "wiring"),

@@ -188,6 +188,17 @@ class Message(_Value):
     content: str
 
 
+class ConversationInfo(_Value):
+    """A conversation as the catalog holds it. `uid` is its name, given by whoever talks; it is unique to its owner."""
+
+    id: int
+    uid: str
+    owner: str = ""
+    turn_count: int = 0
+    created_at: datetime
+    updated_at: datetime
+
+
 class Usage(_Value):
     """Counted tokens. The references tag is not counted."""
 

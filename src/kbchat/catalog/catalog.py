@@ -9,17 +9,19 @@ from typing import TypeVar
 import anyio
 from sqlalchemy import Connection
 
-from kbchat.catalog import chunks, documents, keys, locks, spaces, uploads
+from kbchat.catalog import chunks, conversations, documents, keys, locks, spaces, uploads
 from kbchat.catalog import generations as generation_sql
 from kbchat.catalog.database import Database, database_url
 from kbchat.catalog.records import NewGeneration, PendingGeneration, SourceState, Upload
 from kbchat.models import (
     Chunk,
+    ConversationInfo,
     Document,
     DocumentStatus,
     EmbedderPin,
     KeyInfo,
     KeyRole,
+    Message,
     SpaceInfo,
     VectorType,
 )
@@ -355,3 +357,35 @@ class Catalog:
         """Make the key of that name or id worthless for ever. Raises `KeyNotFoundError`."""
         now = self._clock()
         return await self._write(lambda connection: keys.revoke(connection, key, now=now))
+
+    # -- conversations -----------------------------------------------------------------------------------------------
+
+    async def get_conversation(self, owner: str, uid: str, *, since: datetime) -> ConversationInfo:
+        """Raises `ConversationNotFoundError`, also for one in which nothing was said since then."""
+        return await self._read(lambda connection: conversations.get(connection, owner, uid, since=since))
+
+    async def conversation_turns(self, owner: str, uid: str, *, most: int, since: datetime) -> list[Message]:
+        """The last turns of a conversation, in order. Raises `ConversationNotFoundError`."""
+        return await self._read(lambda connection: conversations.turns(connection, owner, uid, most=most, since=since))
+
+    async def list_conversations(
+        self, owner: str, *, since: datetime, offset: int = 0, limit: int | None = None
+    ) -> tuple[list[ConversationInfo], int]:
+        """A page of an owner's conversations, the newest first, and how many there are in all."""
+        return await self._read(
+            lambda connection: conversations.page(connection, owner, since=since, offset=offset, limit=limit)
+        )
+
+    async def add_turns(self, owner: str, uid: str, said: Sequence[Message], *, keep: int) -> None:
+        """Add to a conversation, which is made if it is not there, and forget all but the last `keep` turns."""
+        now = self._clock()
+        await self._write(lambda connection: conversations.add(connection, owner, uid, said, keep=keep, now=now))
+
+    async def delete_conversation(self, owner: str, uid: str, *, since: datetime) -> ConversationInfo:
+        """Forget a conversation; returns it as it was. Raises `ConversationNotFoundError`."""
+        return await self._write(lambda connection: conversations.delete(connection, owner, uid, since=since))
+
+    async def expire_conversations(self, *, before: datetime) -> None:
+        """Forget every conversation in which nothing was said since then, a hundred in one transaction."""
+        while await self._write(lambda connection: conversations.expire(connection, before=before, most=100)):
+            pass

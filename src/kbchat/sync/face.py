@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
+    from kbchat.conversations import Conversations
     from kbchat.inputs import Messages
     from kbchat.models import (
         Answer,
@@ -198,6 +199,11 @@ class KnowledgeBase(_Delegate):
     def keys(self) -> Keys:
         """The API keys of those who may ask over HTTP."""
         return Keys(self._loop, self._async.keys, self)
+
+    @property
+    def conversations(self) -> Conversations:
+        """The conversations that are remembered."""
+        return self._async.conversations
 
     def models(self) -> list[str]:
         """Names of the configured models, the default one first."""
