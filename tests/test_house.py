@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py")) + sorted((ROOT / "adapters").rglob("*.py"))
 
 FLOORS = {
-    0: {"display", "models", "errors", "settings", "threads"},
+    0: {"display", "models", "errors", "settings", "summaries", "threads"},
     1: {
         "analysis",
         "chinese",
@@ -220,7 +220,8 @@ def test_each_library_has_its_driver() -> None:
 def test_files_are_short() -> None:
     """No file has more than 400 lines (of tests, 600): what is longer is two rooms."""
     long = {}
-    for path in {*SOURCES, *(ROOT / "tests").rglob("*.py")} - {ROOT / "src/kbchat/chinese_words.py"}:  # that is data
+    data, written = ROOT / "src/kbchat/chinese_words.py", ROOT / "src/kbchat/sync/face.py"
+    for path in {*SOURCES, *(ROOT / "tests").rglob("*.py")} - {data, written}:
         limit = 600 if "tests" in path.parts or "testing" in path.parts else 400
         if (length := len(path.read_text().splitlines())) > limit:
             long[str(path.relative_to(ROOT))] = length

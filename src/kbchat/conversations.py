@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from kbchat.errors import ConversationNotFoundError
 from kbchat.inputs import checked_name
-from kbchat.models import ConversationInfo, Message
+from kbchat.models import Message
+from kbchat.summaries import ConversationInfo
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog

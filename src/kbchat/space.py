@@ -22,10 +22,10 @@ from kbchat.models import (
     Reference,
     Sampling,
     SpaceInfo,
-    SpaceStats,
     TextDocument,
     VectorType,
 )
+from kbchat.summaries import SpaceStats
 
 if TYPE_CHECKING:
     from kbchat.ingest import Ingester

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 
-from kbchat.models import ConversationInfo, Message, Role, Sampling
+from kbchat.models import Message, Role, Sampling
+from kbchat.summaries import ConversationInfo
 from kbchat_aiohttp.schemas.base import OWNER, AnswerModel, Flag, Number, RequestModel, Text, Whole, _as_whole
 
 

@@ -15,7 +15,6 @@ from kbchat.catalog.database import Database, database_url
 from kbchat.catalog.records import NewGeneration, PendingGeneration, SourceState, Upload
 from kbchat.models import (
     Chunk,
-    ConversationInfo,
     Document,
     DocumentStatus,
     EmbedderPin,
@@ -25,6 +24,7 @@ from kbchat.models import (
     SpaceInfo,
     VectorType,
 )
+from kbchat.summaries import ConversationInfo
 from kbchat.threads import Threads
 
 T = TypeVar("T")

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, bindparam, func, select
 
 from kbchat.catalog import schema
 from kbchat.errors import ConversationNotFoundError
-from kbchat.models import ConversationInfo, Message
+from kbchat.models import Message
+from kbchat.summaries import ConversationInfo
 
 _conversations = schema.conversations
 _turns = schema.turns

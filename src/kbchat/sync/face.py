@@ -35,10 +35,10 @@ if TYPE_CHECKING:
         Reference,
         Sampling,
         SpaceInfo,
-        SpaceStats,
     )
     from kbchat.settings import Settings
     from kbchat.space import Source
+    from kbchat.summaries import SpaceStats
 
 
 class _Delegate:
