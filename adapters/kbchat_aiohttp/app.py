@@ -15,6 +15,7 @@ from kbchat_aiohttp.health import Health
 from kbchat_aiohttp.indexer import Indexer
 from kbchat_aiohttp.metrics import Metrics
 from kbchat_aiohttp.origins import OriginRules
+from kbchat_aiohttp.page import add_page
 from kbchat_aiohttp.routes import routes_of
 from kbchat_aiohttp.spaces import Spaces
 from kbchat_aiohttp.streams import Readers
@@ -54,6 +55,8 @@ def create_app(
     routes = [route for room in rooms for route in routes_of(room)]
     for route in (*routes, *routes_of(Description(routes))):
         guard.add(app, route)
+    if settings.page:
+        add_page(app)
 
     async def close(app: web.Application) -> None:
         guard.closing = True

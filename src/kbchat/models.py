@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from kbchat.chunking import Splitting
 from kbchat.display import ShownAnswer, ShownReference
 
 Metadata = dict[str, JsonValue]
@@ -92,6 +93,8 @@ class SpaceInfo(Value):
     context: str | None = None
     collection: str
     embedder: EmbedderPin | None = None
+    splitting: Splitting | None = None
+    """How its documents are split; None as the settings say."""
     revision: int = 0
     """Counts the changes of what can be found in the space."""
     last_writer: str = ""
@@ -117,6 +120,8 @@ class Document(Value):
     source: str | None = None
     status: DocumentStatus = DocumentStatus.FINISHED
     error: str | None = None
+    attempts: int = 0
+    """How often it failed since it was last taken in."""
     metadata: Metadata = {}
     content_hash: str = ""
     chunk_count: int = 0
@@ -239,6 +244,9 @@ class IngestReport(Value):
     added: int = 0
     updated: int = 0
     unchanged: int = 0
+    moved: int = 0
+    """Documents whose file has another name or place now. Only a sync looks for those, and for removed ones."""
+    removed: int = 0
     failed: tuple[DocumentFailure, ...] = ()
     chunks: int = 0
     seconds: float = 0.0

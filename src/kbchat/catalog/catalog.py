@@ -4,38 +4,33 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 import anyio
-from sqlalchemy import Connection
 
-from kbchat.catalog import chunks, conversations, documents, keys, locks, spaces, uploads
+from kbchat.catalog import chunks, documents, lives, locks, spaces, uploads
 from kbchat.catalog import generations as generation_sql
 from kbchat.catalog.database import Database, database_url
-from kbchat.catalog.records import NewGeneration, PendingGeneration, SourceState, Upload
+from kbchat.catalog.people import People
+from kbchat.catalog.records import DocumentEdit, FailedSource, NewGeneration, PendingGeneration, SourceState, Upload
+from kbchat.chunking import Splitting
 from kbchat.models import (
     Chunk,
     Document,
     DocumentStatus,
     EmbedderPin,
-    KeyInfo,
-    KeyRole,
-    Message,
+    Metadata,
     SpaceInfo,
     VectorType,
 )
-from kbchat.summaries import ConversationInfo
 from kbchat.threads import Threads
-
-T = TypeVar("T")
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class Catalog:
-    """Spaces, documents, generations and chunks in SQLite or PostgreSQL.
+class Catalog(People):
+    """Spaces, documents, generations and chunks, keys and conversations, in SQLite or PostgreSQL.
 
     `url` is `sqlite:///PATH`, `postgresql://…` or the path of a SQLite file. `timeout` is how many seconds to wait for
     another process's write, for a connection and for a statement of PostgreSQL. Raises `SettingsError` for another URL
@@ -57,18 +52,7 @@ class Catalog:
         timeout: float = 10.0,
         clock: Callable[[], datetime] = _now,
     ) -> None:
-        self._threads = threads
-        self._clock = clock
-        self._database = Database(database_url(url), timeout=timeout)
-        # SQLite has one writer at a time: ours wait here, in turn, and not each in a thread that polls the file.
-        self._writing = anyio.Lock() if self._database.is_sqlite else nullcontext()
-
-    async def _read(self, work: Callable[[Connection], T]) -> T:
-        return await self._threads.read(self._database.read, work)
-
-    async def _write(self, work: Callable[[Connection], T]) -> T:
-        async with self._writing:
-            return await self._threads.write(self._database.write, work)
+        super().__init__(Database(database_url(url), timeout=timeout), threads=threads, clock=clock)
 
     async def open(self) -> None:
         """Connect and bring the schema up to date. Must be called once before any other method."""
@@ -145,11 +129,12 @@ class Catalog:
         vector_type: VectorType | None = None,
         desc: str | None = None,
         context: str | None = None,
+        splitting: Splitting | None = None,
     ) -> SpaceInfo:
         """Change what is not None. Raises `SpaceExistsError`, and `SpaceInUseError` for another vector type once the
         space holds documents or vectors that are not collected."""
         now = self._clock()
-        change = spaces.SpaceChange(name=name, owner=owner, vector_type=vector_type, desc=desc, context=context)
+        change = spaces.SpaceChange(name, owner, vector_type, desc, context, splitting)
         return await self._write(lambda connection: spaces.update(connection, space_id, change, now=now))
 
     async def begin_space_deletion(self, space_id: int) -> SpaceInfo:
@@ -189,9 +174,32 @@ class Catalog:
         """The state of those documents that are there, by name. Any number of names."""
         return await self._read(lambda connection: documents.states(connection, space_id, names))
 
+    async def sources_beneath(self, space_id: int, prefix: str) -> dict[str, SourceState]:
+        """The state of the documents whose source begins with a folder's path, by name."""
+        return await self._read(lambda connection: lives.beneath(connection, space_id, prefix))
+
     async def touch(self, space_id: int, stats: Mapping[int, tuple[int | None, int | None]]) -> None:
         """Keep other sizes and modification times (ns) with documents, by id. Nobody's reading changes."""
-        await self._write(lambda connection: documents.touch(connection, space_id, stats))
+        await self._write(lambda connection: lives.touch(connection, space_id, stats))
+
+    async def fail(self, space_id: int, failures: Sequence[FailedSource], *, writer: str) -> None:
+        """Make documents FAILED with their reasons, and those that are not there appear so. What was live stays."""
+        now = self._clock()
+        await self._write(lambda connection: lives.fail(connection, space_id, failures, writer=writer, now=now))
+
+    async def edit_document(self, space_id: int, document_id: int, edit: DocumentEdit, *, writer: str) -> Document:
+        """Change what the edit says; text and chunks stay. Raises `DocumentNotFoundError`, `DocumentExistsError`."""
+        now = self._clock()
+        return await self._write(
+            lambda connection: lives.edit(connection, space_id, document_id, edit, writer=writer, now=now)
+        )
+
+    async def delete_documents(self, space_id: int, document_ids: Sequence[int], *, writer: str) -> int:
+        """Remove those documents that are there, as `delete_document` does; returns how many there were."""
+        now = self._clock()
+        return await self._write(
+            lambda connection: lives.delete(connection, space_id, document_ids, writer=writer, now=now)
+        )
 
     async def get_document(self, space_id: int, document_id: int, *, with_text: bool = False) -> Document:
         """Raises `DocumentNotFoundError`. The text is None for a document that never was FINISHED."""
@@ -215,6 +223,10 @@ class Catalog:
         return await self._read(
             lambda connection: documents.page(connection, space_id, status, offset=offset, limit=limit)
         )
+
+    async def document_metadata(self, space_id: int) -> list[tuple[int, int, Metadata]]:
+        """Each document's id, how many live chunks it has, and its metadata; in unspecified order."""
+        return await self._read(lambda connection: documents.metadata(connection, space_id))
 
     async def count_documents(self, space_id: int) -> dict[DocumentStatus, int]:
         """How many documents of each status there are."""
@@ -319,6 +331,14 @@ class Catalog:
         """The space's revision, and the ids of the chunks that were live in it, ascending."""
         return await self._read(lambda connection: chunks.live_ids(connection, space_id))
 
+    async def chunks_of(self, document_ids: Sequence[int]) -> list[int]:
+        """The ids of those documents' live chunks, ascending."""
+        return await self._read(lambda connection: chunks.of_documents(connection, document_ids))
+
+    async def chunk_owners(self, ids: Sequence[int]) -> dict[int, int]:
+        """The document of each chunk, live or not, that is there."""
+        return await self._read(lambda connection: chunks.owners(connection, ids))
+
     async def document_chunks(self, document_id: int) -> list[Chunk]:
         """The live chunks of a document in order; none for a document that is not there."""
         return await self._read(lambda connection: chunks.of_document(connection, document_id))
@@ -331,61 +351,3 @@ class Catalog:
     async def embedding_fields(self, space_id: int, *, after: int = 0, limit: int = 1000) -> list[Chunk]:
         """Live chunks of a space by id, from the one after `after` (for rebuilding an index from the catalog)."""
         return await self._read(lambda connection: chunks.after(connection, space_id, after=after, limit=limit))
-
-    # -- keys --------------------------------------------------------------------------------------------------------
-
-    async def create_key(self, *, name: str, owner: str, role: KeyRole, digest: str) -> KeyInfo:
-        """Keep the hash of a new key. Raises `KeyExistsError` while a key of that name is valid."""
-        now = self._clock()
-        return await self._write(
-            lambda connection: keys.create(connection, name=name, owner=owner, role=role, digest=digest, now=now)
-        )
-
-    async def find_key(self, digest: str) -> KeyInfo | None:
-        """The key with that hash, unless it was revoked."""
-        return await self._read(lambda connection: keys.find(connection, digest))
-
-    async def list_keys(self) -> list[KeyInfo]:
-        """All keys there ever were, in the order they were made."""
-        return await self._read(keys.all_there_are)
-
-    async def has_keys(self) -> bool:
-        """Whether a key was ever made, also one that was revoked since."""
-        return await self._read(keys.is_any)
-
-    async def revoke_key(self, key: str | int) -> KeyInfo:
-        """Make the key of that name or id worthless for ever. Raises `KeyNotFoundError`."""
-        now = self._clock()
-        return await self._write(lambda connection: keys.revoke(connection, key, now=now))
-
-    # -- conversations -----------------------------------------------------------------------------------------------
-
-    async def get_conversation(self, owner: str, uid: str, *, since: datetime) -> ConversationInfo:
-        """Raises `ConversationNotFoundError`, also for one in which nothing was said since then."""
-        return await self._read(lambda connection: conversations.get(connection, owner, uid, since=since))
-
-    async def conversation_turns(self, owner: str, uid: str, *, most: int, since: datetime) -> list[Message]:
-        """The last turns of a conversation, in order. Raises `ConversationNotFoundError`."""
-        return await self._read(lambda connection: conversations.turns(connection, owner, uid, most=most, since=since))
-
-    async def list_conversations(
-        self, owner: str, *, since: datetime, offset: int = 0, limit: int | None = None
-    ) -> tuple[list[ConversationInfo], int]:
-        """A page of an owner's conversations, the newest first, and how many there are in all."""
-        return await self._read(
-            lambda connection: conversations.page(connection, owner, since=since, offset=offset, limit=limit)
-        )
-
-    async def add_turns(self, owner: str, uid: str, said: Sequence[Message], *, keep: int) -> None:
-        """Add to a conversation, which is made if it is not there, and forget all but the last `keep` turns."""
-        now = self._clock()
-        await self._write(lambda connection: conversations.add(connection, owner, uid, said, keep=keep, now=now))
-
-    async def delete_conversation(self, owner: str, uid: str, *, since: datetime) -> ConversationInfo:
-        """Forget a conversation; returns it as it was. Raises `ConversationNotFoundError`."""
-        return await self._write(lambda connection: conversations.delete(connection, owner, uid, since=since))
-
-    async def expire_conversations(self, *, before: datetime) -> None:
-        """Forget every conversation in which nothing was said since then, a hundred in one transaction."""
-        while await self._write(lambda connection: conversations.expire(connection, before=before, most=100)):
-            pass
