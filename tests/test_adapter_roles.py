@@ -20,6 +20,7 @@ class Things:
 
     space_id: int
     document_id: int
+    conv_uid: str
 
 
 Ask = Callable[[Served, Things, Headers], Awaitable[int]]
@@ -29,7 +30,7 @@ def asks(method: str, path: str, body: Callable[[Things], object] | None = None)
     """A request on an owner's things; gives the status."""
 
     async def ask(served: Served, things: Things, headers: Headers) -> int:
-        url = path.format(space_id=things.space_id, document_id=things.document_id)
+        url = path.format(space_id=things.space_id, document_id=things.document_id, conv_uid=things.conv_uid)
         status, _ = await served.send(method, url, json=body(things) if body else None, headers=headers)
         return status
 
@@ -38,16 +39,19 @@ def asks(method: str, path: str, body: Callable[[Things], object] | None = None)
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a route needs. `foreign` is what it answers when the things asked for are another owner's."""
+    """What a route needs. `foreign` is what it answers when the things asked for are another owner's, `admin` what it
+    answers to an admin then."""
 
     role: KeyRole | None
     ask: Ask
     foreign: int = 404
     own: int = 200
+    admin: int = 200
 
 
 KNOWLEDGE = "/api/v2/serve/knowledge"
 DOCUMENTS = KNOWLEDGE + "/documents"
+TALK = "/api/v2/conversations/{conv_uid}"
 REPLACE = {"replace": True}
 READER, WRITER = KeyRole.READER, KeyRole.WRITER
 OPEN = Rule(None, asks("GET", "/healthz"))
@@ -85,6 +89,9 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", DOCUMENTS + "/{document_id}"): Rule(READER, asks("GET", DOCUMENTS + "/{document_id}")),
     ("GET", DOCUMENTS + "/{document_id}/content"): Rule(READER, asks("GET", DOCUMENTS + "/{document_id}/content")),
     ("DELETE", DOCUMENTS + "/{document_id}"): Rule(WRITER, asks("DELETE", DOCUMENTS + "/{document_id}")),
+    ("GET", "/api/v2/conversations"): Rule(READER, asks("GET", "/api/v2/conversations"), foreign=200),
+    ("GET", TALK): Rule(READER, asks("GET", TALK), admin=404),
+    ("DELETE", TALK): Rule(READER, asks("DELETE", TALK), admin=404),
     # Last, because nothing is left of it then.
     ("DELETE", SPACES + "/{space_id}"): Rule(WRITER, asks("DELETE", SPACES + "/{space_id}")),
     ("GET", "/healthz"): OPEN,
@@ -109,7 +116,8 @@ async def two_owners(tmp_path: Path) -> AsyncIterator[tuple[Served, dict[str, Th
             space = await served.kb.create_space("handbook", owner=owner)
             document = await space.add_document("a.md", text="Keys are rotated by the vault.")
             await space.index_documents([document.id])
-            things[owner] = Things(space.id, document.id)
+            await served.kb.conversations.remember(f"talk of {owner}", "Hi", "Hello", owner=owner)
+            things[owner] = Things(space.id, document.id, f"talk of {owner}")
         yield served, things
 
 
@@ -168,14 +176,14 @@ async def test_what_is_anothers_is_in_no_list(tmp_path: Path) -> None:
 
 
 async def test_an_admin_reaches_everything(tmp_path: Path) -> None:
-    """Of every owner."""
+    """Of every owner, but what was said between another one and the model."""
     async with two_owners(tmp_path) as (served, things):
         headers = await key(served, "carol", KeyRole.ADMIN)
         for owner in things:
             for route, rule in KEYED.items():
                 if route[:2] == ("POST", SPACES) and owner == "bob":
                     continue  # it made its own the first time
-                assert await rule.ask(served, things[owner], headers) == rule.own, route
+                assert await rule.ask(served, things[owner], headers) == rule.admin, route
 
 
 async def test_without_a_key_only_open_routes_answer(tmp_path: Path) -> None:

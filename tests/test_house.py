@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py")) + sorted((ROOT / "adapters").rglob("*.py"))
 
 FLOORS = {
-    0: {"chunking", "display", "models", "errors", "settings", "threads"},
+    0: {"chunking", "display", "models", "errors", "settings", "summaries", "threads"},
     1: {
         "analysis",
         "chinese",
@@ -46,7 +46,7 @@ FLOORS = {
     },
     2: {"catalog", "datafolder", "embedders", "generators", "lexical", "loaders", "stores"},
     3: {"chat", "folders", "indexing", "ingest", "preparing", "reembed", "replica", "retrieval", "selecting"},
-    4: {"answers", "intake", "keys", "knowledge", "space", "wiring"},
+    4: {"answers", "conversations", "intake", "keys", "knowledge", "space", "wiring"},
     5: {"__main__", "cli", "kbchat_aiohttp", "sync", "testing"},
 }
 """Each room's floor; a room is a module of kbchat or a package with all in it. A new room must be given one here."""
@@ -65,6 +65,7 @@ NEIGHBOURS = {
     ("retrieval", "selecting"),
     ("chat", "retrieval"),
     ("knowledge", "answers"),
+    ("knowledge", "conversations"),
     ("knowledge", "keys"),
     ("knowledge", "space"),
     ("knowledge", "wiring"),

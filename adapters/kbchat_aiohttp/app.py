@@ -7,6 +7,7 @@ from aiohttp import web
 from kbchat.knowledge import KnowledgeBase
 from kbchat_aiohttp.auth import ApiKeys, Authenticate
 from kbchat_aiohttp.chat import Chat
+from kbchat_aiohttp.conversations import ConversationRoutes
 from kbchat_aiohttp.describing import Description
 from kbchat_aiohttp.documents import Documents
 from kbchat_aiohttp.guard import Guard
@@ -43,7 +44,14 @@ def create_app(
     )
     app = web.Application(middlewares=[guard.middleware])
     indexer = Indexer(kb)
-    rooms: list[object] = [Chat(kb, readers), Spaces(kb), Documents(kb, indexer), Health(kb), metrics]
+    rooms: list[object] = [
+        Chat(kb, readers),
+        Spaces(kb),
+        Documents(kb, indexer),
+        ConversationRoutes(kb),
+        Health(kb),
+        metrics,
+    ]
     routes = [route for room in rooms for route in routes_of(room)]
     for route in (*routes, *routes_of(Description(routes))):
         guard.add(app, route)

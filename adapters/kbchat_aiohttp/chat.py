@@ -2,7 +2,8 @@
 
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 
 from aiohttp import web
 
@@ -11,7 +12,7 @@ from kbchat.chat import collect
 from kbchat.errors import ModelNotFoundError, SpaceNotFoundError
 from kbchat.frames import DONE, Flavour, FrameEncoder, whole
 from kbchat.knowledge import KnowledgeBase
-from kbchat.models import EngineEvent
+from kbchat.models import Deltas, EngineEvent, Message
 from kbchat.space import KnowledgeSpace
 from kbchat_aiohttp.answers import json_response
 from kbchat_aiohttp.auth import Principal, Role
@@ -29,6 +30,37 @@ from kbchat_aiohttp.streams import EventStream, Readers
 
 SPACE_PREFIX = "kb/"
 """A model of this name, on OpenAI's routes, is a space."""
+
+
+class Memory:
+    """A conversation that a question belongs to: what was said before, and what is to be remembered of the answer.
+
+    Who sends earlier turns along knows the conversation better: then only the newest question is kept.
+    """
+
+    def __init__(self, kb: KnowledgeBase, uid: str, owner: str, turns: Sequence[Message]) -> None:
+        self._kb = kb
+        self._uid = uid
+        self._owner = owner
+        self._turns = tuple(turns)
+        self._said: list[str] = []
+
+    async def complete(self) -> tuple[Message, ...]:
+        """The turns, with what was said before where they are only a question."""
+        before = [turn for turn in self._turns if turn.role == "system"]
+        asked = [turn for turn in self._turns if turn.role != "system"]
+        if len(asked) > 1:
+            return self._turns
+        return (*before, *await self._kb.conversations.turns(self._uid, owner=self._owner), *asked)
+
+    def note(self, event: EngineEvent) -> None:
+        if isinstance(event, Deltas):
+            self._said += event.texts
+
+    async def keep(self, answer: str | None = None) -> None:
+        """Remember the question with its answer: this one, or the one that was noted."""
+        question, said = self._turns[-1].content, "".join(self._said) if answer is None else answer
+        await self._kb.conversations.remember(self._uid, question, said, owner=self._owner)
 
 
 class Chat:
@@ -53,8 +85,12 @@ class Chat:
         source: KnowledgeBase | KnowledgeSpace = self._kb
         if asked.chat_mode == "chat_knowledge":
             source = await self._kb.get_space(asked.chat_param or "", owner=call.principal.scope)
-        stream = source.stream(asked.turns(), model=asked.model, sampling=asked.sampling())
-        return await self._answer(call, asked, stream, flavour="v2", incremental=asked.incremental)
+        turns, memory = asked.turns(), None
+        if asked.conv_uid is not None:
+            memory = Memory(self._kb, asked.conv_uid, call.principal.owner, turns)
+            turns = await memory.complete()
+        stream = source.stream(turns, model=asked.model, sampling=asked.sampling())
+        return await self._answer(call, asked, stream, flavour="v2", incremental=asked.incremental, memory=memory)
 
     @route(
         "POST",
@@ -78,8 +114,13 @@ class Chat:
     @route("GET", "/v1/models", Role.READER, "List models, and spaces as models", answer=ModelList)
     async def models(self, call: Call) -> web.Response:
         spaces = await self._kb.list_spaces(owner=call.principal.scope)
+        names = Counter(space.name for space in spaces)
         listed = [
-            ModelObject(id=SPACE_PREFIX + space.name, created=int(space.info.created_at.timestamp()))
+            ModelObject(
+                # Several owners may use one name: then only ids tell their spaces apart.
+                id=f"{SPACE_PREFIX}{space.name if names[space.name] == 1 else space.id}",
+                created=int(space.info.created_at.timestamp()),
+            )
             for space in spaces
         ]
         listed += [ModelObject(id=name, created=0) for name in self._kb.models()]
@@ -99,6 +140,7 @@ class Chat:
         *,
         flavour: Flavour,
         incremental: bool,
+        memory: Memory | None = None,
     ) -> web.StreamResponse:
         answer_id, created = f"chatcmpl-{uuid.uuid4()}", int(time.time())
         model = asked.model or self._kb.default_model
@@ -111,15 +153,19 @@ class Chat:
                 flavour=flavour,
                 include_usage=asked.stream_options.include_usage,
             )
-            return await self._streamed(call, stream, encoder)
+            return await self._streamed(call, stream, encoder, memory)
         async with self._readers.admit(call) as reader, stream:
             answer = await collect(_noted(stream.batches(), call))
+            if memory is not None:
+                await memory.keep(answer.text)
         reader.raise_if_cut()
         if reader.left:
             return web.Response()  # which goes nowhere
         return json_response(whole(answer, id=answer_id, model=model, created=created, flavour=flavour))
 
-    async def _streamed(self, call: Call, stream: AnswerStream, encoder: FrameEncoder) -> web.StreamResponse:
+    async def _streamed(
+        self, call: Call, stream: AnswerStream, encoder: FrameEncoder, memory: Memory | None
+    ) -> web.StreamResponse:
         """Send each event as soon as it comes, in one piece. The status goes out with the first frame."""
         events = EventStream(call.request)
         keep_alive = self._kb.settings.keep_alive_seconds
@@ -127,8 +173,12 @@ class Chat:
             async with self._readers.admit(call, events) as reader, events.kept_alive(keep_alive), stream:
                 async for event in stream.batches():
                     call.note(event)
+                    if memory is not None:
+                        memory.note(event)
                     if frames := encoder.encode(event):
                         await events.write(frames)
+                if memory is not None:
+                    await memory.keep()  # before the end: whoever asks on finds it
                 await events.write(DONE)
             reader.raise_if_cut()
         except Exception as error:

@@ -13,11 +13,11 @@ from kbchat.catalog import Upload
 from kbchat.errors import InvalidInputError, KbchatError
 from kbchat.inputs import checked_name, checked_text
 from kbchat.models import DocumentStatus, TextDocument
-from kbchat.preparing import FileContent, Source
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
     from kbchat.ingest import Ingester
+    from kbchat.preparing import Source
 
 GROUP_BYTES = 48 * 1024 * 1024
 GROUP_DOCUMENTS = 256
@@ -116,6 +116,8 @@ class Indexing:
 
 
 def _source(upload: Upload) -> Source:
+    from kbchat.preparing import FileContent
+
     if upload.doc_type == "TEXT":
         return TextDocument(
             name=upload.name, text=upload.data.decode(), metadata=dict(upload.metadata), source=upload.source

@@ -19,6 +19,7 @@ from kbchat.models import Document, Sampling, SpaceInfo, VectorType
 from kbchat.space import KnowledgeSpace, open_answer
 
 if TYPE_CHECKING:
+    from kbchat.conversations import Conversations
     from kbchat.keys import Keys
     from kbchat.settings import Settings
     from kbchat.wiring import Parts
@@ -50,6 +51,7 @@ class KnowledgeBase:
             settings = settings.model_copy(update={"data_dir": Path(data_dir)})
         self.settings = settings
         self._parts: Parts | None = None
+        self._conversations: Conversations | None = None
 
     async def __aenter__(self) -> Self:
         """Open the catalog. Raises `CatalogError` when it cannot be used."""
@@ -75,6 +77,7 @@ class KnowledgeBase:
     async def aclose(self) -> None:
         """Let go of every file, thread and connection. Closing twice does nothing."""
         parts, self._parts = self._parts, None
+        self._conversations = None
         if parts is not None:
             await parts.aclose()
 
@@ -199,6 +202,15 @@ class KnowledgeBase:
         from kbchat.keys import Keys
 
         return Keys(self._open.catalog)
+
+    @property
+    def conversations(self) -> Conversations:
+        """The conversations that are remembered."""
+        if self._conversations is None:
+            from kbchat.conversations import Conversations
+
+            self._conversations = Conversations(self._open.catalog, self.settings)
+        return self._conversations
 
     # -- models ------------------------------------------------------------------------------------------------------
 

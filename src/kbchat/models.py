@@ -27,7 +27,9 @@ Role = Literal["system", "user", "assistant"]
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class _Value(BaseModel):
+class Value(BaseModel):
+    """A record that never changes."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -58,7 +60,7 @@ class KeyRole(StrEnum):
     """Everything, of every owner."""
 
 
-class KeyInfo(_Value):
+class KeyInfo(Value):
     """An API key as the catalog holds it: all but the key itself, of which only a hash is kept."""
 
     id: int
@@ -69,7 +71,7 @@ class KeyInfo(_Value):
     revoked_at: datetime | None = None
 
 
-class EmbedderPin(_Value):
+class EmbedderPin(Value):
     """What a space remembers of its embedder.
 
     `fingerprint` tells models apart that share a name and a dimension: it is made from the vectors of fixed texts.
@@ -80,7 +82,7 @@ class EmbedderPin(_Value):
     fingerprint: str
 
 
-class SpaceInfo(_Value):
+class SpaceInfo(Value):
     """A knowledge space as the catalog holds it."""
 
     id: int
@@ -108,18 +110,7 @@ class SpaceInfo(_Value):
         return f"space-{self.id}"
 
 
-class SpaceStats(_Value):
-    """What is in a space. `tokens` is an estimate; `statuses` counts documents by their status."""
-
-    documents: int
-    chunks: int
-    tokens: int
-    statuses: dict[DocumentStatus, int]
-    state: Literal["empty", "indexing", "ready"]
-    embedder: str | None
-
-
-class Document(_Value):
+class Document(Value):
     """A document of a space. `text` is filled by `get_document` and None in listings."""
 
     id: int
@@ -139,7 +130,7 @@ class Document(_Value):
     text: str | None = None
 
 
-class TextDocument(_Value):
+class TextDocument(Value):
     """A document given as text, not as a file. The name is unique in its space: giving it again replaces the text."""
 
     name: str
@@ -148,7 +139,7 @@ class TextDocument(_Value):
     source: str | None = None
 
 
-class Chunk(_Value):
+class Chunk(Value):
     """A piece of a document: `document.text[start:end] == content`."""
 
     id: int
@@ -163,7 +154,7 @@ class Chunk(_Value):
     """The document's metadata overlaid with the chunk's own (page, headings)."""
 
 
-class Reference(ShownReference, _Value):
+class Reference(ShownReference, Value):
     """A chunk found for a question, with how well it fits and where it stands.
 
     `recall_score` is in [0, 1] and means the same on every store; a best hit below 0.5 means that the space does not
@@ -186,14 +177,14 @@ class Reference(ShownReference, _Value):
     rerank: float | None = None
 
 
-class Message(_Value):
+class Message(Value):
     """One turn of a conversation."""
 
     role: Role
     content: str
 
 
-class Usage(_Value):
+class Usage(Value):
     """Counted tokens. The references tag is not counted."""
 
     prompt_tokens: int = 0
@@ -204,7 +195,7 @@ class Usage(_Value):
         return self.prompt_tokens + self.completion_tokens
 
 
-class Sampling(_Value):
+class Sampling(Value):
     """How a model is asked to choose its words. None leaves a choice to the model server."""
 
     temperature: float | None = Field(default=None, ge=0.0, le=2.0)
@@ -215,7 +206,7 @@ class Sampling(_Value):
     presence_penalty: float | None = Field(default=None, ge=-2.0, le=2.0)
 
 
-class Passage(_Value):
+class Passage(Value):
     """What a prompt quotes: one or more neighbouring chunks of a document in reading order, with its number.
 
     `number` is what the answer cites as `[number]`. `references` are the chunks it was merged from, in reading order.
@@ -228,7 +219,7 @@ class Passage(_Value):
     references: tuple[Reference, ...]
 
 
-class Prompt(_Value):
+class Prompt(Value):
     """What a generator answers: the messages to send, and the parts they were made from for one that needs no model.
 
     `grounded` is False for a chat without a space; then there are no passages and none are missing.
@@ -240,14 +231,14 @@ class Prompt(_Value):
     grounded: bool = True
 
 
-class DocumentFailure(_Value):
+class DocumentFailure(Value):
     """A document that did not go in, and why."""
 
     name: str
     reason: str
 
 
-class IngestReport(_Value):
+class IngestReport(Value):
     """What an ingest did. Counts are documents but for `chunks`, which counts chunks written."""
 
     added: int = 0
@@ -261,7 +252,7 @@ class IngestReport(_Value):
     seconds: float = 0.0
 
 
-class IngestProgress(_Value):
+class IngestProgress(Value):
     """Where an ingest is. `total` is None while the documents are still being counted."""
 
     done: int
@@ -281,7 +272,7 @@ class IngestProgress(_Value):
         return (self.total - self.done) / self.rate if self.total is not None and self.rate > 0 else None
 
 
-class Citation(_Value):
+class Citation(Value):
     """What a cited passage says to a sentence of the answer. An event too: it follows the delta that ends the sentence.
 
     `answer_start` and `answer_end` are the sentence's offsets in the answer's text, `number` is the passage it cites.
@@ -311,7 +302,7 @@ SUPPORTED = 0.5
 """A citation with a lower `support` does not hold."""
 
 
-class Answer(ShownAnswer, _Value):
+class Answer(ShownAnswer, Value):
     """A whole answer. `text` carries no references tag; `dropped` are hits the prompt's budget left no room for.
 
     `citations` are the checks of its cited sentences, in their order.

@@ -81,6 +81,10 @@ class Settings(BaseSettings):
     connect_timeout: float = Field(default=10.0, gt=0, description="Seconds to reach a model server")
     read_timeout: float = Field(default=60.0, gt=0, description="Seconds a model server may be silent")
 
+    # Conversations
+    conversation_turns: int = Field(default=40, ge=2, le=10_000, description="Questions and answers kept of each")
+    conversation_days: float = Field(default=30.0, gt=0, le=36_500, description="Forgotten so long after the last turn")
+
     # Serving
     host: str = "127.0.0.1"
     port: int = Field(default=5670, ge=0, le=65535)

@@ -25,9 +25,9 @@ from kbchat.models import (
     Reference,
     Sampling,
     SpaceInfo,
-    SpaceStats,
     VectorType,
 )
+from kbchat.summaries import SpaceStats
 
 if TYPE_CHECKING:
     from kbchat.ingest import Ingester

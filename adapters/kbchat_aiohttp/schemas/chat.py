@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 
 from kbchat.models import Message, Role, Sampling
-from kbchat_aiohttp.schemas.base import AnswerModel, Flag, Number, RequestModel, Text, Whole, _as_whole
+from kbchat.summaries import ConversationInfo
+from kbchat_aiohttp.schemas.base import OWNER, AnswerModel, Flag, Number, RequestModel, Text, Whole, _as_whole
 
 
 def _as_list(value: object) -> object:
@@ -102,7 +103,17 @@ class KnowledgeChatCompletion(ChatCompletion):
     chat_param: Text | None = Field(
         default=None, validate_default=True, description="The space's name or id, for `chat_knowledge`."
     )
+    conv_uid: Text | None = Field(
+        default=None,
+        description="The conversation this belongs to; what was said in it before is known.",
+        json_schema_extra=OWNER,
+    )
     incremental: Flag = Field(default=True, description="False: each frame holds all the text so far.")
+
+    @field_validator("conv_uid")
+    @classmethod
+    def _empty_is_none(cls, conv_uid: str | None) -> str | None:
+        return conv_uid or None
 
     @field_validator("chat_param")
     @classmethod
@@ -177,3 +188,32 @@ class ModelObject(AnswerModel):
 class ModelList(AnswerModel):
     object: Literal["list"] = "list"
     data: list[ModelObject]
+
+
+class ConversationObject(AnswerModel):
+    """A conversation as the wire shows it. `turns` counts what was said."""
+
+    conv_uid: str
+    turns: int
+    gmt_created: str
+    gmt_modified: str
+
+    @classmethod
+    def of(cls, info: ConversationInfo) -> "ConversationObject":
+        return cls(
+            conv_uid=info.uid,
+            turns=info.turn_count,
+            gmt_created=info.created_at.isoformat(),
+            gmt_modified=info.updated_at.isoformat(),
+        )
+
+
+class Turn(AnswerModel):
+    role: str
+    content: str
+
+
+class WholeConversation(ConversationObject):
+    """A conversation with what was said in it."""
+
+    messages: list[Turn]

@@ -4,14 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 import anyio
-from sqlalchemy import Connection
 
-from kbchat.catalog import chunks, documents, keys, lives, locks, spaces, uploads
+from kbchat.catalog import chunks, documents, lives, locks, spaces, uploads
 from kbchat.catalog import generations as generation_sql
 from kbchat.catalog.database import Database, database_url
+from kbchat.catalog.people import People
 from kbchat.catalog.records import DocumentEdit, FailedSource, NewGeneration, PendingGeneration, SourceState, Upload
 from kbchat.chunking import Splitting
 from kbchat.models import (
@@ -19,23 +18,19 @@ from kbchat.models import (
     Document,
     DocumentStatus,
     EmbedderPin,
-    KeyInfo,
-    KeyRole,
     Metadata,
     SpaceInfo,
     VectorType,
 )
 from kbchat.threads import Threads
 
-T = TypeVar("T")
-
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class Catalog:
-    """Spaces, documents, generations and chunks in SQLite or PostgreSQL.
+class Catalog(People):
+    """Spaces, documents, generations and chunks, keys and conversations, in SQLite or PostgreSQL.
 
     `url` is `sqlite:///PATH`, `postgresql://…` or the path of a SQLite file. `timeout` is how many seconds to wait for
     another process's write, for a connection and for a statement of PostgreSQL. Raises `SettingsError` for another URL
@@ -57,18 +52,7 @@ class Catalog:
         timeout: float = 10.0,
         clock: Callable[[], datetime] = _now,
     ) -> None:
-        self._threads = threads
-        self._clock = clock
-        self._database = Database(database_url(url), timeout=timeout)
-        # SQLite has one writer at a time: ours wait here, in turn, and not each in a thread that polls the file.
-        self._writing = anyio.Lock() if self._database.is_sqlite else nullcontext()
-
-    async def _read(self, work: Callable[[Connection], T]) -> T:
-        return await self._threads.read(self._database.read, work)
-
-    async def _write(self, work: Callable[[Connection], T]) -> T:
-        async with self._writing:
-            return await self._threads.write(self._database.write, work)
+        super().__init__(Database(database_url(url), timeout=timeout), threads=threads, clock=clock)
 
     async def open(self) -> None:
         """Connect and bring the schema up to date. Must be called once before any other method."""
@@ -367,29 +351,3 @@ class Catalog:
     async def embedding_fields(self, space_id: int, *, after: int = 0, limit: int = 1000) -> list[Chunk]:
         """Live chunks of a space by id, from the one after `after` (for rebuilding an index from the catalog)."""
         return await self._read(lambda connection: chunks.after(connection, space_id, after=after, limit=limit))
-
-    # -- keys --------------------------------------------------------------------------------------------------------
-
-    async def create_key(self, *, name: str, owner: str, role: KeyRole, digest: str) -> KeyInfo:
-        """Keep the hash of a new key. Raises `KeyExistsError` while a key of that name is valid."""
-        now = self._clock()
-        return await self._write(
-            lambda connection: keys.create(connection, name=name, owner=owner, role=role, digest=digest, now=now)
-        )
-
-    async def find_key(self, digest: str) -> KeyInfo | None:
-        """The key with that hash, unless it was revoked."""
-        return await self._read(lambda connection: keys.find(connection, digest))
-
-    async def list_keys(self) -> list[KeyInfo]:
-        """All keys there ever were, in the order they were made."""
-        return await self._read(keys.all_there_are)
-
-    async def has_keys(self) -> bool:
-        """Whether a key was ever made, also one that was revoked since."""
-        return await self._read(keys.is_any)
-
-    async def revoke_key(self, key: str | int) -> KeyInfo:
-        """Make the key of that name or id worthless for ever. Raises `KeyNotFoundError`."""
-        now = self._clock()
-        return await self._write(lambda connection: keys.revoke(connection, key, now=now))

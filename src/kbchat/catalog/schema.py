@@ -183,6 +183,29 @@ uploads = Table(
     sqlite_autoincrement=True,
 )
 
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("uid", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False, index=True),
+    sa.UniqueConstraint("owner", "uid"),
+    sqlite_autoincrement=True,
+)
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("conversation_id", Id, ForeignKey("conversations.id"), nullable=False),
+    Column("role", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Index(None, "conversation_id", "id"),
+    sqlite_autoincrement=True,
+)
+
 keys = Table(
     "keys",
     metadata,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from kbchat import intake
     from kbchat.chunking import Splitting
+    from kbchat.conversations import Conversations
     from kbchat.inputs import Messages
     from kbchat.models import (
         Answer,
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
         Reference,
         Sampling,
         SpaceInfo,
-        SpaceStats,
     )
     from kbchat.settings import Settings
     from kbchat.space import Where
+    from kbchat.summaries import SpaceStats
 
 
 class _Delegate:
@@ -203,6 +204,11 @@ class KnowledgeBase(_Delegate):
     def keys(self) -> Keys:
         """The API keys of those who may ask over HTTP."""
         return Keys(self._loop, self._async.keys, self)
+
+    @property
+    def conversations(self) -> Conversations:
+        """The conversations that are remembered."""
+        return self._async.conversations
 
     def models(self) -> list[str]:
         """Names of the configured models, the default one first."""

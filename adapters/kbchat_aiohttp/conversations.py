@@ -1,0 +1,65 @@
+"""The routes of conversations: one's own are listed, shown and forgotten."""
+
+from aiohttp import web
+
+from kbchat.knowledge import KnowledgeBase
+from kbchat_aiohttp.answers import Envelope, Page, success
+from kbchat_aiohttp.auth import Role
+from kbchat_aiohttp.bodies import read_query
+from kbchat_aiohttp.routes import Call, route
+from kbchat_aiohttp.schemas.base import Paging
+from kbchat_aiohttp.schemas.chat import ConversationObject, Turn, WholeConversation
+
+PATH = "/api/v2/conversations"
+
+
+class ConversationRoutes:
+    """What was said, by those who asked. Also an admin sees only its own."""
+
+    def __init__(self, kb: KnowledgeBase) -> None:
+        self._kb = kb
+
+    @route(
+        "GET",
+        PATH,
+        Role.READER,
+        "List conversations, the newest first",
+        query=Paging,
+        answer=Envelope[Page[ConversationObject]],
+        fails=(400,),
+    )
+    async def list_all(self, call: Call) -> web.Response:
+        asked = read_query(call.request, Paging)
+        found, total = await self._kb.conversations.list(
+            owner=call.principal.owner, offset=asked.offset, limit=asked.page_size
+        )
+        items = [ConversationObject.of(info) for info in found]
+        return success(Page[ConversationObject].of(items, total=total, page=asked.page, page_size=asked.page_size))
+
+    @route(
+        "GET",
+        PATH + "/{conv_uid}",
+        Role.READER,
+        "Show a conversation",
+        answer=Envelope[WholeConversation],
+        fails=(400, 404),
+    )
+    async def show(self, call: Call) -> web.Response:
+        uid, owner = call.request.match_info["conv_uid"], call.principal.owner
+        info = await self._kb.conversations.get(uid, owner=owner)
+        messages = [
+            Turn(role=it.role, content=it.content) for it in await self._kb.conversations.turns(uid, owner=owner)
+        ]
+        return success(WholeConversation(**ConversationObject.of(info).model_dump(), messages=messages))
+
+    @route(
+        "DELETE",
+        PATH + "/{conv_uid}",
+        Role.READER,
+        "Forget a conversation",
+        answer=Envelope[ConversationObject],
+        fails=(400, 404),
+    )
+    async def delete(self, call: Call) -> web.Response:
+        uid, owner = call.request.match_info["conv_uid"], call.principal.owner
+        return success(ConversationObject.of(await self._kb.conversations.delete(uid, owner=owner)))

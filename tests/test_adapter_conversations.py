@@ -1,0 +1,119 @@
+"""Conversations over HTTP: who sends only the newest question is answered in context."""
+
+from pathlib import Path
+
+import pytest
+
+from serving import CHAT, as_user, said, serving
+from upstream import Exchange, Upstream, model, says, sends
+
+__all__ = ["model"]
+
+CONVERSATIONS = "/api/v2/conversations"
+
+
+def turns(exchange: Exchange) -> list[str]:
+    """What the model was told was said, without what the system says."""
+    return [it["content"] for it in exchange.request["messages"] if it["role"] != "system"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_model_knows_what_was_said(tmp_path: Path, model: Upstream, stream: bool) -> None:
+    """Of the conversation that is named, and of no other."""
+    async with serving(tmp_path, model=model) as served:
+
+        async def ask(question: str, uid: str | None) -> None:
+            if stream:
+                await served.stream(question, conv_uid=uid)
+            else:
+                await served.ask(question, conv_uid=uid)
+
+        model.behave = says("first ", "answer")
+        await ask("first question", "c1")
+        model.behave = says("other answer")
+        await ask("other question", "c2")
+        model.behave = says("second answer")
+        await ask("second question", "c1")
+        assert turns(model.last) == ["first question", "first answer", "second question"]
+        await ask("alone", None)
+        assert turns(model.last) == ["alone"]
+        await ask("alone", "")
+        assert turns(model.last) == ["alone"]
+        _, body = await served.get(f"{CONVERSATIONS}/c1")
+        assert [(it["role"], it["content"]) for it in body["data"]["messages"]] == [
+            ("user", "first question"),
+            ("assistant", "first answer"),
+            ("user", "second question"),
+            ("assistant", "second answer"),
+        ]
+
+
+async def test_who_sends_the_turns_along_is_believed(tmp_path: Path, model: Upstream) -> None:
+    """Nothing is said twice; the newest question is remembered all the same."""
+    async with serving(tmp_path, model=model) as served:
+        model.behave = says("one")
+        await served.ask("q1", conv_uid="c")
+        messages = [
+            {"role": "user", "content": "mine"},
+            {"role": "assistant", "content": "yours"},
+            {"role": "user", "content": "q2"},
+        ]
+        await served.ask(messages, conv_uid="c")
+        assert turns(model.last) == ["mine", "yours", "q2"]
+        await served.ask([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "q3"}], conv_uid="c")
+        assert turns(model.last) == ["q1", "one", "q2", "one", "q3"]
+        assert model.last.request["messages"][0]["role"] == "system"
+
+
+async def test_an_answer_that_failed_is_not_remembered(tmp_path: Path, model: Upstream) -> None:
+    """Nor its question."""
+    async with serving(tmp_path, model=model) as served:
+        model.behave = sends([b"data: {]\n\n"])
+        status, _ = await served.ask("q", conv_uid="c")
+        assert status == 502
+        assert (await served.get(f"{CONVERSATIONS}/c"))[0] == 404
+
+
+async def test_conversations_are_listed_and_forgotten(tmp_path: Path, model: Upstream) -> None:
+    """The newest first, in pages."""
+    async with serving(tmp_path, model=model) as served:
+        for uid in ("a", "会话 ☕/1", "c"):
+            assert said(await served.stream("q", conv_uid=uid))
+        _, body = await served.get(f"{CONVERSATIONS}?page_size=2")
+        assert [item["conv_uid"] for item in body["data"]["items"]] == ["c", "会话 ☕/1"]
+        assert (body["data"]["total_count"], body["data"]["items"][0]["turns"]) == (3, 2)
+        status, body = await served.send("DELETE", f"{CONVERSATIONS}/%E4%BC%9A%E8%AF%9D%20%E2%98%95%2F1")
+        assert (status, body["data"]["conv_uid"]) == (200, "会话 ☕/1")
+        assert (await served.get(CONVERSATIONS))[1]["data"]["total_count"] == 2
+        status, body = await served.send("DELETE", f"{CONVERSATIONS}/nope")
+        assert (status, body["error"]["code"]) == (404, "conversation_not_found")
+
+
+async def test_conversations_are_ones_own(tmp_path: Path, model: Upstream) -> None:
+    """Another's of the same name is another one, for an admin too."""
+    async with serving(tmp_path, model=model, authenticate=as_user) as served:
+        for user in ("alice:reader", "bob:reader", "root:admin"):
+            model.behave = says(user)
+            await served.post(CHAT, {"messages": "q", "conv_uid": "c"}, headers={"X-User": user})
+            assert turns(model.last) == ["q"]
+        for user in ("alice:reader", "bob:reader", "root:admin"):
+            _, body = await served.get(f"{CONVERSATIONS}/c", headers={"X-User": user})
+            assert body["data"]["messages"][1]["content"] == user
+            _, body = await served.get(CONVERSATIONS, headers={"X-User": user})
+            assert body["data"]["total_count"] == 1
+
+
+@pytest.mark.parametrize("uid", ["a\nb", "x" * 300, " a", 1.5, True, {}])
+async def test_a_name_that_cannot_be_is_refused(tmp_path: Path, model: Upstream, uid: object) -> None:
+    """Before the model is asked."""
+    async with serving(tmp_path, model=model) as served:
+        status, body = await served.ask("q", conv_uid=uid)
+        assert (status, body["error"]["param"]) == (400, "conv_uid")
+        assert model.exchanges == []
+
+
+async def test_a_number_is_a_name(tmp_path: Path, model: Upstream) -> None:
+    """As with other names on the wire."""
+    async with serving(tmp_path, model=model) as served:
+        assert (await served.ask("q", conv_uid=7))[0] == 200
+        assert (await served.get(f"{CONVERSATIONS}/7"))[0] == 200

@@ -1,0 +1,136 @@
+"""Conversations that kbchat remembers."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import anyio
+import pytest
+
+import kbchat
+from kbchat.conversations import Conversations
+from kbchat.errors import ConversationNotFoundError, InvalidInputError
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def kept(tmp_path: Path, clock: Clock) -> AsyncIterator[Conversations]:
+    """Conversations of four turns and ten days, on a clock of our own."""
+    settings = kbchat.Settings(data_dir=tmp_path, conversation_turns=4, conversation_days=10)
+    async with kbchat.KnowledgeBase(settings=settings) as kb:
+        kb._open.catalog._clock = clock
+        yield Conversations(kb._open.catalog, settings, clock=clock)
+
+
+async def said(kept: Conversations, uid: str, *, owner: str = "") -> list[str]:
+    return [turn.content for turn in await kept.turns(uid, owner=owner)]
+
+
+async def test_what_was_said_is_known(kept: Conversations) -> None:
+    """In order, with who said it; a new conversation is empty."""
+    assert await kept.turns("a") == []
+    await kept.remember("a", "q1", "a1")
+    await kept.remember("a", "q2", "a2")
+    turns = await kept.turns("a")
+    assert [(turn.role, turn.content) for turn in turns] == [
+        ("user", "q1"),
+        ("assistant", "a1"),
+        ("user", "q2"),
+        ("assistant", "a2"),
+    ]
+    assert (await kept.get("a")).turn_count == 4
+
+
+async def test_only_the_last_turns_are_kept(kept: Conversations) -> None:
+    """However long it goes on."""
+    for number in range(10):
+        await kept.remember("a", f"q{number}", f"a{number}")
+    assert await said(kept, "a") == ["q8", "a8", "q9", "a9"]
+    assert (await kept.get("a")).turn_count == 4
+
+
+async def test_a_conversation_belongs_to_its_owner(kept: Conversations) -> None:
+    """The same name with another owner is another conversation."""
+    await kept.remember("a", "q", "alice", owner="alice")
+    await kept.remember("a", "q", "bob", owner="bob")
+    assert await said(kept, "a", owner="alice") == ["q", "alice"]
+    assert await said(kept, "a", owner="bob") == ["q", "bob"]
+    assert await said(kept, "a") == []
+    assert [info.owner for info in (await kept.list(owner="alice"))[0]] == ["alice"]
+    with pytest.raises(ConversationNotFoundError):
+        await kept.delete("a", owner="carol")
+
+
+async def test_conversations_are_listed_newest_first(kept: Conversations, clock: Clock) -> None:
+    """In pages, with how many there are."""
+    for number in range(5):
+        clock.now += timedelta(minutes=1)
+        await kept.remember(f"c{number}", "q", "a")
+    clock.now += timedelta(minutes=1)
+    await kept.remember("c1", "q", "a")
+    infos, total = await kept.list(limit=3)
+    assert ([info.uid for info in infos], total) == (["c1", "c4", "c3"], 5)
+    assert [info.uid for info in (await kept.list(offset=3, limit=3))[0]] == ["c2", "c0"]
+
+
+async def test_a_deleted_conversation_is_forgotten(kept: Conversations) -> None:
+    """And its name may be used for a new one."""
+    await kept.remember("a", "q", "old")
+    assert (await kept.delete("a")).turn_count == 2
+    assert await kept.turns("a") == []
+    with pytest.raises(ConversationNotFoundError):
+        await kept.delete("a")
+    await kept.remember("a", "q", "new")
+    assert await said(kept, "a") == ["q", "new"]
+
+
+async def test_an_old_conversation_is_forgotten_by_itself(kept: Conversations, clock: Clock) -> None:
+    """At once for who asks, and from the catalog when somebody else goes on talking."""
+    await kept.remember("old", "q", "a")
+    clock.now += timedelta(days=10, seconds=1)
+    assert await kept.turns("old") == []
+    assert await kept.list() == ([], 0)
+    with pytest.raises(ConversationNotFoundError):
+        await kept.get("old")
+    await kept.remember("new", "q", "a")
+    catalog = kept._catalog
+    ancient = datetime.min.replace(tzinfo=UTC)
+    infos, _ = await catalog.list_conversations("", since=ancient)
+    assert [info.uid for info in infos] == ["new"]
+
+
+async def test_an_expired_conversation_begins_anew(kept: Conversations, clock: Clock) -> None:
+    """What was said in it does not come back."""
+    await kept.remember("a", "q", "old")
+    clock.now += timedelta(days=11)
+    await kept.remember("a", "q", "new")
+    assert await said(kept, "a") == ["q", "new"]
+
+
+async def test_many_talk_at_once(kept: Conversations) -> None:
+    """A question and its answer stay together."""
+    async with anyio.create_task_group() as tasks:
+        for number in range(10):
+            tasks.start_soon(kept.remember, "a", f"q{number}", f"a{number}")
+    turns = await said(kept, "a")
+    assert [turn[1:] for turn in turns[::2]] == [turn[1:] for turn in turns[1::2]]
+    assert [turn[0] for turn in turns] == ["q", "a"] * 2
+
+
+@pytest.mark.parametrize("uid", ["", " ", "a\x00", "x" * 300, "a\nb"])
+async def test_a_name_that_cannot_be_kept_is_refused(kept: Conversations, uid: str) -> None:
+    """With the field that it comes in."""
+    with pytest.raises(InvalidInputError, match="conv_uid"):
+        await kept.remember(uid, "q", "a")
