@@ -45,8 +45,8 @@ FLOORS = {
         "tokens",
     },
     2: {"catalog", "datafolder", "embedders", "generators", "lexical", "loaders", "stores"},
-    3: {"chat", "folders", "indexing", "ingest", "preparing", "reembed", "replica", "retrieval"},
-    4: {"answers", "intake", "keys", "knowledge", "space", "wiring"},
+    3: {"archive", "chat", "checking", "folders", "indexing", "ingest", "preparing", "reembed", "replica", "retrieval"},
+    4: {"answers", "intake", "keys", "knowledge", "space", "upkeep", "wiring"},
     5: {"__main__", "cli", "kbchat_aiohttp", "sync", "testing"},
 }
 """Each room's floor; a room is a module of kbchat or a package with all in it. A new room must be given one here."""
@@ -54,6 +54,10 @@ FLOORS = {
 NEIGHBOURS = {
     ("__main__", "cli"),
     ("cli", "kbchat_aiohttp"),  # `kbchat serve`
+    ("archive", "ingest"),
+    ("archive", "preparing"),
+    ("checking", "ingest"),
+    ("checking", "reembed"),
     ("folders", "ingest"),
     ("folders", "preparing"),
     ("indexing", "ingest"),
@@ -68,7 +72,11 @@ NEIGHBOURS = {
     ("knowledge", "space"),
     ("knowledge", "wiring"),
     ("space", "answers"),
+    ("knowledge", "upkeep"),
     ("space", "intake"),
+    ("space", "upkeep"),
+    ("upkeep", "intake"),
+    ("upkeep", "wiring"),
     ("intake", "wiring"),
     ("space", "wiring"),
 }
@@ -282,7 +290,7 @@ def may_load(room: str) -> tuple[str, ...]:
             return ("aiohttp",)
         case "embedders" | "lexical" | "stores":
             return ("numpy",)
-        case "chat" | "folders" | "ingest" | "preparing" | "reembed" | "retrieval":
+        case "archive" | "chat" | "checking" | "folders" | "ingest" | "preparing" | "reembed" | "retrieval":
             return ("numpy", "sqlalchemy")  # The face loads them with the first call that needs them.
         case "testing":
             return ("aiohttp", "numpy", "sqlalchemy")

@@ -41,9 +41,14 @@ class Writer(NamedTuple):
 
 
 async def open_writer(
-    parts: Parts, space_id: int, splitting: Splitting | None = None, sizes: Mapping[str, int] | None = None
+    parts: Parts,
+    space_id: int,
+    splitting: Splitting | None = None,
+    sizes: Mapping[str, int] | None = None,
+    *,
+    create: bool = True,
 ) -> Writer:
-    """A writer for a space, whose collection is there and was made by the embedder in use.
+    """A writer for a space that was embedded by the embedder in use. Its collection is made unless it is there.
 
     `sizes` go before those of the splitting that holds otherwise. The caller holds the data's writer lock. Raises
     `SpaceNotFoundError` and `EmbedderMismatchError`.
@@ -57,7 +62,8 @@ async def open_writer(
         raise mismatch(info, pin)
     store = parts.store(info.vector_type)
     await parts.see_vectors(info)
-    await store.create_collection(info.collection, dimension=pin.dimension)
+    if create:
+        await store.create_collection(info.collection, dimension=pin.dimension)
     holds = splitting or info.splitting or parts.settings.splitting
     preparer = Preparer(
         threads=parts.threads,
@@ -216,3 +222,10 @@ def mismatch(info: SpaceInfo, pin: EmbedderPin) -> EmbedderMismatchError:
         f"that the settings ask for do not go with its own; set the embedder back, or embed the space "
         f"anew with `kbchat spaces reembed {info.name}`"
     )
+
+
+def selected(include: Iterable[str], exclude: Iterable[str], gitignore: bool) -> Selection:
+    """Which files of folders are taken."""
+    from kbchat.loaders.files import Selection
+
+    return Selection(tuple(include), tuple(exclude), gitignore)

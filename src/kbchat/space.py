@@ -10,9 +10,10 @@ from kbchat import intake
 from kbchat.answers import AnswerStream
 from kbchat.chunking import Splitting
 from kbchat.errors import DocumentNotFoundError, ModelNotFoundError
-from kbchat.inputs import Messages, checked_messages, checked_question, checked_threshold, checked_top_k
+from kbchat.inputs import Messages, checked_messages, checked_name, checked_question, checked_threshold, checked_top_k
 from kbchat.models import (
     Answer,
+    Chunk,
     Document,
     IngestProgress,
     IngestReport,
@@ -25,8 +26,10 @@ from kbchat.models import (
 )
 
 if TYPE_CHECKING:
+    import os
+
+    from kbchat.checking import CheckReport
     from kbchat.ingest import Ingester
-    from kbchat.loaders.files import Selection
     from kbchat.wiring import Parts
 
 DEFAULT_MODEL_ALIAS = "chatgpt_proxyllm"
@@ -96,7 +99,7 @@ class KnowledgeSpace:
         event loop after each batch. Raises `InvalidInputError` for a path that is not there, `EmbedderMismatchError`,
         `BusyError`, or the error of a part that failed; batches already published stay.
         """
-        selection = _selection(include, exclude, gitignore)
+        selection = intake.selected(include, exclude, gitignore)
         return await intake.ingest(
             self._parts, self.id, sources, selection=selection, splitting=splitting, progress=progress
         )
@@ -122,7 +125,7 @@ class KnowledgeSpace:
             self._parts,
             self.id,
             paths,
-            selection=_selection(include, exclude, gitignore),
+            selection=intake.selected(include, exclude, gitignore),
             splitting=splitting,
             allow_empty=allow_empty,
             progress=progress,
@@ -150,7 +153,7 @@ class KnowledgeSpace:
             self._parts,
             self.id,
             paths,
-            selection=_selection(include, exclude, gitignore),
+            selection=intake.selected(include, exclude, gitignore),
             splitting=splitting,
             progress=progress,
         )
@@ -244,6 +247,40 @@ class KnowledgeSpace:
                 progress=progress,
             )
             return await self.refresh()
+
+    async def update_document(
+        self, id_or_name: int | str, *, name: str | None = None, metadata: Metadata | None = None
+    ) -> Document:
+        """Give a document another name or other metadata; its text and chunks stay. Raises `DocumentNotFoundError`,
+        `DocumentExistsError`, and `InvalidInputError` naming the argument.
+
+        When its content changes, the metadata is again what the document itself says.
+        """
+        from kbchat.catalog import DocumentEdit
+
+        edit = DocumentEdit(name=None if name is None else checked_name(name, field="name"), metadata=metadata)
+        async with self._parts.writing(self.id):
+            document = await self._document(id_or_name, with_text=False)
+            return await self._parts.catalog.edit_document(self.id, document.id, edit, writer=self._parts.writer)
+
+    async def document_chunks(self, id_or_name: int | str) -> list[Chunk]:
+        """The chunks of a document in reading order. Raises `DocumentNotFoundError`."""
+        document = await self._document(id_or_name, with_text=False)
+        return await self._parts.catalog.document_chunks(document.id)
+
+    async def check(self, *, repair: bool = False) -> CheckReport:
+        """Compare the space's vectors, lexical index, texts and files with its catalog; with `repair` mend what can be
+        mended. Raises `BusyError` while another process writes, and `EmbedderMismatchError`."""
+        from kbchat.upkeep import check
+
+        return await check(self._parts, self.id, repair=repair)
+
+    async def export(self, path: str | os.PathLike[str], *, progress: intake.Progress = None) -> int:
+        """Write the space to one file that `KnowledgeBase.import_space` reads, on whatever machine or store, without
+        embedding again; returns the number of documents."""
+        from kbchat.upkeep import export
+
+        return await export(self._parts, self.id, path, progress=progress)
 
     # -- questions out -----------------------------------------------------------------------------------------------
 
@@ -358,9 +395,3 @@ def open_answer(
             threads=parts.threads,
         )
     )
-
-
-def _selection(include: Iterable[str], exclude: Iterable[str], gitignore: bool) -> Selection:
-    from kbchat.loaders.files import Selection
-
-    return Selection(tuple(include), tuple(exclude), gitignore)
