@@ -1,7 +1,7 @@
 """A process that ingests, updates and deletes, to be killed at a labelled step or at a random moment.
 
-Its arguments: the data folder, the vector type, a seed, and a label with how often it is passed before the process kills
-itself (`publish:before:2`), or `-`. It says on stdout, a JSON line each, what was acknowledged.
+Its arguments: the data folder, the vector type, a seed, and a label with how often it is passed before the process
+kills itself (`catalog.publish:before:2`), or `-`. It says on stdout, a JSON line each, what was acknowledged.
 """
 
 import asyncio
