@@ -89,7 +89,13 @@ HEAVY = set(
 """What costs time or memory to load: it loads when it is first used."""
 
 VENDORS = {
-    "aiohttp": {"kbchat_aiohttp", "kbchat.embedders.openai", "kbchat.generators", "kbchat.testing"},
+    "aiohttp": {
+        "kbchat_aiohttp",
+        "kbchat.loaders.web",
+        "kbchat.embedders.openai",
+        "kbchat.generators",
+        "kbchat.testing",
+    },
     "alembic": {"kbchat.catalog"},
     "anyio": {"kbchat", "kbchat_aiohttp"},
     "blockbuster": {"kbchat.testing"},

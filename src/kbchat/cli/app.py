@@ -64,8 +64,8 @@ def root(
 def ingest(
     space: Space,
     paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH", help="Files, folders and patterns (docs/**/*.md).", show_default=False),
+        list[str],
+        typer.Argument(metavar="PATH", help="Files, folders, patterns (docs/**/*.md) and URLs.", show_default=False),
     ],
     include: Annotated[
         list[str] | None,
@@ -247,7 +247,7 @@ def serve(
     return run(read_settings(data_dir, host=host, port=port), action)
 
 
-async def _watch(target: "KnowledgeSpace", paths: list[Path], chosen: "Chosen", *, json: bool) -> int:
+async def _watch(target: "KnowledgeSpace", paths: list[str], chosen: "Chosen", *, json: bool) -> int:
     async with target.watch(paths, **chosen) as reports:
         async for report in reports:
             _print_report(report, target.info.name, json=json)
