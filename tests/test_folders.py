@@ -101,7 +101,7 @@ async def test_an_empty_folder_does_not_empty_the_space(space: kbchat.KnowledgeS
     with pytest.raises(InvalidInputError, match="there is no file or folder"):
         await space.sync(docs)
     docs.mkdir()
-    with pytest.raises(InvalidInputError, match="holds no documents"):
+    with pytest.raises(InvalidInputError, match="holds no readable documents"):
         await space.sync(docs)
     assert len(await names(space)) == 3
     assert (await space.sync(docs, allow_empty=True)).removed == 3

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Self
 import anyio
 import anyio.to_thread
 
-from kbchat.answers import AnswerStream
+from kbchat.answers import AnswerStream, open_answer
 from kbchat.chunking import Splitting
 from kbchat.errors import AmbiguousSpaceError, BusyError, SpaceExistsError, SpaceNotFoundError
 from kbchat.inputs import Messages, checked_messages, checked_name, checked_owner, checked_prose, checked_vector_type
 from kbchat.models import Document, IngestProgress, Sampling, SpaceInfo, VectorType
-from kbchat.space import KnowledgeSpace, open_answer
+from kbchat.space import KnowledgeSpace
 
 if TYPE_CHECKING:
     from kbchat.keys import Keys

@@ -108,6 +108,17 @@ class SpaceInfo(_Value):
         return f"space-{self.id}"
 
 
+class SpaceStats(_Value):
+    """What is in a space. `tokens` is an estimate; `statuses` counts documents by their status."""
+
+    documents: int
+    chunks: int
+    tokens: int
+    statuses: dict[DocumentStatus, int]
+    state: Literal["empty", "indexing", "ready"]
+    embedder: str | None
+
+
 class Document(_Value):
     """A document of a space. `text` is filled by `get_document` and None in listings."""
 

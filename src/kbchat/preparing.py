@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+import numpy as np
 
 from kbchat import analysis, loaders
 from kbchat.catalog import FailedSource, NewChunk, NewGeneration, SourceState
@@ -233,12 +234,13 @@ class Preparer:
             packed += some
             if self._is_static:
                 own.append(vectors)
+        rows = np.concatenate(own) if own else None
         done: list[Item] = []
         first = 0
         for item in items:
             if isinstance(item, _Split):
                 last = first + len(item.texts)
-                done.append(_finished(item, packed[first:last], _rows(own, first, last)))
+                done.append(_finished(item, packed[first:last], None if rows is None else rows[first:last]))
                 first = last
             elif not isinstance(item, _Raw):
                 done.append(item)
@@ -349,17 +351,6 @@ def _finished(item: _Split, packed: Sequence[bytes], vectors: Vectors | None) ->
     return Prepared(replace(item.generation, chunks=chunks), tuple(item.texts), item.known, vectors)
 
 
-def _rows(parts: Sequence[Vectors], first: int, last: int) -> Vectors | None:
-    """Rows of what was embedded in parts; None where nothing was kept."""
-    import numpy as np
-
-    if not parts:
-        return None
-    touched = parts[first // PACKED_TEXTS : -(-last // PACKED_TEXTS)]
-    offset = first - first // PACKED_TEXTS * PACKED_TEXTS
-    return np.concatenate(touched)[offset : offset + last - first] if touched else parts[0][:0]
-
-
 def _grouped(todo: Iterable[_Todo]) -> Iterator[list[_Todo]]:
     """Documents that are prepared together."""
     group: list[_Todo] = []
@@ -400,9 +391,8 @@ def _failed(error: UnreadableDocumentError | MissingExtraError, source: Source) 
     failure = DocumentFailure(name=printable(source.name), reason=error.message)
     if isinstance(error, _TakenNameError) or not can_be_kept(source.name):
         return Failed(failure, None)
-    if isinstance(source, TextDocument):
-        return Failed(failure, FailedSource(source.name, error.message, source.source, "TEXT"))
-    return Failed(failure, FailedSource(source.name, error.message, source.path))
+    kind, place = ("TEXT", source.source) if isinstance(source, TextDocument) else ("DOCUMENT", source.path)
+    return Failed(failure, FailedSource(source.name, error.message, place, kind))
 
 
 def is_current(known: SourceState, content_hash: str) -> bool:

@@ -89,6 +89,7 @@ class Settings(BaseSettings):
     # Serving
     host: str = "127.0.0.1"
     port: int = Field(default=5670, ge=0, le=65535)
+    page: bool = Field(default=True, description="Whether there is a page at /")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(default=(), description="Admin keys, comma-separated")
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Host names accepted without keys, beside loopback"

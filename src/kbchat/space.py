@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
+from pydantic import JsonValue
+
 from kbchat import intake
-from kbchat.answers import AnswerStream
+from kbchat.answers import AnswerStream, open_answer
 from kbchat.chunking import Splitting
-from kbchat.errors import DocumentNotFoundError, ModelNotFoundError
+from kbchat.errors import DocumentNotFoundError
+from kbchat.filters import Filter, parse
 from kbchat.inputs import Messages, checked_messages, checked_name, checked_question, checked_threshold, checked_top_k
 from kbchat.models import (
     Answer,
     Chunk,
     Document,
+    DocumentStatus,
     IngestProgress,
     IngestReport,
-    Message,
     Metadata,
     Reference,
     Sampling,
     SpaceInfo,
+    SpaceStats,
     VectorType,
 )
 
@@ -32,8 +36,8 @@ if TYPE_CHECKING:
     from kbchat.ingest import Ingester
     from kbchat.wiring import Parts
 
-DEFAULT_MODEL_ALIAS = "chatgpt_proxyllm"
-"""The documentation's model name: it always means the default model."""
+Where = Filter | Mapping[str, JsonValue]
+"""A filter on documents' metadata, or its JSON form."""
 
 
 class KnowledgeSpace:
@@ -149,14 +153,8 @@ class KnowledgeSpace:
 
         The first report comes always, later ones when something was added, updated, moved or removed.
         """
-        return intake.watch(
-            self._parts,
-            self.id,
-            paths,
-            selection=intake.selected(include, exclude, gitignore),
-            splitting=splitting,
-            progress=progress,
-        )
+        selection = intake.selected(include, exclude, gitignore)
+        return intake.watch(self._parts, self.id, paths, selection=selection, splitting=splitting, progress=progress)
 
     async def add_document(
         self,
@@ -203,10 +201,7 @@ class KnowledgeSpace:
             return (await intake.open_writer(self._parts, self.id, splitting, given)).ingester
 
         indexing = Indexing(
-            self.id,
-            catalog=self._parts.catalog,
-            writing=lambda: self._parts.writing(self.id),
-            ingester=ingester,
+            self.id, catalog=self._parts.catalog, writing=lambda: self._parts.writing(self.id), ingester=ingester
         )
         await indexing.run(ids)
 
@@ -282,12 +277,32 @@ class KnowledgeSpace:
 
         return await export(self._parts, self.id, path, progress=progress)
 
+    async def stats(self) -> SpaceStats:
+        """Count what is in the space. Tokens are estimated from every text, once for each change of the space."""
+        info = await self.refresh()
+        statuses = await self._parts.catalog.count_documents(self.id)
+        busy = statuses.get(DocumentStatus.RUNNING, 0) or statuses.get(DocumentStatus.TODO, 0)
+        return SpaceStats(
+            documents=info.document_count,
+            chunks=info.chunk_count,
+            tokens=await self._parts.count_tokens(info),
+            statuses=statuses,
+            state="indexing" if busy else "ready" if info.chunk_count else "empty",
+            embedder=info.embedder.name if info.embedder else None,
+        )
+
     # -- questions out -----------------------------------------------------------------------------------------------
 
     async def retrieve(
-        self, query: str, *, top_k: int | None = None, score_threshold: float | None = None
+        self,
+        query: str,
+        *,
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        where: Where | None = None,
     ) -> list[Reference]:
-        """The chunks that fit a question best, best first: at most `top_k`, none below `score_threshold`.
+        """The chunks that fit a question best, best first: at most `top_k`, none below `score_threshold`, and only of
+        documents whose metadata `where` fits (`kbchat.filters`, or its JSON form).
 
         A best hit with a `recall_score` below 0.5 means that the space does not hold the answer. Raises
         `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
@@ -296,7 +311,8 @@ class KnowledgeSpace:
         query = checked_question(query, field="query", limit=settings.max_question_chars)
         k = checked_top_k(settings.top_k if top_k is None else top_k)
         threshold = checked_threshold(settings.score_threshold if score_threshold is None else score_threshold)
-        return list(await self._retrieve(query, top_k=k, score_threshold=threshold))
+        chosen = checked_where(where)
+        return list(await self._retrieve(query, top_k=k, score_threshold=threshold, where=chosen))
 
     def stream(
         self,
@@ -305,9 +321,12 @@ class KnowledgeSpace:
         model: str | None = None,
         top_k: int | None = None,
         score_threshold: float | None = None,
+        where: Where | None = None,
         sampling: Sampling | None = None,
     ) -> AnswerStream:
         """Answer a question, or the last of a conversation's messages, from the space's documents, event by event.
+
+        `top_k`, `score_threshold` and `where` say what is retrieved, as in `retrieve`.
 
         Raises `ModelNotFoundError` or `InvalidInputError` at once, the errors of parts while it is iterated.
         """
@@ -315,9 +334,10 @@ class KnowledgeSpace:
         turns = checked_messages(messages, limit=settings.max_question_chars)
         k = checked_top_k(settings.top_k if top_k is None else top_k)
         threshold = checked_threshold(settings.score_threshold if score_threshold is None else score_threshold)
+        chosen = checked_where(where)
 
         async def retrieve(question: str) -> Sequence[Reference]:
-            return await self._retrieve(question, top_k=k, score_threshold=threshold)
+            return await self._retrieve(question, top_k=k, score_threshold=threshold, where=chosen)
 
         return open_answer(self._parts, turns, model=model, sampling=sampling, retrieve=retrieve)
 
@@ -328,18 +348,23 @@ class KnowledgeSpace:
         model: str | None = None,
         top_k: int | None = None,
         score_threshold: float | None = None,
+        where: Where | None = None,
         sampling: Sampling | None = None,
     ) -> Answer:
         """The whole answer that `stream` gives in pieces."""
         from kbchat.chat import collect
 
-        stream = self.stream(messages, model=model, top_k=top_k, score_threshold=score_threshold, sampling=sampling)
+        stream = self.stream(
+            messages, model=model, top_k=top_k, score_threshold=score_threshold, where=where, sampling=sampling
+        )
         async with stream:
             return await collect(stream.batches())
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    async def _retrieve(self, question: str, *, top_k: int, score_threshold: float | None) -> Sequence[Reference]:
+    async def _retrieve(
+        self, question: str, *, top_k: int, score_threshold: float | None, where: Filter | None
+    ) -> Sequence[Reference]:
         parts = self._parts
         info = await self.refresh()
         if not await parts.fits(info.embedder):
@@ -354,6 +379,7 @@ class KnowledgeSpace:
             embedder=parts.embedder,
             top_k=top_k,
             score_threshold=score_threshold,
+            where=where,
         )
         return found.references
 
@@ -367,31 +393,6 @@ class KnowledgeSpace:
         return document
 
 
-def open_answer(
-    parts: Parts,
-    turns: Sequence[Message],
-    *,
-    model: str | None,
-    sampling: Sampling | None,
-    retrieve: Callable[[str], Awaitable[Sequence[Reference]]] | None,
-) -> AnswerStream:
-    """An answer by the model asked for, grounded in what `retrieve` finds, or not at all when that is None."""
-    from kbchat.chat import open_chat
-
-    if model is None or model == DEFAULT_MODEL_ALIAS:
-        model = next(iter(parts.generators))
-    elif model not in parts.generators:
-        if parts.settings.unknown_model == "error":
-            raise ModelNotFoundError(model, list(parts.generators))
-        model = next(iter(parts.generators))
-    return AnswerStream(
-        lambda: open_chat(
-            turns,
-            retrieve=retrieve,
-            generator=parts.generators[model],
-            sampling=sampling or Sampling(),
-            budget_tokens=parts.settings.prompt_tokens,
-            counter=parts.counter,
-            threads=parts.threads,
-        )
-    )
+def checked_where(where: Where | None) -> Filter | None:
+    """The filter, if there is one. Raises `InvalidInputError` for `where`."""
+    return None if where is None else parse(where, field="where")

@@ -21,6 +21,7 @@ from kbchat.models import (
     EmbedderPin,
     KeyInfo,
     KeyRole,
+    Metadata,
     SpaceInfo,
     VectorType,
 )
@@ -243,6 +244,14 @@ class Catalog:
             lambda connection: documents.page(connection, space_id, status, offset=offset, limit=limit)
         )
 
+    async def document_metadata(self, space_id: int) -> list[tuple[int, int, Metadata]]:
+        """Each document's id, how many live chunks it has, and its metadata; in unspecified order."""
+        return await self._read(lambda connection: documents.metadata(connection, space_id))
+
+    async def count_documents(self, space_id: int) -> dict[DocumentStatus, int]:
+        """How many documents of each status there are."""
+        return await self._read(lambda connection: documents.count(connection, space_id))
+
     async def delete_document(self, space_id: int, document_id: int, *, writer: str) -> Document:
         """Remove a document: it is gone for every reader at once, all its generations are dead (an ingest of it that
         is under way will not bring it back), the space's revision rises. Returns it as it was, without text. Raises
@@ -287,7 +296,7 @@ class Catalog:
         return await self._read(lambda connection: uploads.kept(connection, space_id, ids))
 
     async def mark_documents(self, space_id: int, states: Mapping[int, tuple[DocumentStatus, str | None]]) -> None:
-        """Set status and error of documents. Those that are not there are passed over."""
+        """Set status and error of documents. Those that are not there, or have that status, are passed over."""
         now = self._clock()
         await self._write(lambda connection: uploads.mark(connection, space_id, states, now=now))
 
@@ -341,6 +350,14 @@ class Catalog:
     async def live_chunk_ids(self, space_id: int) -> tuple[int, list[int]]:
         """The space's revision, and the ids of the chunks that were live in it, ascending."""
         return await self._read(lambda connection: chunks.live_ids(connection, space_id))
+
+    async def chunks_of(self, document_ids: Sequence[int]) -> list[int]:
+        """The ids of those documents' live chunks, ascending."""
+        return await self._read(lambda connection: chunks.of_documents(connection, document_ids))
+
+    async def chunk_owners(self, ids: Sequence[int]) -> dict[int, int]:
+        """The document of each chunk, live or not, that is there."""
+        return await self._read(lambda connection: chunks.owners(connection, ids))
 
     async def document_chunks(self, document_id: int) -> list[Chunk]:
         """The live chunks of a document in order; none for a document that is not there."""

@@ -37,6 +37,8 @@ STATES = select(
 """What `state_rows` reads."""
 _STATES = STATES.where(_documents.c.space_id == bindparam("space_id"), among(_documents.c.name, schema.texts("names")))
 
+_METADATA = select(_documents.c.id, _documents.c.chunk_count, _documents.c.metadata).where(*_seen)
+
 load: Callable[[str], Metadata] = msgspec.json.Decoder(dict[str, Any]).decode
 """Metadata from what `dump` made of it."""
 _encode = msgspec.json.Encoder(enc_hook=lambda value: dict(value)).encode
@@ -139,6 +141,19 @@ def page_of_all(conn: Connection, *, owner: str | None, offset: int, limit: int 
         .limit(limit)
     )
     return [_document(row) for row in rows], int(total.scalar_one())
+
+
+def metadata(conn: Connection, space_id: int) -> list[tuple[int, int, Metadata]]:
+    spaces.require(conn, space_id)
+    rows = conn.execute(_METADATA, {"space_id": space_id}).all()
+    return [(key, chunks, load(stored)) for key, chunks, stored in rows]
+
+
+def count(conn: Connection, space_id: int) -> dict[DocumentStatus, int]:
+    spaces.require(conn, space_id)
+    where = (_documents.c.space_id == space_id, _documents.c.visible)
+    rows = conn.execute(select(_documents.c.status, func.count()).where(*where).group_by(_documents.c.status))
+    return {DocumentStatus(status): number for status, number in rows}
 
 
 def delete(conn: Connection, space_id: int, document_id: int, *, writer: str, now: datetime) -> Document:

@@ -47,6 +47,20 @@ class PendingGeneration:
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """A document that was handed over and is kept until it is deleted, to be indexed when that is asked for.
+
+    `data` is a file's bytes, or a text in UTF-8 where `doc_type` is TEXT.
+    """
+
+    name: str
+    data: bytes
+    doc_type: str
+    source: str | None = None
+    metadata: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class DocumentEdit:
     """What is to be changed of a document; None leaves as it is."""
 
@@ -63,20 +77,6 @@ class FailedSource:
     reason: str
     source: str | None = None
     doc_type: str = "DOCUMENT"
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A document that was handed over and is kept until it is deleted, to be indexed when that is asked for.
-
-    `data` is a file's bytes, or a text in UTF-8 where `doc_type` is TEXT.
-    """
-
-    name: str
-    data: bytes
-    doc_type: str
-    source: str | None = None
-    metadata: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from kbchat.errors import KbchatError, SpaceNotFoundError
 if TYPE_CHECKING:
     from kbchat import AnswerStream, KnowledgeBase, KnowledgeSpace
     from kbchat.checking import CheckReport
+    from kbchat.filters import Filter
     from kbchat.models import IngestReport
 
 app = typer.Typer(
@@ -41,6 +42,21 @@ TopK = Annotated[
 Threshold = Annotated[
     float | None, typer.Option(help="Leave out passages that score less, from 0 to 1.", show_default=False)
 ]
+
+Where = Annotated[
+    str | None,
+    typer.Option(
+        metavar="JSON",
+        help='Only documents whose metadata fits, such as {"field": "lang", "eq": "de"}.',
+        show_default=False,
+    ),
+]
+
+
+def _filter(text: str | None) -> "Filter | None":
+    from kbchat.filters import loads
+
+    return None if text is None else loads(text, field="--where")
 
 
 def _print_version(wanted: bool) -> None:
@@ -183,6 +199,7 @@ def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.", show_default=False)],
     top_k: TopK = None,
     score_threshold: Threshold = None,
+    where: Where = None,
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> int:
@@ -190,7 +207,7 @@ def search(
 
     async def action(kb: "KnowledgeBase") -> None:
         target = await kb.get_space(space)
-        found = await target.retrieve(query, top_k=top_k, score_threshold=score_threshold)
+        found = await target.retrieve(query, top_k=top_k, score_threshold=score_threshold, where=_filter(where))
         if json:
             screen.print_json([reference.model_dump(mode="json") for reference in found])
         elif found:
@@ -210,6 +227,7 @@ def ask(
     ] = None,
     top_k: TopK = None,
     score_threshold: Threshold = None,
+    where: Where = None,
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> int:
@@ -217,11 +235,16 @@ def ask(
 
     async def action(kb: "KnowledgeBase") -> None:
         target = await kb.get_space(space)
+        chosen = _filter(where)
         if json:
-            answer = await target.chat(question, model=model, top_k=top_k, score_threshold=score_threshold)
+            answer = await target.chat(
+                question, model=model, top_k=top_k, score_threshold=score_threshold, where=chosen
+            )
             screen.print_json(answer.model_dump(mode="json"))
         else:
-            await _print_answer(target.stream(question, model=model, top_k=top_k, score_threshold=score_threshold))
+            await _print_answer(
+                target.stream(question, model=model, top_k=top_k, score_threshold=score_threshold, where=chosen)
+            )
 
     return run(read_settings(data_dir), action)
 

@@ -38,8 +38,10 @@ if TYPE_CHECKING:
         Reference,
         Sampling,
         SpaceInfo,
+        SpaceStats,
     )
     from kbchat.settings import Settings
+    from kbchat.space import Where
 
 
 class _Delegate:
@@ -429,15 +431,20 @@ class KnowledgeSpace(_Delegate):
         embedding again; returns the number of documents."""
         return self._loop.call(self._async.export, path, progress=progress)
 
+    def stats(self) -> SpaceStats:
+        """Count what is in the space. Tokens are estimated from every text, once for each change of the space."""
+        return self._loop.call(self._async.stats)
+
     def retrieve(
-        self, query: str, *, top_k: int | None = None, score_threshold: float | None = None
+        self, query: str, *, top_k: int | None = None, score_threshold: float | None = None, where: Where | None = None
     ) -> list[Reference]:
-        """The chunks that fit a question best, best first: at most `top_k`, none below `score_threshold`.
+        """The chunks that fit a question best, best first: at most `top_k`, none below `score_threshold`, and only of
+        documents whose metadata `where` fits (`kbchat.filters`, or its JSON form).
 
         A best hit with a `recall_score` below 0.5 means that the space does not hold the answer. Raises
         `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
         """
-        return self._loop.call(self._async.retrieve, query, top_k=top_k, score_threshold=score_threshold)
+        return self._loop.call(self._async.retrieve, query, top_k=top_k, score_threshold=score_threshold, where=where)
 
     def stream(
         self,
@@ -446,15 +453,20 @@ class KnowledgeSpace(_Delegate):
         model: str | None = None,
         top_k: int | None = None,
         score_threshold: float | None = None,
+        where: Where | None = None,
         sampling: Sampling | None = None,
     ) -> AnswerStream:
         """Answer a question, or the last of a conversation's messages, from the space's documents, event by event.
+
+        `top_k`, `score_threshold` and `where` say what is retrieved, as in `retrieve`.
 
         Raises `ModelNotFoundError` or `InvalidInputError` at once, the errors of parts while it is iterated.
         """
         return AnswerStream(
             self._loop,
-            self._async.stream(messages, model=model, top_k=top_k, score_threshold=score_threshold, sampling=sampling),
+            self._async.stream(
+                messages, model=model, top_k=top_k, score_threshold=score_threshold, where=where, sampling=sampling
+            ),
             self,
         )
 
@@ -465,11 +477,18 @@ class KnowledgeSpace(_Delegate):
         model: str | None = None,
         top_k: int | None = None,
         score_threshold: float | None = None,
+        where: Where | None = None,
         sampling: Sampling | None = None,
     ) -> Answer:
         """The whole answer that `stream` gives in pieces."""
         return self._loop.call(
-            self._async.chat, messages, model=model, top_k=top_k, score_threshold=score_threshold, sampling=sampling
+            self._async.chat,
+            messages,
+            model=model,
+            top_k=top_k,
+            score_threshold=score_threshold,
+            where=where,
+            sampling=sampling,
         )
 
 
