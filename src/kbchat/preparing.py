@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,10 +124,6 @@ class Failed:
     record: FailedSource | None
 
 
-class _TakenNameError(UnreadableDocumentError):
-    """The name is another document's, which has not failed."""
-
-
 Item = Prepared | Unchanged | Failed
 StatesOf = Callable[[Sequence[str]], Awaitable[Mapping[str, SourceState]]]
 
@@ -175,31 +171,20 @@ class Preparer:
         settled: list[Item] = []
         todo: list[_Todo] = []
         for source in sources:
-            if source.name in seen:
-                settled.append(
-                    _failed(_TakenNameError(source.name, "given twice; names are unique in a space"), source)
-                )
+            known = states.get(source.name)
+            if taken := _taken(source, known, seen):
+                settled.append(Failed(DocumentFailure(name=printable(source.name), reason=taken), None))
                 continue
             seen.add(source.name)
-            known = states.get(source.name)
-            try:
-                stat = _stat(source)
-                if isinstance(source, FileSource) and known is not None and self._is_untouched(source, known, stat):
-                    settled.append(Unchanged(source.name, known.document_id))
-                    continue
-                if known is None:
-                    check_name(source.name)
-            except UnreadableDocumentError as error:
-                settled.append(_failed(error, source))
+            stat = _stat(source)
+            if isinstance(source, FileSource) and known is not None and self._is_untouched(source, known, stat):
+                settled.append(Unchanged(source.name, known.document_id))
                 continue
             todo.append(_Todo(source, known, min(_size(source, stat), self._max_bytes)))
         return settled, todo
 
     def _is_untouched(self, source: FileSource, known: SourceState, stat: os.stat_result | None) -> bool:
-        """Whether the file is as it was by its stat alone. Raises when the name belongs to another file."""
-        if known.source is not None and known.source != source.path and Path(known.source).exists():
-            reason = f"its name is taken by {known.source!r}; rename one of the folders, or delete that document first"
-            raise _TakenNameError(source.name, reason)
+        """Whether the file is as it was by its stat alone."""
         if known.size is None or stat is None or known.status is not DocumentStatus.FINISHED:
             return False
         same = (stat.st_size, stat.st_mtime_ns) == (known.size, known.mtime_ns)
@@ -250,6 +235,8 @@ class Preparer:
         items: list[Item | _Raw | _Split] = []
         for todo in group:
             try:
+                if todo.known is None:
+                    check_name(todo.source.name)
                 if isinstance(todo.source, TextDocument):
                     items.append(self._take_text(todo.source, todo.known))
                 else:
@@ -387,9 +374,20 @@ def _stat(source: Source) -> os.stat_result | None:
         return None  # Reading it will say why.
 
 
+def _taken(source: Source, known: SourceState | None, seen: Set[str]) -> str | None:
+    """Why a name is not this document's to take; the one that has it has not failed."""
+    if source.name in seen:
+        return "given twice; names are unique in a space"
+    if known is None or known.source is None or not isinstance(source, FileSource) or known.source == source.path:
+        return None
+    if not Path(known.source).exists():
+        return None
+    return f"its name is taken by {known.source!r}; rename one of the folders, or delete that document first"
+
+
 def _failed(error: UnreadableDocumentError | MissingExtraError, source: Source) -> Failed:
     failure = DocumentFailure(name=printable(source.name), reason=error.message)
-    if isinstance(error, _TakenNameError) or not can_be_kept(source.name):
+    if not can_be_kept(source.name):
         return Failed(failure, None)
     kind, place = ("TEXT", source.source) if isinstance(source, TextDocument) else ("DOCUMENT", source.path)
     return Failed(failure, FailedSource(source.name, error.message, place, kind))
