@@ -32,7 +32,14 @@ SYSTEMS = {
     "kbchat": [],
     "raw": [],
     "llamaindex": ["llama-index-core", "llama-index-vector-stores-chroma", *SHARED],
-    "langchain": ["langchain-core", "langchain-classic", "langchain-chroma", "langchain-text-splitters", *SHARED],
+    "langchain": [
+        "langchain-core",
+        "langchain-classic",
+        "langchain-chroma",
+        "langchain-text-splitters",
+        "greenlet",
+        *SHARED,
+    ],
     "haystack": ["haystack-ai", "chroma-haystack", *SHARED],
 }
 
@@ -46,7 +53,10 @@ def python_of(system: str) -> str:
     if not (folder / ".ready").exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         uv = Path(sys.executable).with_name("uv")
-        subprocess.run([str(uv), "pip", "install", "--quiet", "--python", str(python), *SYSTEMS[system]], check=True)
+        subprocess.run(
+            [str(uv), "pip", "install", "--quiet", "--link-mode=copy", "--python", str(python), *SYSTEMS[system]],
+            check=True,
+        )
         (folder / ".ready").touch()
     return str(python)
 

@@ -158,13 +158,13 @@ def langchain(data: str, folders: list[str]) -> tuple[int, int, float, float]:
 
 def haystack(data: str, folders: list[str]) -> tuple[int, int, float, float]:
     from haystack import Document
-    from haystack.components.preprocessors import RecursiveDocumentSplitter
+    from haystack.components.preprocessors import DocumentSplitter
     from haystack.document_stores.types import DuplicatePolicy
     from haystack_integrations.document_stores.chroma import ChromaDocumentStore
 
     embed = embedder()
     store = ChromaDocumentStore(persist_path=data, collection_name="bench")
-    splitter = RecursiveDocumentSplitter(split_length=CHUNK_TOKENS * 3 // 4, split_overlap=0, split_unit="word")
+    splitter = DocumentSplitter(split_by="word", split_length=CHUNK_TOKENS * 3 // 4, split_overlap=0)
     splitter.warm_up()
 
     def run() -> None:
