@@ -45,8 +45,20 @@ FLOORS = {
         "tokens",
     },
     2: {"catalog", "datafolder", "embedders", "generators", "lexical", "loaders", "stores"},
-    3: {"chat", "folders", "indexing", "ingest", "preparing", "reembed", "replica", "retrieval", "selecting"},
-    4: {"answers", "conversations", "intake", "keys", "knowledge", "space", "wiring"},
+    3: {
+        "archive",
+        "chat",
+        "checking",
+        "folders",
+        "indexing",
+        "ingest",
+        "preparing",
+        "reembed",
+        "replica",
+        "retrieval",
+        "selecting",
+    },
+    4: {"answers", "conversations", "intake", "keys", "knowledge", "space", "upkeep", "wiring"},
     5: {"__main__", "cli", "kbchat_aiohttp", "sync", "testing"},
 }
 """Each room's floor; a room is a module of kbchat or a package with all in it. A new room must be given one here."""
@@ -54,6 +66,11 @@ FLOORS = {
 NEIGHBOURS = {
     ("__main__", "cli"),
     ("cli", "kbchat_aiohttp"),  # `kbchat serve`
+    ("answers", "wiring"),
+    ("archive", "ingest"),
+    ("archive", "preparing"),
+    ("checking", "ingest"),
+    ("checking", "reembed"),
     ("folders", "ingest"),
     ("folders", "preparing"),
     ("indexing", "ingest"),
@@ -70,7 +87,11 @@ NEIGHBOURS = {
     ("knowledge", "space"),
     ("knowledge", "wiring"),
     ("space", "answers"),
+    ("knowledge", "upkeep"),
     ("space", "intake"),
+    ("space", "upkeep"),
+    ("upkeep", "intake"),
+    ("upkeep", "wiring"),
     ("intake", "wiring"),
     ("space", "wiring"),
 }
@@ -83,7 +104,13 @@ HEAVY = set(
 """What costs time or memory to load: it loads when it is first used."""
 
 VENDORS = {
-    "aiohttp": {"kbchat_aiohttp", "kbchat.embedders.openai", "kbchat.generators", "kbchat.testing"},
+    "aiohttp": {
+        "kbchat_aiohttp",
+        "kbchat.loaders.web",
+        "kbchat.embedders.openai",
+        "kbchat.generators",
+        "kbchat.testing",
+    },
     "alembic": {"kbchat.catalog"},
     "anyio": {"kbchat", "kbchat_aiohttp"},
     "blockbuster": {"kbchat.testing"},

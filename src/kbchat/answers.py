@@ -1,12 +1,20 @@
 """A streamed answer, as users hold it."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from kbchat.models import Delta, Deltas, EngineEvent, Event
+from kbchat.errors import ModelNotFoundError
+from kbchat.models import Delta, Deltas, EngineEvent, Event, Message, Reference, Sampling
 
+if TYPE_CHECKING:
+    from kbchat.wiring import Parts
+
+DEFAULT_MODEL_ALIAS = "chatgpt_proxyllm"
+"""The documentation's model name: it always means the default model."""
 Open = Callable[[], AbstractAsyncContextManager[AsyncIterator[EngineEvent]]]
 
 
@@ -67,3 +75,33 @@ class AnswerStream:
         if self._events is None:
             self._events = await self._context.__aenter__()
         return self._events
+
+
+def open_answer(
+    parts: Parts,
+    turns: Sequence[Message],
+    *,
+    model: str | None,
+    sampling: Sampling | None,
+    retrieve: Callable[[str], Awaitable[Sequence[Reference]]] | None,
+) -> AnswerStream:
+    """An answer by the model asked for, grounded in what `retrieve` finds, or not at all when that is None."""
+    from kbchat.chat import open_chat
+
+    if model is None or model == DEFAULT_MODEL_ALIAS:
+        model = next(iter(parts.generators))
+    elif model not in parts.generators:
+        if parts.settings.unknown_model == "error":
+            raise ModelNotFoundError(model, list(parts.generators))
+        model = next(iter(parts.generators))
+    return AnswerStream(
+        lambda: open_chat(
+            turns,
+            retrieve=retrieve,
+            generator=parts.generators[model],
+            sampling=sampling or Sampling(),
+            budget_tokens=parts.settings.prompt_tokens,
+            counter=parts.counter,
+            threads=parts.threads,
+        )
+    )

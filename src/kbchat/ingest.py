@@ -157,6 +157,10 @@ class Ingester:
         await self._lexical.commit(self._index)
         await self._catalog.collect(self._space.id, list(dead))
 
+    async def write(self, batch: Sequence[Prepared]) -> None:
+        """Write and publish documents that are prepared."""
+        await self._write(batch, _Tally(total=len(batch)))
+
     async def _write(self, batch: Sequence[Prepared], tally: _Tally) -> None:
         """Write a batch beside what is live, then publish it."""
         space = self._space

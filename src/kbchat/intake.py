@@ -11,21 +11,24 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 
 from kbchat.chunking import Splitting
-from kbchat.errors import EmbedderMismatchError
-from kbchat.models import EmbedderPin, IngestProgress, IngestReport, SpaceInfo, TextDocument
+from kbchat.errors import EmbedderMismatchError, UnreadableDocumentError
+from kbchat.models import DocumentFailure, EmbedderPin, IngestProgress, IngestReport, SpaceInfo, TextDocument
 from kbchat.threads import bare
 
 if TYPE_CHECKING:
     from kbchat.ingest import Ingester
     from kbchat.loaders.files import Found, Selection
-    from kbchat.preparing import Preparer
+    from kbchat.preparing import FileContent, Preparer
     from kbchat.wiring import Parts
 
 Source = str | os.PathLike[str] | TextDocument
-"""A file, a folder, or a text."""
+"""A file, a folder, a URL (where the settings allow its host), or a text."""
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 Progress = Callable[[IngestProgress], None] | None
 
+WEB = ("http://", "https://")
+FETCHES = 8
+"""Documents that are fetched at once."""
 WATCH_MS = 400
 """Changes that follow each other this closely are taken in together."""
 LOOK_MS = 60_000
@@ -41,9 +44,14 @@ class Writer(NamedTuple):
 
 
 async def open_writer(
-    parts: Parts, space_id: int, splitting: Splitting | None = None, sizes: Mapping[str, int] | None = None
+    parts: Parts,
+    space_id: int,
+    splitting: Splitting | None = None,
+    sizes: Mapping[str, int] | None = None,
+    *,
+    create: bool = True,
 ) -> Writer:
-    """A writer for a space, whose collection is there and was made by the embedder in use.
+    """A writer for a space that was embedded by the embedder in use. Its collection is made unless it is there.
 
     `sizes` go before those of the splitting that holds otherwise. The caller holds the data's writer lock. Raises
     `SpaceNotFoundError` and `EmbedderMismatchError`.
@@ -57,7 +65,8 @@ async def open_writer(
         raise mismatch(info, pin)
     store = parts.store(info.vector_type)
     await parts.see_vectors(info)
-    await store.create_collection(info.collection, dimension=pin.dimension)
+    if create:
+        await store.create_collection(info.collection, dimension=pin.dimension)
     holds = splitting or info.splitting or parts.settings.splitting
     preparer = Preparer(
         threads=parts.threads,
@@ -92,11 +101,14 @@ async def ingest(
     """Take in what is new or changed."""
     given = [sources] if isinstance(sources, str | os.PathLike | TextDocument) else list(sources)
     texts = [source for source in given if isinstance(source, TextDocument)]
-    paths = [Path(source) for source in given if not isinstance(source, TextDocument)]
+    urls = [source for source in given if isinstance(source, str) and source.startswith(WEB)]
+    paths = [Path(it) for it in given if not isinstance(it, TextDocument) and it not in urls]
     found = await _discover(parts, paths, selection)
+    fetched, failed = await _fetch(parts, urls)
     async with parts.writing(space_id):
         writer = await open_writer(parts, space_id, splitting)
-        return await writer.ingester.ingest([*found.files, *texts], progress=progress)
+        report = await writer.ingester.ingest([*found.files, *texts, *fetched], progress=progress)
+    return report.model_copy(update={"failed": (*report.failed, *failed)})
 
 
 async def sync(
@@ -196,6 +208,31 @@ class _Changes:
         self._changed = anyio.Event()
 
 
+async def _fetch(parts: Parts, urls: Sequence[str]) -> tuple[list[FileContent], list[DocumentFailure]]:
+    """Documents by URL, some at a time, and those that cannot be had."""
+    from kbchat.loaders.web import WebPolicy, fetch
+    from kbchat.preparing import FileContent
+
+    settings = parts.settings
+    policy = WebPolicy(settings.url_hosts, settings.url_seconds, settings.max_document_bytes)
+    outcomes: dict[str, FileContent | DocumentFailure] = {}
+    turns = anyio.Semaphore(FETCHES)
+
+    async def one(url: str) -> None:
+        try:
+            async with turns:
+                outcomes[url] = FileContent(url, await fetch(url, policy), url)
+        except UnreadableDocumentError as error:
+            outcomes[url] = DocumentFailure(name=url, reason=error.message)
+
+    async with anyio.create_task_group() as tasks:
+        for url in dict.fromkeys(urls):
+            tasks.start_soon(one, url)
+    in_turn = [outcomes[url] for url in dict.fromkeys(urls)]
+    failed = [outcome for outcome in in_turn if isinstance(outcome, DocumentFailure)]
+    return [outcome for outcome in in_turn if isinstance(outcome, FileContent)], failed
+
+
 async def _discover(parts: Parts, paths: Sequence[Path], selection: Selection, *, allow_empty: bool = False) -> Found:
     from kbchat.loaders.files import discover
 
@@ -216,3 +253,10 @@ def mismatch(info: SpaceInfo, pin: EmbedderPin) -> EmbedderMismatchError:
         f"that the settings ask for do not go with its own; set the embedder back, or embed the space "
         f"anew with `kbchat spaces reembed {info.name}`"
     )
+
+
+def selected(include: Iterable[str], exclude: Iterable[str], gitignore: bool) -> Selection:
+    """Which files of folders are taken."""
+    from kbchat.loaders.files import Selection
+
+    return Selection(tuple(include), tuple(exclude), gitignore)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -11,12 +12,12 @@ from typing import TYPE_CHECKING, Self
 import anyio
 import anyio.to_thread
 
-from kbchat.answers import AnswerStream
+from kbchat.answers import AnswerStream, open_answer
 from kbchat.chunking import Splitting
 from kbchat.errors import AmbiguousSpaceError, BusyError, SpaceExistsError, SpaceNotFoundError
 from kbchat.inputs import Messages, checked_messages, checked_name, checked_owner, checked_prose, checked_vector_type
-from kbchat.models import Document, Sampling, SpaceInfo, VectorType
-from kbchat.space import KnowledgeSpace, open_answer
+from kbchat.models import Document, IngestProgress, Sampling, SpaceInfo, VectorType
+from kbchat.space import KnowledgeSpace
 
 if TYPE_CHECKING:
     from kbchat.conversations import Conversations
@@ -166,6 +167,25 @@ class KnowledgeBase:
             context=None if context is None else checked_prose(context, field="context"),
             splitting=splitting,
         )
+        return KnowledgeSpace(self._open, info)
+
+    async def import_space(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        owner: str | None = None,
+        vector_type: VectorType | str | None = None,
+        progress: Callable[[IngestProgress], None] | None = None,
+    ) -> KnowledgeSpace:
+        """Make a space of a file that `KnowledgeSpace.export` wrote, under its own name unless another one is given.
+
+        Its checksums are compared before anything is made. Raises `InvalidInputError` for a file that is damaged or
+        none of ours, `SpaceExistsError`, and `EmbedderMismatchError` when other vectors are in use here.
+        """
+        from kbchat.upkeep import import_space
+
+        info = await import_space(self._open, path, name=name, owner=owner, vector_type=vector_type, progress=progress)
         return KnowledgeSpace(self._open, info)
 
     async def delete_space(self, name_or_id: str | int) -> SpaceInfo:

@@ -8,12 +8,13 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+import numpy as np
 
 from kbchat import analysis, loaders
 from kbchat.catalog import FailedSource, NewChunk, NewGeneration, SourceState
@@ -123,10 +124,6 @@ class Failed:
     record: FailedSource | None
 
 
-class _TakenNameError(UnreadableDocumentError):
-    """The name is another document's, which has not failed."""
-
-
 Item = Prepared | Unchanged | Failed
 StatesOf = Callable[[Sequence[str]], Awaitable[Mapping[str, SourceState]]]
 
@@ -174,31 +171,20 @@ class Preparer:
         settled: list[Item] = []
         todo: list[_Todo] = []
         for source in sources:
-            if source.name in seen:
-                settled.append(
-                    _failed(_TakenNameError(source.name, "given twice; names are unique in a space"), source)
-                )
+            known = states.get(source.name)
+            if taken := _taken(source, known, seen):
+                settled.append(Failed(DocumentFailure(name=printable(source.name), reason=taken), None))
                 continue
             seen.add(source.name)
-            known = states.get(source.name)
-            try:
-                stat = _stat(source)
-                if isinstance(source, FileSource) and known is not None and self._is_untouched(source, known, stat):
-                    settled.append(Unchanged(source.name, known.document_id))
-                    continue
-                if known is None:
-                    check_name(source.name)
-            except UnreadableDocumentError as error:
-                settled.append(_failed(error, source))
+            stat = _stat(source)
+            if isinstance(source, FileSource) and known is not None and self._is_untouched(source, known, stat):
+                settled.append(Unchanged(source.name, known.document_id))
                 continue
             todo.append(_Todo(source, known, min(_size(source, stat), self._max_bytes)))
         return settled, todo
 
     def _is_untouched(self, source: FileSource, known: SourceState, stat: os.stat_result | None) -> bool:
-        """Whether the file is as it was by its stat alone. Raises when the name belongs to another file."""
-        if known.source is not None and known.source != source.path and Path(known.source).exists():
-            reason = f"its name is taken by {known.source!r}; rename one of the folders, or delete that document first"
-            raise _TakenNameError(source.name, reason)
+        """Whether the file is as it was by its stat alone."""
         if known.size is None or stat is None or known.status is not DocumentStatus.FINISHED:
             return False
         same = (stat.st_size, stat.st_mtime_ns) == (known.size, known.mtime_ns)
@@ -233,12 +219,13 @@ class Preparer:
             packed += some
             if self._is_static:
                 own.append(vectors)
+        rows = np.concatenate(own) if own else None
         done: list[Item] = []
         first = 0
         for item in items:
             if isinstance(item, _Split):
                 last = first + len(item.texts)
-                done.append(_finished(item, packed[first:last], _rows(own, first, last)))
+                done.append(_finished(item, packed[first:last], None if rows is None else rows[first:last]))
                 first = last
             elif not isinstance(item, _Raw):
                 done.append(item)
@@ -248,6 +235,8 @@ class Preparer:
         items: list[Item | _Raw | _Split] = []
         for todo in group:
             try:
+                if todo.known is None:
+                    check_name(todo.source.name)
                 if isinstance(todo.source, TextDocument):
                     items.append(self._take_text(todo.source, todo.known))
                 else:
@@ -349,17 +338,6 @@ def _finished(item: _Split, packed: Sequence[bytes], vectors: Vectors | None) ->
     return Prepared(replace(item.generation, chunks=chunks), tuple(item.texts), item.known, vectors)
 
 
-def _rows(parts: Sequence[Vectors], first: int, last: int) -> Vectors | None:
-    """Rows of what was embedded in parts; None where nothing was kept."""
-    import numpy as np
-
-    if not parts:
-        return None
-    touched = parts[first // PACKED_TEXTS : -(-last // PACKED_TEXTS)]
-    offset = first - first // PACKED_TEXTS * PACKED_TEXTS
-    return np.concatenate(touched)[offset : offset + last - first] if touched else parts[0][:0]
-
-
 def _grouped(todo: Iterable[_Todo]) -> Iterator[list[_Todo]]:
     """Documents that are prepared together."""
     group: list[_Todo] = []
@@ -396,13 +374,23 @@ def _stat(source: Source) -> os.stat_result | None:
         return None  # Reading it will say why.
 
 
+def _taken(source: Source, known: SourceState | None, seen: Set[str]) -> str | None:
+    """Why a name is not this document's to take; the one that has it has not failed."""
+    if source.name in seen:
+        return "given twice; names are unique in a space"
+    if known is None or known.source is None or not isinstance(source, FileSource) or known.source == source.path:
+        return None
+    if not Path(known.source).exists():
+        return None
+    return f"its name is taken by {known.source!r}; rename one of the folders, or delete that document first"
+
+
 def _failed(error: UnreadableDocumentError | MissingExtraError, source: Source) -> Failed:
     failure = DocumentFailure(name=printable(source.name), reason=error.message)
-    if isinstance(error, _TakenNameError) or not can_be_kept(source.name):
+    if not can_be_kept(source.name):
         return Failed(failure, None)
-    if isinstance(source, TextDocument):
-        return Failed(failure, FailedSource(source.name, error.message, source.source, "TEXT"))
-    return Failed(failure, FailedSource(source.name, error.message, source.path))
+    kind, place = ("TEXT", source.source) if isinstance(source, TextDocument) else ("DOCUMENT", source.path)
+    return Failed(failure, FailedSource(source.name, error.message, place, kind))
 
 
 def is_current(known: SourceState, content_hash: str) -> bool:

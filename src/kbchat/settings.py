@@ -66,6 +66,11 @@ class Settings(BaseSettings):
         description="Bytes of memory that reading one document may take",
     )
 
+    url_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Hosts that documents may be fetched from (*.example.org: all below); none unless set"
+    )
+    url_seconds: float = Field(default=30.0, gt=0, description="Seconds that fetching one document may take")
+
     # Retrieval and prompt
     top_k: int = Field(default=5, ge=1, le=1000)
     score_threshold: float | None = Field(default=None, ge=0, le=1)
@@ -104,7 +109,7 @@ class Settings(BaseSettings):
     keep_alive_seconds: float = Field(default=15.0, gt=0)
     shutdown_seconds: float = Field(default=5.0, ge=0, description="How long running streams may finish after SIGTERM")
 
-    @field_validator("api_keys", "allowed_hosts", "allowed_origins", mode="before")
+    @field_validator("api_keys", "url_hosts", "allowed_hosts", "allowed_origins", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):

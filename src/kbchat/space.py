@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
 from kbchat import intake
-from kbchat.answers import AnswerStream
+from kbchat.answers import AnswerStream, open_answer
 from kbchat.chunking import Splitting
-from kbchat.errors import DocumentNotFoundError, ModelNotFoundError
+from kbchat.errors import DocumentNotFoundError
 from kbchat.filters import Filter, parse
-from kbchat.inputs import Messages, checked_messages, checked_question, checked_threshold, checked_top_k
+from kbchat.inputs import Messages, checked_messages, checked_name, checked_question, checked_threshold, checked_top_k
 from kbchat.models import (
     Answer,
+    Chunk,
     Document,
     DocumentStatus,
     IngestProgress,
     IngestReport,
-    Message,
     Metadata,
     Reference,
     Sampling,
@@ -30,12 +30,11 @@ from kbchat.models import (
 from kbchat.summaries import SpaceStats
 
 if TYPE_CHECKING:
-    from kbchat.ingest import Ingester
-    from kbchat.loaders.files import Selection
-    from kbchat.wiring import Parts
+    import os
 
-DEFAULT_MODEL_ALIAS = "chatgpt_proxyllm"
-"""The documentation's model name: it always means the default model."""
+    from kbchat.checking import CheckReport
+    from kbchat.ingest import Ingester
+    from kbchat.wiring import Parts
 
 Where = Filter | Mapping[str, JsonValue]
 """A filter on documents' metadata, or its JSON form."""
@@ -104,7 +103,7 @@ class KnowledgeSpace:
         event loop after each batch. Raises `InvalidInputError` for a path that is not there, `EmbedderMismatchError`,
         `BusyError`, or the error of a part that failed; batches already published stay.
         """
-        selection = _selection(include, exclude, gitignore)
+        selection = intake.selected(include, exclude, gitignore)
         return await intake.ingest(
             self._parts, self.id, sources, selection=selection, splitting=splitting, progress=progress
         )
@@ -130,7 +129,7 @@ class KnowledgeSpace:
             self._parts,
             self.id,
             paths,
-            selection=_selection(include, exclude, gitignore),
+            selection=intake.selected(include, exclude, gitignore),
             splitting=splitting,
             allow_empty=allow_empty,
             progress=progress,
@@ -154,14 +153,8 @@ class KnowledgeSpace:
 
         The first report comes always, later ones when something was added, updated, moved or removed.
         """
-        return intake.watch(
-            self._parts,
-            self.id,
-            paths,
-            selection=_selection(include, exclude, gitignore),
-            splitting=splitting,
-            progress=progress,
-        )
+        selection = intake.selected(include, exclude, gitignore)
+        return intake.watch(self._parts, self.id, paths, selection=selection, splitting=splitting, progress=progress)
 
     async def add_document(
         self,
@@ -208,10 +201,7 @@ class KnowledgeSpace:
             return (await intake.open_writer(self._parts, self.id, splitting, given)).ingester
 
         indexing = Indexing(
-            self.id,
-            catalog=self._parts.catalog,
-            writing=lambda: self._parts.writing(self.id),
-            ingester=ingester,
+            self.id, catalog=self._parts.catalog, writing=lambda: self._parts.writing(self.id), ingester=ingester
         )
         await indexing.run(ids)
 
@@ -252,6 +242,40 @@ class KnowledgeSpace:
                 progress=progress,
             )
             return await self.refresh()
+
+    async def update_document(
+        self, id_or_name: int | str, *, name: str | None = None, metadata: Metadata | None = None
+    ) -> Document:
+        """Give a document another name or other metadata; its text and chunks stay. Raises `DocumentNotFoundError`,
+        `DocumentExistsError`, and `InvalidInputError` naming the argument.
+
+        When its content changes, the metadata is again what the document itself says.
+        """
+        from kbchat.catalog import DocumentEdit
+
+        edit = DocumentEdit(name=None if name is None else checked_name(name, field="name"), metadata=metadata)
+        async with self._parts.writing(self.id):
+            document = await self._document(id_or_name, with_text=False)
+            return await self._parts.catalog.edit_document(self.id, document.id, edit, writer=self._parts.writer)
+
+    async def document_chunks(self, id_or_name: int | str) -> list[Chunk]:
+        """The chunks of a document in reading order. Raises `DocumentNotFoundError`."""
+        document = await self._document(id_or_name, with_text=False)
+        return await self._parts.catalog.document_chunks(document.id)
+
+    async def check(self, *, repair: bool = False) -> CheckReport:
+        """Compare the space's vectors, lexical index, texts and files with its catalog; with `repair` mend what can be
+        mended. Raises `BusyError` while another process writes, and `EmbedderMismatchError`."""
+        from kbchat.upkeep import check
+
+        return await check(self._parts, self.id, repair=repair)
+
+    async def export(self, path: str | os.PathLike[str], *, progress: intake.Progress = None) -> int:
+        """Write the space to one file that `KnowledgeBase.import_space` reads, on whatever machine or store, without
+        embedding again; returns the number of documents."""
+        from kbchat.upkeep import export
+
+        return await export(self._parts, self.id, path, progress=progress)
 
     async def stats(self) -> SpaceStats:
         """Count what is in the space. Tokens are estimated from every text, once for each change of the space."""
@@ -372,39 +396,3 @@ class KnowledgeSpace:
 def checked_where(where: Where | None) -> Filter | None:
     """The filter, if there is one. Raises `InvalidInputError` for `where`."""
     return None if where is None else parse(where, field="where")
-
-
-def open_answer(
-    parts: Parts,
-    turns: Sequence[Message],
-    *,
-    model: str | None,
-    sampling: Sampling | None,
-    retrieve: Callable[[str], Awaitable[Sequence[Reference]]] | None,
-) -> AnswerStream:
-    """An answer by the model asked for, grounded in what `retrieve` finds, or not at all when that is None."""
-    from kbchat.chat import open_chat
-
-    if model is None or model == DEFAULT_MODEL_ALIAS:
-        model = next(iter(parts.generators))
-    elif model not in parts.generators:
-        if parts.settings.unknown_model == "error":
-            raise ModelNotFoundError(model, list(parts.generators))
-        model = next(iter(parts.generators))
-    return AnswerStream(
-        lambda: open_chat(
-            turns,
-            retrieve=retrieve,
-            generator=parts.generators[model],
-            sampling=sampling or Sampling(),
-            budget_tokens=parts.settings.prompt_tokens,
-            counter=parts.counter,
-            threads=parts.threads,
-        )
-    )
-
-
-def _selection(include: Iterable[str], exclude: Iterable[str], gitignore: bool) -> Selection:
-    from kbchat.loaders.files import Selection
-
-    return Selection(tuple(include), tuple(exclude), gitignore)

@@ -194,6 +194,10 @@ class Catalog(People):
             lambda connection: lives.edit(connection, space_id, document_id, edit, writer=writer, now=now)
         )
 
+    async def recount(self, space_id: int, *, repair: bool) -> bool:
+        """Whether the counts that are kept with a space are wrong; with `repair` they are put right."""
+        return await self._write(lambda connection: lives.recount(connection, space_id, repair=repair))
+
     async def delete_documents(self, space_id: int, document_ids: Sequence[int], *, writer: str) -> int:
         """Remove those documents that are there, as `delete_document` does; returns how many there were."""
         now = self._clock()

@@ -84,6 +84,19 @@ def edit(
     return documents.get(conn, space_id, document_id, with_text=False)
 
 
+def recount(conn: Connection, space_id: int, *, repair: bool) -> bool:
+    space = spaces.lock(conn, space_id)
+    shown = sa.and_(_documents.c.space_id == space_id, _documents.c.visible)
+    counted = select(func.count(), func.coalesce(func.sum(_documents.c.chunk_count), 0)).where(shown)
+    documents_, chunks = conn.execute(counted.select_from(_documents)).one()
+    if (documents_, int(chunks)) == (space.document_count, space.chunk_count):
+        return False
+    if repair:
+        values = {"document_count": documents_, "chunk_count": int(chunks)}
+        conn.execute(schema.spaces.update().where(schema.spaces.c.id == space_id).values(values))
+    return True
+
+
 def delete(conn: Connection, space_id: int, document_ids: Sequence[int], *, writer: str, now: datetime) -> int:
     """Remove those that are there; returns how many."""
     spaces.lock(conn, space_id)

@@ -15,6 +15,7 @@ from kbchat.errors import KbchatError, SpaceNotFoundError
 
 if TYPE_CHECKING:
     from kbchat import AnswerStream, KnowledgeBase, KnowledgeSpace
+    from kbchat.checking import CheckReport
     from kbchat.filters import Filter
     from kbchat.models import IngestReport
 
@@ -79,8 +80,8 @@ def root(
 def ingest(
     space: Space,
     paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH", help="Files, folders and patterns (docs/**/*.md).", show_default=False),
+        list[str],
+        typer.Argument(metavar="PATH", help="Files, folders, patterns (docs/**/*.md) and URLs.", show_default=False),
     ],
     include: Annotated[
         list[str] | None,
@@ -115,6 +116,66 @@ def ingest(
             raise
         _print_report(report, target.info.name, json=json)
         return Exit.INCOMPLETE if report.failed else Exit.DONE
+
+    return run(read_settings(data_dir), action)
+
+
+@app.command()
+def fsck(
+    spaces_: Annotated[
+        list[str] | None, typer.Argument(metavar="SPACE", help="Default: all spaces.", show_default=False)
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
+    data_dir: DataDir = None,
+    json: AsJson = False,
+) -> int:
+    """Check spaces: vectors, lexical index, texts and original files against the catalog."""
+
+    async def action(kb: "KnowledgeBase") -> int:
+        named = [await kb.get_space(name) for name in spaces_] if spaces_ else await kb.list_spaces()
+        reports = [await space.check(repair=repair) for space in named]
+        if json:
+            screen.print_json([report.model_dump(mode="json") for report in reports])
+        else:
+            for report in reports:
+                _print_check(report)
+        return Exit.DONE if all(report.sound for report in reports) else Exit.INCOMPLETE
+
+    return run(read_settings(data_dir), action)
+
+
+@app.command()
+def export(
+    space: Space,
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="What to write.", show_default=False)],
+    data_dir: DataDir = None,
+) -> int:
+    """Write a space to one file that `kbchat import` reads, on any machine and store, without embedding again."""
+
+    async def action(kb: "KnowledgeBase") -> None:
+        target = await kb.get_space(space)
+        with screen.progress_bar() as advance:
+            documents = await target.export(path, progress=advance)
+        screen.console().print(f"{screen.one_line(target.name)}: {documents} documents written to {path}")
+
+    return run(read_settings(data_dir), action)
+
+
+@app.command("import")
+def import_(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="What `kbchat export` wrote.", show_default=False)],
+    name: Annotated[str | None, typer.Option(help="Another name than the space had.", show_default=False)] = None,
+    vector_type: Annotated[
+        str | None, typer.Option(help="Chroma or Milvus. Default: what the space was in.", show_default=False)
+    ] = None,
+    data_dir: DataDir = None,
+) -> int:
+    """Make a space of a file that `kbchat export` wrote."""
+
+    async def action(kb: "KnowledgeBase") -> None:
+        with screen.progress_bar() as advance:
+            made = await kb.import_space(path, name=name, vector_type=vector_type, progress=advance)
+        screen.console().print(f"{screen.one_line(made.name)}: {made.info.document_count} documents imported")
 
     return run(read_settings(data_dir), action)
 
@@ -209,7 +270,7 @@ def serve(
     return run(read_settings(data_dir, host=host, port=port), action)
 
 
-async def _watch(target: "KnowledgeSpace", paths: list[Path], chosen: "Chosen", *, json: bool) -> int:
+async def _watch(target: "KnowledgeSpace", paths: list[str], chosen: "Chosen", *, json: bool) -> int:
     async with target.watch(paths, **chosen) as reports:
         async for report in reports:
             _print_report(report, target.info.name, json=json)
@@ -240,6 +301,16 @@ def _print_report(report: "IngestReport", space: str, *, json: bool) -> None:
     screen.console().print(
         f"{screen.one_line(space)}: {counts}; {report.chunks} chunks written in {report.seconds:.1f} s"
     )
+
+
+def _print_check(report: "CheckReport") -> None:
+    out = screen.console()
+    out.print(f"{screen.one_line(report.space)}: {report.documents} documents, {report.chunks} chunks")
+    for finding in report.findings:
+        done = "mended: " if finding.mended else ""
+        out.print(f"  {done}{finding.count} {screen.one_line(finding.detail)}")
+    if not report.findings:
+        out.print("  nothing to mend")
 
 
 def _moves(report: "IngestReport") -> list[tuple[int, str]]:

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from kbchat import intake
+    from kbchat.checking import CheckReport
     from kbchat.chunking import Splitting
     from kbchat.conversations import Conversations
     from kbchat.inputs import Messages
     from kbchat.models import (
         Answer,
+        Chunk,
         Document,
         IngestProgress,
         IngestReport,
@@ -178,6 +180,28 @@ class KnowledgeBase(_Delegate):
                 desc=desc,
                 context=context,
                 splitting=splitting,
+            ),
+            self,
+        )
+
+    def import_space(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        owner: str | None = None,
+        vector_type: VectorType | str | None = None,
+        progress: Callable[[IngestProgress], None] | None = None,
+    ) -> KnowledgeSpace:
+        """Make a space of a file that `KnowledgeSpace.export` wrote, under its own name unless another one is given.
+
+        Its checksums are compared before anything is made. Raises `InvalidInputError` for a file that is damaged or
+        none of ours, `SpaceExistsError`, and `EmbedderMismatchError` when other vectors are in use here.
+        """
+        return KnowledgeSpace(
+            self._loop,
+            self._loop.call(
+                self._async.import_space, path, name=name, owner=owner, vector_type=vector_type, progress=progress
             ),
             self,
         )
@@ -388,6 +412,30 @@ class KnowledgeSpace(_Delegate):
         Readers keep the old vectors until all new ones are there. `progress` counts chunks.
         """
         return self._loop.call(self._async.reembed, progress=progress)
+
+    def update_document(
+        self, id_or_name: int | str, *, name: str | None = None, metadata: Metadata | None = None
+    ) -> Document:
+        """Give a document another name or other metadata; its text and chunks stay. Raises `DocumentNotFoundError`,
+        `DocumentExistsError`, and `InvalidInputError` naming the argument.
+
+        When its content changes, the metadata is again what the document itself says.
+        """
+        return self._loop.call(self._async.update_document, id_or_name, name=name, metadata=metadata)
+
+    def document_chunks(self, id_or_name: int | str) -> list[Chunk]:
+        """The chunks of a document in reading order. Raises `DocumentNotFoundError`."""
+        return self._loop.call(self._async.document_chunks, id_or_name)
+
+    def check(self, *, repair: bool = False) -> CheckReport:
+        """Compare the space's vectors, lexical index, texts and files with its catalog; with `repair` mend what can be
+        mended. Raises `BusyError` while another process writes, and `EmbedderMismatchError`."""
+        return self._loop.call(self._async.check, repair=repair)
+
+    def export(self, path: str | os.PathLike[str], *, progress: intake.Progress = None) -> int:
+        """Write the space to one file that `KnowledgeBase.import_space` reads, on whatever machine or store, without
+        embedding again; returns the number of documents."""
+        return self._loop.call(self._async.export, path, progress=progress)
 
     def stats(self) -> SpaceStats:
         """Count what is in the space. Tokens are estimated from every text, once for each change of the space."""

@@ -1,0 +1,191 @@
+"""What `benchmarks/ingest.py` runs: one system over the files, twice. Prints one JSON line."""
+
+import asyncio
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+CHUNK_TOKENS = 256
+SUFFIXES = (".md", ".mdx")
+
+
+def files(folders: list[str]) -> list[Path]:
+    return sorted(path for folder in folders for path in Path(folder).rglob("*") if path.suffix in SUFFIXES)
+
+
+def embedder() -> Callable[[list[str]], list[list[float]]]:
+    """The static embedder, as a function that all systems share."""
+    from kbchat.embedders.static import StaticEmbedder
+    from kbchat.threads import Threads
+
+    static = StaticEmbedder(threads=Threads())
+    static.embed(["warm"])
+
+    def embed(texts: list[str]) -> list[list[float]]:
+        rows = []
+        for first in range(0, len(texts), 256):
+            rows += static.embed(texts[first : first + 256]).tolist()
+        return [row if any(row) else [1e-6] * 256 for row in rows]
+
+    return embed
+
+
+def timed(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def kbchat(data: str, folders: list[str]) -> tuple[int, int, float, float]:
+    import kbchat as library
+
+    async def main() -> tuple[int, int, float, float]:
+        async with library.KnowledgeBase(data) as kb:
+            space = await kb.create_space("bench")
+            await space.ingest(library.TextDocument(name="warm", text="warm"))
+            fresh = await space.ingest(folders, include=[f"*{suffix}" for suffix in SUFFIXES])
+            started = time.perf_counter()
+            await space.ingest(folders, include=[f"*{suffix}" for suffix in SUFFIXES])
+            return fresh.added, fresh.chunks, fresh.seconds, time.perf_counter() - started
+
+    return asyncio.run(main())
+
+
+def raw(data: str, folders: list[str]) -> tuple[int, int, float, float]:
+    """Embedding and Chroma alone: what no system can do without."""
+    import chromadb
+
+    from kbchat.loaders.text import MarkdownLoader
+    from kbchat.splitting import embedded_text, split
+
+    found = [(path, path.read_bytes()) for path in files(folders)]
+    texts = []
+    for path, content in found:
+        document = MarkdownLoader().load(content, name=path.name)
+        texts += [embedded_text(span.headings, document.text[span.start : span.end]) for span in split(document)]
+    embed = embedder()
+    collection = chromadb.PersistentClient(data).create_collection("raw", embedding_function=None)
+
+    def run() -> None:
+        for first in range(0, len(texts), 2048):
+            part = texts[first : first + 2048]
+            collection.upsert([str(first + place) for place in range(len(part))], embed(part))
+
+    return len(found), len(texts), timed(run), float("inf")
+
+
+def llamaindex(data: str, folders: list[str]) -> tuple[int, int, float, float]:
+    import chromadb
+    from llama_index.core import Document
+    from llama_index.core.embeddings import BaseEmbedding
+    from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
+    from llama_index.core.node_parser import SentenceSplitter
+    from llama_index.core.storage.docstore import SimpleDocumentStore
+    from llama_index.vector_stores.chroma import ChromaVectorStore
+
+    embed = embedder()
+
+    class Static(BaseEmbedding):
+        def _get_query_embedding(self, query: str) -> list[float]:
+            return embed([query])[0]
+
+        async def _aget_query_embedding(self, query: str) -> list[float]:
+            return embed([query])[0]
+
+        def _get_text_embedding(self, text: str) -> list[float]:
+            return embed([text])[0]
+
+        def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+            return embed(texts)
+
+    collection = chromadb.PersistentClient(data).create_collection("bench", embedding_function=None)
+    pipeline = IngestionPipeline(
+        transformations=[SentenceSplitter(chunk_size=CHUNK_TOKENS, chunk_overlap=0), Static(embed_batch_size=256)],
+        docstore=SimpleDocumentStore(),
+        docstore_strategy=DocstoreStrategy.UPSERTS,
+        vector_store=ChromaVectorStore(chroma_collection=collection),
+        disable_cache=True,
+    )
+
+    def run() -> None:
+        documents = [
+            Document(text=path.read_text(errors="replace"), id_=str(path), metadata={"source": str(path)})
+            for path in files(folders)
+        ]
+        pipeline.run(documents=documents)
+
+    fresh = timed(run)
+    return len(files(folders)), collection.count(), fresh, timed(run)
+
+
+def langchain(data: str, folders: list[str]) -> tuple[int, int, float, float]:
+    from langchain_chroma import Chroma
+    from langchain_classic.indexes import SQLRecordManager
+    from langchain_core.documents import Document
+    from langchain_core.embeddings import Embeddings
+    from langchain_core.indexing import index
+    from langchain_text_splitters import RecursiveCharacterTextSplitter
+
+    from kbchat.splitting import estimate_tokens
+
+    embed = embedder()
+
+    class Static(Embeddings):
+        def embed_documents(self, texts: list[str]) -> list[list[float]]:
+            return embed(texts)
+
+        def embed_query(self, text: str) -> list[float]:
+            return embed([text])[0]
+
+    store = Chroma("bench", Static(), persist_directory=data)
+    records = SQLRecordManager("bench", db_url=f"sqlite:///{data}/records.sqlite")
+    records.create_schema()
+    splitter = RecursiveCharacterTextSplitter(chunk_size=CHUNK_TOKENS, chunk_overlap=0, length_function=estimate_tokens)
+
+    def run() -> None:
+        documents = [
+            Document(path.read_text(errors="replace"), metadata={"source": str(path)}) for path in files(folders)
+        ]
+        chunks = splitter.split_documents(documents)
+        index(chunks, records, store, cleanup="incremental", source_id_key="source", key_encoder="sha256")
+
+    fresh = timed(run)
+    return len(files(folders)), store._collection.count(), fresh, timed(run)
+
+
+def haystack(data: str, folders: list[str]) -> tuple[int, int, float, float]:
+    from haystack import Document
+    from haystack.components.preprocessors import DocumentSplitter
+    from haystack.document_stores.types import DuplicatePolicy
+    from haystack_integrations.document_stores.chroma import ChromaDocumentStore
+
+    embed = embedder()
+    store = ChromaDocumentStore(persist_path=data, collection_name="bench")
+    splitter = DocumentSplitter(split_by="word", split_length=CHUNK_TOKENS * 3 // 4, split_overlap=0)
+    splitter.warm_up()
+
+    def run() -> None:
+        documents = [
+            Document(content=path.read_text(errors="replace"), meta={"source": str(path)}) for path in files(folders)
+        ]
+        documents = [document for document in documents if (document.content or "").strip()]
+        chunks = splitter.run(documents)["documents"]
+        for first in range(0, len(chunks), 2048):
+            part = chunks[first : first + 2048]
+            for chunk, vector in zip(part, embed([chunk.content for chunk in part]), strict=True):
+                chunk.embedding = vector
+            store.write_documents(part, policy=DuplicatePolicy.OVERWRITE)
+
+    fresh = timed(run)
+    return len(files(folders)), store.count_documents(), fresh, timed(run)
+
+
+if __name__ == "__main__":
+    name, folder, *given = sys.argv[1:]
+    documents, chunks, first_run, second_run = globals()[name](folder, given)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    found = {"documents": documents, "chunks": chunks, "fresh": first_run, "again": second_run, "peak": peak}
+    print(json.dumps(found))

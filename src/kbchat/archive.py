@@ -1,0 +1,279 @@
+"""A space in one file, to be taken to another machine or store without being embedded again.
+
+The file is a ZIP archive. `kbchat.json` says the version, what the space is and the SHA-256 of the other members;
+`documents.jsonl` has a document a line, with its text and where its chunks are; `vectors.f32` has a row of floats (the
+lowest byte first) for each chunk in the same order, zeros where a chunk has no vector; `packed.bin` has what is kept of
+each chunk for scoring, after its length in four bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import msgspec
+from pydantic import ValidationError
+
+from kbchat.catalog import NewChunk, NewGeneration
+from kbchat.errors import InvalidInputError
+from kbchat.models import IngestProgress, SpaceInfo
+from kbchat.preparing import Prepared
+from kbchat.splitting import chunk_key, embedded_text
+
+if TYPE_CHECKING:
+    from kbchat.catalog import Catalog
+    from kbchat.ingest import Ingester
+    from kbchat.models import Chunk, Document
+    from kbchat.stores import VectorStore
+    from kbchat.threads import Threads
+
+VERSION = 1
+ABOUT, DOCUMENTS, VECTORS, PACKED = "kbchat.json", "documents.jsonl", "vectors.f32", "packed.bin"
+BATCH_DOCUMENTS = 128
+
+
+class _Place(msgspec.Struct, array_like=True):
+    """A chunk in its document."""
+
+    start: int
+    end: int
+    metadata: dict[str, Any]
+
+
+class _Line(msgspec.Struct):
+    """A document."""
+
+    name: str
+    text: str
+    doc_type: str
+    source: str | None
+    content_hash: str
+    metadata: dict[str, Any]
+    chunks: list[_Place]
+
+
+class About(msgspec.Struct):
+    """What an archive says of itself."""
+
+    version: int
+    space: dict[str, Any]
+    dimension: int
+    documents: int
+    chunks: int
+    sha256: dict[str, str]
+
+
+async def export(
+    space: SpaceInfo,
+    path: Path,
+    *,
+    catalog: Catalog,
+    store: VectorStore,
+    threads: Threads,
+    dimension: int,
+    progress: Callable[[IngestProgress], None] | None,
+) -> int:
+    """Write a space to a file, which appears when it is whole; returns the number of documents.
+
+    Documents that never were indexed are left out. The caller holds the writer's lock, so that it is one state of them.
+    """
+    listed, _ = await catalog.list_documents(space.id)
+    writer = await threads.write(_Writing, path, dimension)
+    try:
+        for done, document in enumerate(listed, 1):
+            whole = await catalog.get_document(space.id, document.id, with_text=True)
+            if whole.text is None:
+                continue
+            chunks = await catalog.document_chunks(document.id)
+            ids = [chunk.id for chunk in chunks]
+            vectors = await store.fetch(space.collection, ids)
+            packed = await catalog.live_vectors(space.id, ids)
+            await threads.write(writer.add, whole, chunks, vectors, [packed[key][1] for key in ids])
+            if progress is not None:
+                progress(IngestProgress(done=done, total=len(listed), chunks=writer.chunks, name=document.name))
+        await threads.write(writer.finish, space)
+    finally:
+        await threads.write(writer.close)
+    return writer.documents
+
+
+class _Writing:
+    """An archive while it is written. Blocks."""
+
+    def __init__(self, path: Path, dimension: int) -> None:
+        self._path = path
+        self._dimension = dimension
+        self.documents = self.chunks = 0
+        self._folder = tempfile.TemporaryDirectory(dir=path.resolve().parent, prefix=".kbchat-export-")
+        self._files: dict[str, IO[bytes]] = {
+            name: Path(self._folder.name, name).open("wb")  # noqa: SIM115 (closed by close)
+            for name in (DOCUMENTS, VECTORS, PACKED)
+        }
+
+    def add(
+        self, document: Document, chunks: Sequence[Chunk], vectors: dict[int, Any], packed: Sequence[bytes]
+    ) -> None:
+        """Write a document, with its chunks' vectors by id and what is kept of each for scoring."""
+        import numpy as np
+
+        own = [
+            {key: value for key, value in chunk.metadata.items() if document.metadata.get(key) != value}
+            for chunk in chunks
+        ]
+        places = [_Place(chunk.start, chunk.end, metadata) for chunk, metadata in zip(chunks, own, strict=True)]
+        line = _Line(
+            document.name,
+            document.text or "",
+            document.doc_type,
+            document.source,
+            document.content_hash,
+            document.metadata,
+            places,
+        )
+        self._files[DOCUMENTS].write(msgspec.json.encode(line) + b"\n")
+        zero = np.zeros(self._dimension, dtype="<f4")
+        for chunk in chunks:
+            self._files[VECTORS].write(np.asarray(vectors.get(chunk.id, zero), dtype="<f4").tobytes())
+        for each in packed:
+            self._files[PACKED].write(len(each).to_bytes(4, "little") + each)
+        self.documents += 1
+        self.chunks += len(chunks)
+
+    def finish(self, space: SpaceInfo) -> None:
+        """Put the archive together and in its place."""
+        for file in self._files.values():
+            file.close()
+        whole = Path(self._folder.name, "archive.zip")
+        with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive:
+            digests = {name: _digest(Path(self._folder.name, name)) for name in self._files}
+            keep = {"name", "owner", "vector_type", "desc", "context", "embedder", "splitting"}
+            about = About(
+                VERSION,
+                space.model_dump(mode="json", include=keep),
+                self._dimension,
+                self.documents,
+                self.chunks,
+                digests,
+            )
+            archive.writestr(ABOUT, msgspec.json.format(msgspec.json.encode(about)))
+            for name in self._files:
+                archive.write(Path(self._folder.name, name), name)
+        with whole.open("rb+") as file:
+            os.fsync(file.fileno())
+        whole.replace(self._path)
+
+    def close(self) -> None:
+        """Leave nothing but the archive."""
+        for file in self._files.values():
+            file.close()
+        self._folder.cleanup()
+
+
+class Archive:
+    """An archive to be read. Its methods block. Raises `InvalidInputError` for what is none, or is damaged."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._archive = zipfile.ZipFile(path)
+            self.about = msgspec.json.decode(self._archive.read(ABOUT), type=About)
+            self.space = SpaceInfo.model_validate({**self.about.space, **_UNKNOWN})
+        except OSError as error:
+            raise InvalidInputError("path", f"{str(path)!r} cannot be read: {error.strerror}") from None
+        except (zipfile.BadZipFile, KeyError, msgspec.MsgspecError, ValidationError) as error:
+            raise InvalidInputError("path", f"{str(path)!r} is no archive of a space, or damaged ({error})") from None
+        if self.about.version > VERSION:
+            raise InvalidInputError("path", f"the archive is of version {self.about.version}; update kbchat to read it")
+
+    def check(self) -> None:
+        """Read every member once and compare it with its checksum, before anything is imported."""
+        for name in (DOCUMENTS, VECTORS, PACKED):
+            try:
+                digest = _digest(zipfile.Path(self._archive, name))
+            except (zipfile.BadZipFile, zlib.error, KeyError, OSError, EOFError) as error:
+                raise InvalidInputError("path", f"the archive's {name} is damaged ({error})") from None
+            if digest != self.about.sha256.get(name):
+                raise InvalidInputError("path", f"the archive's {name} is damaged: its checksum does not fit")
+
+    def batches(self) -> Iterator[list[Prepared]]:
+        """The documents, ready to be written."""
+        batch: list[Prepared] = []
+        with (
+            self._archive.open(DOCUMENTS) as lines,
+            self._archive.open(VECTORS) as vectors,
+            self._archive.open(PACKED) as packed,
+        ):
+            for line in lines:
+                batch.append(self._prepared(msgspec.json.decode(line, type=_Line), vectors, packed))
+                if len(batch) == BATCH_DOCUMENTS:
+                    yield batch
+                    batch = []
+        if batch:
+            yield batch
+
+    def _prepared(self, line: _Line, vectors: IO[bytes], packed: IO[bytes]) -> Prepared:
+        import numpy as np
+
+        count, width = len(line.chunks), self.about.dimension
+        rows = np.frombuffer(vectors.read(4 * count * width), dtype="<f4").reshape(count, width).astype(np.float32)
+        chunks, texts = [], []
+        for place in line.chunks:
+            content = line.text[place.start : place.end]
+            if not content:
+                raise InvalidInputError("path", f"the archive's document {line.name!r} has a chunk beyond its text")
+            headings = _headings(place.metadata)
+            kept = packed.read(int.from_bytes(packed.read(4), "little"))
+            key = chunk_key(headings, content)
+            chunks.append(NewChunk(place.start, place.end, content, place.metadata, key, kept))
+            texts.append(embedded_text(headings, content))
+        generation = NewGeneration(
+            name=line.name,
+            text=line.text,
+            content_hash=line.content_hash,
+            metadata=line.metadata,
+            chunks=chunks,
+            doc_type=line.doc_type,
+            source=line.source,
+        )
+        return Prepared(generation, tuple(texts), None, rows)
+
+    def close(self) -> None:
+        self._archive.close()
+
+
+async def read_into(
+    archive: Archive,
+    ingester: Ingester,
+    *,
+    threads: Threads,
+    progress: Callable[[IngestProgress], None] | None,
+) -> None:
+    """Write an archive's documents into a space that is empty."""
+    batches = archive.batches()
+    done = chunks = 0
+    while (batch := await threads.read(next, batches, None)) is not None:
+        await ingester.write(batch)
+        done, chunks = done + len(batch), chunks + sum(len(item.texts) for item in batch)
+        if progress is not None:
+            progress(IngestProgress(done=done, total=archive.about.documents, chunks=chunks))
+
+
+def _headings(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    headings = metadata.get("headings")
+    return tuple(map(str, headings)) if isinstance(headings, list) else ()
+
+
+_UNKNOWN = {"id": 0, "collection": "", "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z"}
+
+
+def _digest(path: Path | zipfile.Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

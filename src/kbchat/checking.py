@@ -1,0 +1,272 @@
+"""Checking a space: the catalog, which is the truth, against the vectors, the lexical index and the original files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from kbchat.analysis import analyse
+from kbchat.errors import CollectionNotFoundError, LexicalIndexError
+from kbchat.ingest import embed_all, known_rows
+from kbchat.lexical import LexicalEntry
+from kbchat.reembed import headings_of
+from kbchat.splitting import embedded_text
+
+if TYPE_CHECKING:
+    from kbchat.catalog import Catalog
+    from kbchat.embedders import Embedder, Vector
+    from kbchat.ingest import Ingester
+    from kbchat.lexical import LexicalIndex
+    from kbchat.models import Chunk, Document, SpaceInfo
+    from kbchat.stores import VectorStore
+    from kbchat.threads import Threads
+
+Kind = Literal[
+    "uncollected",
+    "counters",
+    "text_drift",
+    "collection_missing",
+    "vectors_missing",
+    "vectors_orphaned",
+    "vectors_drifted",
+    "terms_damaged",
+    "terms_missing",
+    "terms_orphaned",
+    "original_missing",
+    "original_changed",
+]
+PAGE = 1000
+"""Chunks that are looked at together."""
+SAMPLE = 64
+"""Chunks whose vector is made anew and compared with the one that is kept."""
+ALIKE = 0.99
+"""The cosine from which two vectors count as one and the same text's by one and the same model."""
+
+
+class Finding(BaseModel):
+    """Something that is not as it should be. `mended` says that it is now."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind
+    count: int
+    detail: str
+    mended: bool = False
+
+
+class CheckReport(BaseModel):
+    """What a check found. A space is `sound` when nothing is left to be mended; files that are gone or changed since
+    they were taken in are only told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    space: str
+    documents: int
+    chunks: int
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def sound(self) -> bool:
+        return all(finding.mended or finding.kind.startswith("original") for finding in self.findings)
+
+
+class Checker:
+    """Checks one space, and mends it with `repair`. The caller holds the data's writer lock."""
+
+    def __init__(
+        self,
+        space: SpaceInfo,
+        *,
+        catalog: Catalog,
+        store: VectorStore,
+        lexical: LexicalIndex,
+        embedder: Embedder,
+        threads: Threads,
+        ingester: Ingester,
+        dimension: int,
+        repair: bool,
+    ) -> None:
+        self._space = space
+        self._catalog = catalog
+        self._store = store
+        self._lexical = lexical
+        self._embedder = embedder
+        self._threads = threads
+        self._ingester = ingester
+        self._dimension = dimension
+        self._repair = repair
+        self._findings: list[Finding] = []
+
+    async def run(self) -> CheckReport:
+        """Look at everything once. Memory grows by the number of chunks, not with their texts."""
+        await self._uncollected()
+        await self._counters()
+        documents = await self._documents()
+        live = [chunk_id async for page in self._pages() for chunk_id in [chunk.id for chunk in page]]
+        await self._vectors(set(live))
+        await self._drift()
+        await self._terms(set(live))
+        return CheckReport(
+            space=self._space.name, documents=documents, chunks=len(live), findings=tuple(self._findings)
+        )
+
+    def _found(self, kind: Kind, count: int, detail: str, *, mended: bool | None = None) -> None:
+        if count:
+            finding = Finding(kind=kind, count=count, detail=detail, mended=self._repair if mended is None else mended)
+            self._findings.append(finding)
+
+    async def _pages(self) -> AsyncIterator[list[Chunk]]:
+        last = 0
+        while page := await self._catalog.embedding_fields(self._space.id, after=last, limit=PAGE):
+            yield page
+            last = page[-1].id
+
+    # -- the catalog by itself ---------------------------------------------------------------------------------------
+
+    async def _uncollected(self) -> None:
+        dead = await self._catalog.collectable(self._space.id, pending=True)
+        if dead and self._repair:
+            await self._ingester.collect(pending=True)
+        self._found("uncollected", len(dead), "versions of documents that were replaced or never finished")
+
+    async def _counters(self) -> None:
+        wrong = await self._catalog.recount(self._space.id, repair=self._repair)
+        self._found("counters", int(wrong), "the space's counts of documents and chunks")
+
+    async def _documents(self) -> int:
+        """Texts against their chunks and files; returns how many documents there are."""
+        drifted: list[str] = []
+        gone: list[str] = []
+        changed: list[str] = []
+        documents, total = await self._catalog.list_documents(self._space.id)
+        for listed in documents:
+            document = await self._catalog.get_document(self._space.id, listed.id, with_text=True)
+            chunks = await self._catalog.document_chunks(listed.id)
+            if not await self._threads.read(_fits, document, chunks):
+                drifted.append(document.name)
+            match await self._threads.read(_original, document):
+                case "gone":
+                    gone.append(document.name)
+                case "changed":
+                    changed.append(document.name)
+        what = "documents whose chunks are not what stands in their text; ingest them again"
+        self._found("text_drift", len(drifted), _some(what, drifted), mended=False)
+        self._found("original_missing", len(gone), _some("documents whose file is gone", gone), mended=False)
+        self._found("original_changed", len(changed), _some("documents whose file has changed", changed), mended=False)
+        return total
+
+    # -- vectors -----------------------------------------------------------------------------------------------------
+
+    async def _vectors(self, live: set[int]) -> None:
+        name = self._space.collection
+        try:
+            there = {key async for page in self._store.iterate(name) for key in page}
+        except CollectionNotFoundError:
+            self._found("collection_missing", 1, f"the vector collection {name}")
+            there = set()
+            if self._repair:
+                await self._store.create_collection(name, dimension=self._dimension)
+        orphans = sorted(there - live)
+        if orphans and self._repair:
+            await self._store.delete(name, orphans)
+        self._found("vectors_orphaned", len(orphans), "vectors of chunks that are not there")
+        missing = 0
+        async for chunks in self._pages():
+            missing += await self._embed([chunk for chunk in chunks if chunk.id not in there])
+        self._found("vectors_missing", missing, "chunks without a vector")
+        if self._repair:
+            await self._store.flush(name)
+
+    async def _embed(self, chunks: Sequence[Chunk]) -> int:
+        """Embed chunks, and write their vectors when repairing; returns how many have one."""
+        if not chunks:
+            return 0
+        vectors = await embed_all(self._embedder, [_text(chunk) for chunk in chunks])
+        found = known_rows(vectors)
+        if found and self._repair:
+            await self._store.upsert(self._space.collection, [chunks[row].id for row in found], vectors[found])
+        return len(found)
+
+    async def _drift(self) -> None:
+        """A few vectors against ones made now."""
+        import numpy as np
+
+        sample = (await self._catalog.embedding_fields(self._space.id, limit=SAMPLE))[:SAMPLE]
+        try:
+            kept = await self._store.fetch(self._space.collection, [chunk.id for chunk in sample])
+        except CollectionNotFoundError:
+            return
+        sample = [chunk for chunk in sample if chunk.id in kept]
+        fresh = await embed_all(self._embedder, [_text(chunk) for chunk in sample])
+        drifted = [
+            chunk for chunk, vector in zip(sample, fresh, strict=True) if _cosine(vector, kept[chunk.id]) < ALIKE
+        ]
+        assert np.isfinite(fresh).all()
+        if drifted and self._repair:
+            async for chunks in self._pages():
+                await self._embed(chunks)
+            await self._store.flush(self._space.collection)
+        self._found("vectors_drifted", len(drifted), f"of {len(sample)} vectors that are not those of their text")
+
+    # -- terms -------------------------------------------------------------------------------------------------------
+
+    async def _terms(self, live: set[int]) -> None:
+        name = self._space.lexical_name
+        try:
+            there = {key async for page in self._lexical.iterate(name) for key in page}
+        except LexicalIndexError as error:
+            self._found("terms_damaged", 1, error.message)
+            there = set()
+            if not self._repair:
+                return
+            await self._lexical.drop(name)
+        orphans, missing = sorted(there - live), live - there
+        self._found("terms_orphaned", len(orphans), "entries of chunks that are not there")
+        self._found("terms_missing", len(missing), "chunks that the lexical index does not hold")
+        if not self._repair or not (orphans or missing):
+            return
+        await self._lexical.delete(name, orphans)
+        async for chunks in self._pages():
+            wanted = [chunk for chunk in chunks if chunk.id in missing]
+            terms = await self._threads.read(lambda some: [analyse(_text(chunk)) for chunk in some], wanted)
+            await self._lexical.upsert(name, [LexicalEntry(it.id, t) for it, t in zip(wanted, terms, strict=True)])
+        await self._lexical.commit(name)
+
+
+def _text(chunk: Chunk) -> str:
+    return embedded_text(headings_of(chunk), chunk.content)
+
+
+def _cosine(one: Vector, other: Vector) -> float:
+    import numpy as np
+
+    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / lengths if lengths else 1.0
+
+
+def _fits(document: Document, chunks: Iterable[Chunk]) -> bool:
+    """Whether each chunk is what stands in the text."""
+    if document.text is None:
+        return not list(chunks)
+    return all(document.text[chunk.start : chunk.end] == chunk.content for chunk in chunks)
+
+
+def _original(document: Document) -> Literal["same", "gone", "changed", "unknown"]:
+    """What became of the file that a document was read from."""
+    if document.doc_type != "DOCUMENT" or document.source is None or not document.content_hash:
+        return "unknown"
+    try:
+        data = Path(document.source).read_bytes()
+    except OSError:
+        return "gone"
+    digest = hashlib.sha256(len(data).to_bytes(8, "big") + data).hexdigest()
+    return "same" if document.content_hash.endswith(f":{digest}") else "changed"
+
+
+def _some(what: str, names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:3])
+    return f"{what}: {shown}{', …' if len(names) > 3 else ''}" if names else what

@@ -1,0 +1,103 @@
+"""Keeping spaces sound and taking them elsewhere: check, export, import."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kbchat.inputs import checked_name, checked_owner, checked_vector_type
+from kbchat.intake import Progress, mismatch, open_writer
+from kbchat.models import SpaceInfo, VectorType
+
+if TYPE_CHECKING:
+    from kbchat.checking import CheckReport
+    from kbchat.wiring import Parts
+
+
+async def check(parts: Parts, space_id: int, *, repair: bool) -> CheckReport:
+    """Compare a space's indexes and files with its catalog, and mend what can be mended."""
+    from kbchat.checking import Checker
+
+    async with parts.writing(space_id):
+        writer = await open_writer(parts, space_id, create=False)
+        checker = Checker(
+            writer.info,
+            catalog=parts.catalog,
+            store=parts.store(writer.info.vector_type),
+            lexical=parts.lexical,
+            embedder=parts.embedder,
+            threads=parts.threads,
+            ingester=writer.ingester,
+            dimension=(await parts.pin()).dimension,
+            repair=repair,
+        )
+        return await checker.run()
+
+
+async def export(parts: Parts, space_id: int, path: str | os.PathLike[str], *, progress: Progress) -> int:
+    """Write a space to one file."""
+    from kbchat.archive import export
+
+    async with parts.writing(space_id):
+        info = await parts.catalog.get_space(space_id)
+        pin = info.embedder or await parts.pin()
+        return await export(
+            info,
+            Path(path),
+            catalog=parts.catalog,
+            store=parts.store(info.vector_type),
+            threads=parts.threads,
+            dimension=pin.dimension,
+            progress=progress,
+        )
+
+
+async def import_space(
+    parts: Parts,
+    path: str | os.PathLike[str],
+    *,
+    name: str | None,
+    owner: str | None,
+    vector_type: VectorType | str | None,
+    progress: Progress,
+) -> SpaceInfo:
+    """Make a space of an archive; there is none when that fails."""
+    from kbchat.archive import Archive, read_into
+
+    archive = await parts.threads.read(Archive, Path(path))
+    try:
+        await parts.threads.read(archive.check)
+        kept = archive.space
+        if not await parts.fits(kept.embedder):
+            raise mismatch(kept, await parts.pin())
+        info = await parts.catalog.create_space(
+            name=checked_name(name or kept.name, field="name"),
+            owner=checked_owner(kept.owner if owner is None else owner),
+            vector_type=checked_vector_type(vector_type or kept.vector_type),
+            desc=kept.desc,
+            context=kept.context,
+        )
+        try:
+            if kept.splitting is not None:
+                await parts.catalog.update_space(info.id, splitting=kept.splitting)
+            async with parts.writing(info.id):
+                writer = await open_writer(parts, info.id)
+                await read_into(archive, writer.ingester, threads=parts.threads, progress=progress)
+        except BaseException:
+            await _undo(parts, info)
+            raise
+        return await parts.catalog.get_space(info.id)
+    finally:
+        archive.close()
+
+
+async def _undo(parts: Parts, info: SpaceInfo) -> None:
+    """Take a space away that was only half made. Should this fail too, the next opening of the data does it."""
+    import anyio
+
+    with anyio.CancelScope(shield=True):
+        await parts.catalog.begin_space_deletion(info.id)
+        await parts.store(info.vector_type).drop_collection(info.collection)
+        await parts.lexical.drop(info.lexical_name)
+        await parts.catalog.finish_space_deletion(info.id)

@@ -1,0 +1,206 @@
+"""Spaces are checked, mended, and taken elsewhere in one file."""
+
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+import kbchat
+from kbchat.checking import CheckReport
+from kbchat.errors import EmbedderMismatchError, InvalidInputError, SpaceExistsError
+from kbchat.stores import Vectors
+from kbchat.wiring import Parts
+from made_files import PHRASE, good, write
+
+
+@pytest.fixture
+async def kb(tmp_path: Path) -> AsyncIterator[kbchat.KnowledgeBase]:
+    async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
+        yield kb
+
+
+@pytest.fixture
+async def space(kb: kbchat.KnowledgeBase) -> kbchat.KnowledgeSpace:
+    space = await kb.create_space("handbook", desc="About keys", owner="ann")
+    await space.ingest([kbchat.TextDocument(name=f"n{i}", text=f"Note number {i} on {PHRASE}") for i in range(20)])
+    await space.refresh()
+    return space
+
+
+def parts_of(kb: kbchat.KnowledgeBase) -> Parts:
+    return kb._open
+
+
+def found(report: CheckReport) -> dict[str, int]:
+    return {finding.kind: finding.count for finding in report.findings}
+
+
+async def mended(space: kbchat.KnowledgeSpace, expected: dict[str, int]) -> None:
+    """A check finds what is expected, a repair mends it, and another check finds nothing."""
+    report = await space.check()
+    assert found(report) == expected
+    assert not report.sound
+    repaired = await space.check(repair=True)
+    assert found(repaired) == expected
+    assert repaired.sound
+    assert (await space.check()).findings == ()
+
+
+async def test_a_sound_space_has_nothing_to_mend(space: kbchat.KnowledgeSpace) -> None:
+    """A check changes nothing either."""
+    report = await space.check()
+    assert (report.documents, report.chunks, report.findings) == (20, 20, ())
+    assert report.sound
+
+
+async def test_missing_and_foreign_vectors_are_mended(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace) -> None:
+    """Those that are gone are made anew, those of nobody are removed."""
+    store = parts_of(kb).store(space.vector_type)
+    ids = [chunk.id for name in ("n1", "n2") for chunk in await space.document_chunks(name)]
+    await store.delete(space.info.collection, ids)
+    foreign: Vectors = np.ones((3, 256), dtype=np.float32)
+    await store.upsert(space.info.collection, [10**6, 10**6 + 1, 10**6 + 2], foreign)
+    await mended(space, {"vectors_orphaned": 3, "vectors_missing": 2})
+    assert (await space.retrieve("Note number 1", top_k=1))[0].dense is not None
+
+
+async def test_a_lost_collection_is_made_anew(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace) -> None:
+    """From the texts in the catalog."""
+    await parts_of(kb).store(space.vector_type).drop_collection(space.info.collection)
+    await mended(space, {"collection_missing": 1, "vectors_missing": 20})
+
+
+async def test_vectors_of_another_text_are_made_anew(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace) -> None:
+    """A sample is compared with what the embedder says now."""
+    (chunk,) = await space.document_chunks("n3")
+    wrong: Vectors = np.zeros((1, 256), dtype=np.float32)
+    wrong[0, 7] = 1
+    await parts_of(kb).store(space.vector_type).upsert(space.info.collection, [chunk.id], wrong)
+    await mended(space, {"vectors_drifted": 1})
+
+
+async def test_missing_and_foreign_terms_are_mended(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace) -> None:
+    """A whole index that is lost is only that."""
+    lexical = parts_of(kb).lexical
+    await lexical.delete(space.info.lexical_name, [chunk.id for chunk in await space.document_chunks("n4")])
+    await lexical.commit(space.info.lexical_name)
+    await mended(space, {"terms_missing": 1})
+    await lexical.drop(space.info.lexical_name)
+    await mended(space, {"terms_missing": 20})
+    assert (await space.retrieve("Note number 4", top_k=1))[0].lexical
+
+
+async def test_wrong_counts_are_mended(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace) -> None:
+    """They are kept, so they can drift."""
+    change = "UPDATE spaces SET document_count = 7"
+    parts = parts_of(kb)
+    await parts.threads.write(parts.catalog._database.write, lambda connection: connection.execute(sa.text(change)))
+    await mended(space, {"counters": 1})
+    assert (await space.refresh()).document_count == 20
+
+
+async def test_original_files_are_told_of(space: kbchat.KnowledgeSpace, tmp_path: Path) -> None:
+    """One that is gone, one that changed; the space is sound all the same."""
+    folder = write(tmp_path / "docs", {name: f"This is {name}".encode() for name in ("a.md", "b.md", "c.md")})
+    await space.ingest(folder)
+    (folder / "a.md").unlink()
+    (folder / "b.md").write_text("Another text.")
+    report = await space.check()
+    assert found(report) == {"original_missing": 1, "original_changed": 1}
+    assert report.sound
+    assert "'docs/a.md'" in report.findings[0].detail
+
+
+async def test_a_space_goes_elsewhere_in_one_file(
+    space: kbchat.KnowledgeSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Documents, metadata, chunks, vectors and settings arrive as they were; nothing is embedded again."""
+    await space.ingest(write(tmp_path / "files", good()))
+    assert await space.export(tmp_path / "handbook.kbchat") == 20 + len(good())
+    before = await space.retrieve(PHRASE, top_k=50)
+    async with kbchat.KnowledgeBase(tmp_path / "elsewhere") as other:
+        await parts_of(other).pin()
+
+        async def refuse(*_: object) -> None:
+            raise AssertionError("nothing is to be embedded")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(parts_of(other).embedder, "embed_documents", refuse)
+            made = await other.import_space(tmp_path / "handbook.kbchat")
+        assert (made.name, made.desc, made.owner) == ("handbook", "About keys", "ann")
+        after = await made.retrieve(PHRASE, top_k=50)
+        shown = {"content", "start", "end", "metadata", "name", "dense", "sentence"}
+        assert [it.model_dump(include=shown) for it in after] == [it.model_dump(include=shown) for it in before]
+        assert (await made.check()).findings == ()
+        with pytest.raises(SpaceExistsError):
+            await other.import_space(tmp_path / "handbook.kbchat")
+        again = await other.import_space(tmp_path / "handbook.kbchat", name="copy", owner="bo")
+        assert again.info.document_count == 20 + len(good())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "elsewhere", "files", "handbook.kbchat"]
+
+
+async def test_a_damaged_archive_is_refused_whole(
+    kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace, tmp_path: Path
+) -> None:
+    """By its checksums, before anything is made."""
+    path = tmp_path / "space.kbchat"
+    await space.export(path)
+    data = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        at = archive.getinfo("documents.jsonl").header_offset + 80
+    spoilt = {
+        "no archive": b"hello",
+        "damaged": data[:-100],
+        "documents.jsonl is damaged": data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :],
+    }
+    for reason, content in spoilt.items():
+        path.write_bytes(content)
+        with pytest.raises(InvalidInputError, match=reason):
+            await kb.import_space(path, name="other")
+    with pytest.raises(InvalidInputError, match="cannot be read: No such file"):
+        await kb.import_space(tmp_path / "missing")
+    assert [found.name for found in await kb.list_spaces()] == ["handbook"]
+
+
+async def test_vectors_of_another_embedder_are_refused(
+    kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace, tmp_path: Path
+) -> None:
+    """They would be nonsense here."""
+    await space.export(tmp_path / "space.kbchat")
+    parts = parts_of(kb)
+    real = await parts.pin()
+    parts._pin = real.model_copy(update={"dimension": 3})
+    with pytest.raises(EmbedderMismatchError):
+        await kb.import_space(tmp_path / "space.kbchat", name="other")
+
+
+async def test_an_import_that_fails_leaves_nothing(
+    kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a space nor a collection."""
+    await space.export(tmp_path / "space.kbchat")
+    store = parts_of(kb).store(space.vector_type)
+    before = await store.list_collections()
+
+    async def fail(*_: object, **__: object) -> None:
+        raise OSError("pulled the plug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parts_of(kb).catalog, "publish", fail)
+        with pytest.raises(OSError, match="pulled the plug"):
+            await kb.import_space(tmp_path / "space.kbchat", name="other")
+    assert [found.name for found in await kb.list_spaces()] == ["handbook"]
+    assert await store.list_collections() == before
+
+
+async def test_a_document_can_be_renamed_and_described(space: kbchat.KnowledgeSpace) -> None:
+    """Its text, chunks and id stay; what is found says so."""
+    before = await space.get_document("n5")
+    after = await space.update_document("n5", name="five", metadata={"team": "ops"})
+    assert (after.id, after.name, after.metadata) == (before.id, "five", {"team": "ops"})
+    (chunk,) = await space.document_chunks("five")
+    assert (chunk.content, chunk.metadata) == (before.text, {"team": "ops"})
+    assert "five" in [reference.name for reference in await space.retrieve("Note number 5", top_k=20)]

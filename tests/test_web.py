@@ -1,0 +1,194 @@
+"""Documents by URL come only from where they may, and end in time; whatever a name, a redirect or a server tries."""
+
+import ipaddress
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+import kbchat
+from kbchat.errors import UnreadableDocumentError
+from kbchat.loaders.web import Address, WebPolicy, fetch, is_public
+from made_files import HTML, PHRASE
+
+
+class Names(AbstractResolver):
+    """Resolves names as a test wants, one answer after another."""
+
+    def __init__(self, **names: list[str]) -> None:
+        self.names = names
+        self.asked: list[str] = []
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        self.asked.append(host)
+        answers = self.names[host.partition(".")[0]]
+        address = answers.pop(0) if len(answers) > 1 else answers[0]
+        return [
+            ResolveResult(hostname=host, host=one, port=port, family=socket.AF_INET, proto=0, flags=0)
+            for one in address.split()
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+def only_the_server(address: Address) -> bool:
+    """The test's own server stands for the public internet."""
+    return address == ipaddress.ip_address("127.0.0.1")
+
+
+REDIRECTS = {
+    "/moved": "/page",
+    "/inside": "http://evil.test:{port}/page",
+    "/literal": "http://127.0.0.2/page",
+    "/file": "file:///etc/passwd",
+    "/round": "/round",
+}
+
+
+async def redirect(request: web.Request) -> web.StreamResponse:
+    raise web.HTTPFound(REDIRECTS[request.path].format(port=request.url.port))
+
+
+async def page(request: web.Request) -> web.StreamResponse:
+    return web.Response(text=HTML, content_type="text/html")
+
+
+async def large(request: web.Request) -> web.StreamResponse:
+    return web.Response(body=b"x" * 200_000)
+
+
+async def bomb(request: web.Request) -> web.StreamResponse:
+    response = web.Response(body=bytes(50_000_000))
+    response.enable_compression()
+    return response
+
+
+async def slow(request: web.Request) -> web.StreamResponse:
+    await anyio.sleep(30)
+    return web.Response()
+
+
+async def drip(request: web.Request) -> web.StreamResponse:
+    stream = web.StreamResponse()
+    await stream.prepare(request)
+    while True:
+        await stream.write(b"x")
+        await anyio.sleep(0.05)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[str]:
+    """A web server with honest and dishonest pages, reached by the name `good.test`."""
+    app = web.Application()
+    for handler in (page, large, bomb, slow, drip):
+        app.router.add_get(f"/{handler.__name__}", handler)
+    for path in REDIRECTS:
+        app.router.add_get(path, redirect)
+    runner = web.AppRunner(app, shutdown_timeout=0, handler_cancellation=True)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://good.test:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+def policy(**changes: object) -> WebPolicy:
+    values = {
+        "hosts": ("good.test", "*.test"),
+        "is_allowed_address": only_the_server,
+        "any_port": True,
+        "seconds": 10.0,
+    }
+    return WebPolicy(**{**values, **changes})  # type: ignore[arg-type]
+
+
+async def test_a_page_is_fetched(server: str) -> None:
+    """Also where it moved within what is allowed."""
+    names = Names(good=["127.0.0.1"])
+    assert (await fetch(f"{server}/page", policy(), resolver=names)).decode() == HTML
+    assert (await fetch(f"{server}/moved", policy(), resolver=names)).decode() == HTML
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/inside", "resolves to an address that is not public"),
+        ("/literal", r"127\.0\.0\.2.* is not"),
+        ("/file", "only http and https can be fetched"),
+        ("/round", "redirected more than 5 times"),
+        ("/large", "larger than the limit of 100,000 bytes"),
+        ("/bomb", "larger than the limit of 100,000 bytes"),
+        ("/missing", "the server answered 404 Not Found"),
+    ],
+)
+async def test_tricks_of_a_server_are_refused(server: str, path: str, reason: str) -> None:
+    """Redirects inside, to files, in circles; bodies without end."""
+    names = Names(good=["127.0.0.1"], evil=["127.0.0.2"])
+    with pytest.raises(UnreadableDocumentError, match=reason):
+        await fetch(f"{server}{path}", policy(max_bytes=100_000), resolver=names)
+
+
+@pytest.mark.parametrize("path", ["/slow", "/drip"])
+async def test_a_slow_server_is_left(server: str, path: str) -> None:
+    """One that is silent, and one that sends a byte at a time."""
+    with anyio.fail_after(5), pytest.raises(UnreadableDocumentError, match=r"longer than 0.5 s \(url_seconds\)"):
+        await fetch(f"{server}{path}", policy(seconds=0.5), resolver=Names(good=["127.0.0.1"]))
+
+
+async def test_a_name_that_changes_its_address_gains_nothing(server: str) -> None:
+    """A connection goes to the address that was checked, and one bad address among good ones is enough."""
+    names = Names(good=["127.0.0.1", "127.0.0.2"])
+    assert await fetch(f"{server}/page", policy(), resolver=names)
+    assert names.asked == ["good.test"]
+    with pytest.raises(UnreadableDocumentError, match="not public"):
+        await fetch(f"{server}/page", policy(), resolver=names)
+    with pytest.raises(UnreadableDocumentError, match="not public"):
+        await fetch(f"{server}/page", policy(), resolver=Names(good=["127.0.0.1 10.0.0.1"]))
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://elsewhere.org/", "is not allowed; add it to the setting url_hosts"),
+        ("http://good.test.evil.org/", "is not allowed"),
+        ("http://xgood.org/", "is not allowed"),
+        ("ftp://good.test/", "only http and https"),
+        ("http://user:secret@good.test/", "user name or password"),
+        ("http://good.test:22/", "the port 22 is refused"),
+        ("http://good.test:99999/", "not a URL"),
+        ("http://[::1/", "not a URL"),
+    ],
+)
+async def test_urls_that_may_not_be_asked(url: str, reason: str) -> None:
+    """Nothing is sent."""
+    with pytest.raises(UnreadableDocumentError, match=reason):
+        await fetch(url, policy(any_port=False), resolver=Names())
+
+
+def test_what_is_public() -> None:
+    """Private, local, reserved and wrapped addresses are not."""
+    inside = "127.0.0.1 10.1.2.3 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 255.255.255.255 "
+    inside += "::1 :: fe80::1 fc00::1 ff02::1 ::ffff:127.0.0.1 64:ff9b::7f00:1 2002:7f00:1:: 2001:db8::1"
+    for text in inside.split():
+        assert not is_public(ipaddress.ip_address(text)), text
+    for text in ("93.184.216.34", "1.1.1.1", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"):
+        assert is_public(ipaddress.ip_address(text)), text
+
+
+async def test_urls_are_off_by_default(tmp_path: Path) -> None:
+    """They are reported, and the others go in; with an allowed host, a loopback address is still refused."""
+    async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
+        space = await kb.create_space("web")
+        report = await space.ingest(["https://example.org/a.html", kbchat.TextDocument(name="n", text=PHRASE)])
+        assert report.added == 1
+        assert "fetching documents by URL is off" in report.failed[0].reason
+    settings = kbchat.Settings(data_dir=tmp_path / "data", url_hosts=("localhost",))
+    async with kbchat.KnowledgeBase(settings=settings) as kb:
+        report = await (await kb.get_space("web")).ingest("http://localhost/")
+        assert "resolves to an address that is not public" in report.failed[0].reason
