@@ -45,12 +45,14 @@ FLOORS = {
     2: {"catalog", "datafolder", "embedders", "generators", "lexical", "loaders", "stores"},
     3: {"chat", "ingest", "preparing", "reembed", "retrieval"},
     4: {"answers", "keys", "knowledge", "space", "wiring"},
-    5: {"__main__", "cli", "kbchat_aiohttp", "sync", "testing"},
+    5: {"__main__", "agents", "cli", "kbchat_aiohttp", "sync", "testing"},
 }
 """Each room's floor; a room is a module of kbchat or a package with all in it. A new room must be given one here."""
 
 NEIGHBOURS = {
     ("__main__", "cli"),
+    ("cli", "agents"),  # `kbchat mcp`
+    ("kbchat_aiohttp", "agents"),
     ("cli", "kbchat_aiohttp"),  # `kbchat serve`
     ("ingest", "preparing"),
     ("ingest", "reembed"),
@@ -82,6 +84,8 @@ VENDORS = {
     "grpc": {"kbchat.stores.milvus"},
     "httpx": {"kbchat.stores.chroma"},
     "lxml": {"kbchat.loaders.docx", "kbchat.loaders.pptx"},
+    "mcp": {"kbchat.agents.mcp"},
+    "mcp_types": {"kbchat.agents.mcp"},
     "milvus_lite": {"kbchat.stores.milvus"},
     "msgspec": {"kbchat", "kbchat_aiohttp"},
     "numpy": {"kbchat"},
@@ -97,6 +101,7 @@ VENDORS = {
     "pypdfium2": {"kbchat.loaders.pdf"},
     "pytest": {"kbchat.testing"},
     "python_calamine": {"kbchat.loaders.tables"},
+    "regex": {"kbchat.agents.grep"},
     "rich": {"kbchat.cli", "kbchat.display"},
     "selectolax": {"kbchat.loaders.html", "kbchat.loaders.markup"},
     "semantic_text_splitter": {"kbchat.splitting"},

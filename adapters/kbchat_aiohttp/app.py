@@ -5,6 +5,7 @@ from collections.abc import Collection
 from aiohttp import web
 
 from kbchat.knowledge import KnowledgeBase
+from kbchat_aiohttp.agents import Agents
 from kbchat_aiohttp.auth import ApiKeys, Authenticate
 from kbchat_aiohttp.chat import Chat
 from kbchat_aiohttp.describing import Description
@@ -38,7 +39,13 @@ def create_app(
         metrics=metrics,
     )
     app = web.Application(middlewares=[guard.middleware])
-    routes = [*Chat(kb, readers).routes(), *Spaces(kb).routes(), *Health(kb).routes(), *metrics.routes()]
+    routes = [
+        *Chat(kb, readers).routes(),
+        *Spaces(kb).routes(),
+        *Health(kb).routes(),
+        *metrics.routes(),
+        *Agents(kb).routes(),
+    ]
     for route in (*routes, *Description(routes).routes()):
         guard.add(app, route)
 

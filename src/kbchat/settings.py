@@ -79,6 +79,10 @@ class Settings(BaseSettings):
     connect_timeout: float = Field(default=10.0, gt=0, description="Seconds to reach a model server")
     read_timeout: float = Field(default=60.0, gt=0, description="Seconds a model server may be silent")
 
+    # Agents
+    mcp: bool = Field(default=True, description="Serve agents at /mcp, where the extra mcp is installed")
+    mcp_write: bool = Field(default=False, description="Let agents with a writer's key add and delete documents")
+
     # Serving
     host: str = "127.0.0.1"
     port: int = Field(default=5670, ge=0, le=65535)

@@ -146,6 +146,22 @@ def serve(
     return run(read_settings(data_dir, host=host, port=port), action)
 
 
+@app.command()
+def mcp(
+    write: Annotated[bool, typer.Option("--write", help="Let the agent add and delete documents too.")] = False,
+    data_dir: DataDir = None,
+) -> int:
+    """Give an agent tools to search and read, by the Model Context Protocol on standard input and output."""
+
+    async def action(kb: "KnowledgeBase") -> None:
+        from kbchat.agents.mcp import serve_stdio
+        from kbchat.agents.tools import Toolbox
+
+        await serve_stdio(Toolbox(kb, writable=write))
+
+    return run(read_settings(data_dir), action)
+
+
 async def _find_or_create(kb: "KnowledgeBase", name: str) -> "tuple[KnowledgeSpace, bool]":
     try:
         return await kb.get_space(name), False
