@@ -5,9 +5,13 @@ import gc
 import importlib.util
 import os
 import re
+import shutil
 import sys
+import tempfile
 import threading
 import time
+import uuid
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +19,7 @@ from types import ModuleType
 import pytest
 from blockbuster import blockbuster_ctx
 
+from postgresql import PostgresqlServer, run
 from servers import ChromaServer, MilvusServer
 
 pytest.register_assert_rewrite("kbchat.testing")  # The suites there are tests, though they ship with the package.
@@ -45,6 +50,30 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusSe
     """A real Milvus server, shared like the other."""
     with MilvusServer(tmp_path_factory.mktemp("milvus")) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A real PostgreSQL, one for each file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # It looks for a folder of the desktop at import.
+        # Started by root it runs as a user of its own, who must be able to enter the folder.
+        folder = Path(tempfile.mkdtemp(prefix="pg"))
+        folder.chmod(0o755)
+        server = PostgresqlServer(folder)
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgresql_url(postgresql: PostgresqlServer) -> str:
+    """A schema of its own: as good as a database and quicker."""
+    name = f"test_{uuid.uuid4().hex}"
+    run(postgresql.url, f"CREATE SCHEMA {name}")
+    return f"{postgresql.url}&options=-csearch_path%3D{name}"
 
 
 @pytest.fixture(autouse=True)

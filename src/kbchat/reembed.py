@@ -38,7 +38,7 @@ async def reembed(
         if progress is not None:
             progress(IngestProgress(done=done, total=space.chunk_count, chunks=done))
     await store.flush(collection)
-    await catalog.replace_collection(space.id, collection=collection, pin=pin, writer=writer)
+    await catalog.replace_collection(space.id, collection=collection, pin=pin, writer=writer, revision=space.revision)
     await store.drop_collection(space.collection)
 
 

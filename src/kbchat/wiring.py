@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kbchat.generators import Generator
     from kbchat.lexical import LexicalIndex
     from kbchat.loaders.processes import Readers
+    from kbchat.replica import Replica
     from kbchat.retrieval import Retriever
     from kbchat.stores import VectorStore
     from kbchat.tokens import TokenCounter
@@ -42,6 +43,7 @@ class Parts:
         from kbchat.datafolder import DataFolder
         from kbchat.lexical.tantivy import TantivyIndex
         from kbchat.loaders.processes import Readers
+        from kbchat.replica import Replica
         from kbchat.retrieval import Retriever
         from kbchat.tokens import TokenCounter
 
@@ -60,6 +62,12 @@ class Parts:
         self.generators: dict[str, Generator] = make_generators(settings)
         self.counter: TokenCounter = TokenCounter()
         self.retriever: Retriever = Retriever(catalog=self.catalog, lexical=self.lexical, threads=self.threads)
+        self._replica: Replica | None = None
+        if self.catalog.is_shared:
+            # Other servers write to the catalog, and none of them to our files.
+            self._replica = Replica(
+                catalog=self.catalog, lexical=self.lexical, folder=self.folder.lexical, threads=self.threads
+            )
         self._stores: dict[VectorType, VectorStore] = {}
         self._space_locks: WeakValueDictionary[int, anyio.Lock] = WeakValueDictionary()
         self._seen: dict[int, int] = {}
@@ -88,13 +96,19 @@ class Parts:
         return list(self._stores.values())
 
     @asynccontextmanager
-    async def writing(self, space_id: int) -> AsyncIterator[None]:
-        """Be the only one to write to a space: among the tasks of this process, and among the processes of this data.
+    async def writing(self, space_id: int, *, timeout: float | None = None) -> AsyncIterator[None]:
+        """Be the only one to write to a space: among the tasks of this process, the processes of this data folder and
+        the servers of this catalog. `timeout` is in seconds, by default the settings' `busy_timeout`.
 
-        Raises `BusyError` when another process holds the data for too long.
+        Raises `BusyError` when another process or server holds the data for too long.
         """
+        seconds = self.settings.busy_timeout if timeout is None else timeout
         lock = self._space_locks.setdefault(space_id, anyio.Lock())
-        async with lock, self.folder.writing(self.settings.busy_timeout, prepare=self._refresh):
+        async with (
+            lock,
+            self.folder.writing(seconds, prepare=self._refresh),
+            self.catalog.writing(space_id, timeout=seconds),
+        ):
             yield
 
     async def _refresh(self, foreign: bool) -> None:
@@ -103,11 +117,18 @@ class Parts:
             for store in self.open_stores():
                 await store.refresh()
 
-    async def see_writes(self, info: SpaceInfo) -> None:
-        """Let a space be read as its catalog row says it is, also where another process made the last change."""
+    async def see_vectors(self, info: SpaceInfo) -> None:
+        """Let a space's vectors be used as its catalog row says they are."""
         if info.last_writer != self.writer and self._seen.get(info.id) != info.revision:
             await self.store(info.vector_type).refresh()
         self._seen[info.id] = info.revision
+
+    async def see_writes(self, info: SpaceInfo) -> None:
+        """Let a space be read as its catalog row says it is, also where another process or server made the last
+        change."""
+        await self.see_vectors(info)
+        if self._replica is not None and info.chunk_count:
+            await self._replica.catch_up(info)
 
     async def pin(self) -> EmbedderPin:
         """What identifies the configured embedder; asked of it once."""

@@ -1,7 +1,7 @@
 """The catalog's async face. Each method is one transaction, run in a worker thread."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -9,10 +9,10 @@ from typing import TypeVar
 import anyio
 from sqlalchemy import Connection
 
-from kbchat.catalog import chunks, documents, keys, spaces
+from kbchat.catalog import chunks, documents, keys, locks, spaces, uploads
 from kbchat.catalog import generations as generation_sql
 from kbchat.catalog.database import Database, database_url
-from kbchat.catalog.records import NewGeneration, PendingGeneration, SourceState
+from kbchat.catalog.records import NewGeneration, PendingGeneration, SourceState, Upload
 from kbchat.models import (
     Chunk,
     Document,
@@ -81,6 +81,24 @@ class Catalog:
         """Return when the catalog answers."""
         # A small query that nothing but the database itself can answer.
         await self._read(spaces.deleted)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether servers on several machines may use it: it is not a file."""
+        return not self._database.is_sqlite
+
+    def writing(self, space_id: int, *, timeout: float) -> AbstractAsyncContextManager[None]:
+        """Be the only server to write to a space: `async with catalog.writing(7, timeout=10): …`.
+
+        On PostgreSQL it waits up to `timeout` seconds (0: one attempt) for other servers and for other objects on the
+        same database, then raises `BusyError`. Tasks that share this object must take turns themselves: it is not
+        reentrant. When the connection that held the lock was lost it raises `CatalogUnavailableError` at the end; what
+        others began and published meanwhile is safe from us and ours from them, for `abandon`, `publish` and
+        `replace_collection` each look for themselves. On SQLite, which one data folder's lock guards, it does nothing.
+        """
+        if not self.is_shared:
+            return nullcontext()
+        return locks.writing(self._database, self._threads, space_id, timeout)
 
     # -- spaces ------------------------------------------------------------------------------------------------------
 
@@ -151,12 +169,15 @@ class Catalog:
         """Pin the embedder unless one is pinned; returns the one that holds now."""
         return await self._write(lambda connection: spaces.pin(connection, space_id, pin))
 
-    async def replace_collection(self, space_id: int, *, collection: str, pin: EmbedderPin, writer: str) -> None:
-        """Give the space another collection and embedder in one transaction, and raise its revision."""
+    async def replace_collection(
+        self, space_id: int, *, collection: str, pin: EmbedderPin, writer: str, revision: int | None = None
+    ) -> None:
+        """Give the space another collection and embedder in one transaction, and raise its revision. Raises `BusyError`
+        when that is no longer the `revision` given: somebody wrote what the new collection does not hold."""
         now = self._clock()
         await self._write(
             lambda connection: spaces.replace_collection(
-                connection, space_id, collection=collection, pin=pin, writer=writer, now=now
+                connection, space_id, collection=collection, pin=pin, writer=writer, revision=revision, now=now
             )
         )
 
@@ -202,6 +223,45 @@ class Catalog:
             lambda connection: documents.delete(connection, space_id, document_id, writer=writer, now=now)
         )
 
+    async def find_document_anywhere(
+        self, document_id: int, *, owner: str | None = None, with_text: bool = False
+    ) -> Document:
+        """The document of that id, in whatever space of the owner's. Raises `DocumentNotFoundError`."""
+        return await self._read(
+            lambda connection: documents.anywhere(connection, document_id, owner=owner, with_text=with_text)
+        )
+
+    async def list_all_documents(
+        self, *, owner: str | None = None, offset: int = 0, limit: int | None = None
+    ) -> tuple[list[Document], int]:
+        """A page of the documents of all spaces by id, and how many there are in all."""
+        return await self._read(
+            lambda connection: documents.page_of_all(connection, owner=owner, offset=offset, limit=limit)
+        )
+
+    # -- uploads -----------------------------------------------------------------------------------------------------
+
+    async def keep_upload(self, space_id: int, upload: Upload, *, replace: bool, writer: str) -> Document:
+        """Keep a document that is to be indexed later: it is TODO from now on, also when it was FINISHED before, and
+        what readers find of it stays until then. Raises `DocumentExistsError` unless it may `replace` one."""
+        now = self._clock()
+        return await self._write(
+            lambda connection: uploads.keep(connection, space_id, upload, replace=replace, writer=writer, now=now)
+        )
+
+    async def upload_sizes(self, space_id: int, ids: Sequence[int]) -> dict[int, int]:
+        """Bytes of those of the documents that were uploaded."""
+        return await self._read(lambda connection: uploads.sizes(connection, space_id, ids))
+
+    async def uploads(self, space_id: int, ids: Sequence[int]) -> dict[int, Upload]:
+        """Those of the documents that were uploaded, as they were."""
+        return await self._read(lambda connection: uploads.kept(connection, space_id, ids))
+
+    async def mark_documents(self, space_id: int, states: Mapping[int, tuple[DocumentStatus, str | None]]) -> None:
+        """Set status and error of documents. Those that are not there are passed over."""
+        now = self._clock()
+        await self._write(lambda connection: uploads.mark(connection, space_id, states, now=now))
+
     # -- generations -------------------------------------------------------------------------------------------------
 
     async def begin_generations(self, space_id: int, generations: Sequence[NewGeneration]) -> list[PendingGeneration]:
@@ -221,6 +281,11 @@ class Catalog:
         return await self._write(
             lambda connection: generation_sql.publish(connection, space_id, generation_ids, writer=writer, now=now)
         )
+
+    async def abandon(self, space_id: int) -> None:
+        """Make dead what was begun and never published: nobody can publish it any more, not even a process that lost
+        the writer's lock without knowing, and so it can be removed from the indexes."""
+        await self._write(lambda connection: generation_sql.abandon(connection, space_id))
 
     async def collectable(self, space_id: int, *, pending: bool) -> dict[int, list[int]]:
         """Chunk ids by generation of the dead generations, and with `pending` also of those never published (the
@@ -243,6 +308,10 @@ class Catalog:
     async def live_vectors(self, space_id: int, ids: Sequence[int]) -> dict[int, tuple[Chunk, bytes]]:
         """The same as `live_chunks`, with the vectors that were kept with each chunk (empty where there are none)."""
         return await self._read(lambda connection: chunks.live_vectors(connection, space_id, ids))
+
+    async def live_chunk_ids(self, space_id: int) -> tuple[int, list[int]]:
+        """The space's revision, and the ids of the chunks that were live in it, ascending."""
+        return await self._read(lambda connection: chunks.live_ids(connection, space_id))
 
     async def document_chunks(self, document_id: int) -> list[Chunk]:
         """The live chunks of a document in order; none for a document that is not there."""

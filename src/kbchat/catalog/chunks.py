@@ -38,6 +38,12 @@ _AFTER = (
     .order_by(_chunks.c.id)
     .limit(bindparam("limit"))
 )
+_LIVE_IDS = (
+    select(_chunks.c.id)
+    .join(_documents, _is_live)
+    .where(_chunks.c.space_id == bindparam("space_id"))
+    .order_by(_chunks.c.id)
+)
 _KEYS = (
     select(_chunks.c.document_id, _chunks.c.key, _chunks.c.id)
     .join(_documents, _is_live)
@@ -97,6 +103,11 @@ def live_vectors(conn: Connection, space_id: int, ids: Sequence[int]) -> dict[in
         spaces.require(conn, space_id)
     chunks = _read([row[:-1] for row in rows])
     return {chunk.id: (chunk, row[-1] or b"") for chunk, row in zip(chunks, rows, strict=True)}
+
+
+def live_ids(conn: Connection, space_id: int) -> tuple[int, list[int]]:
+    revision = spaces.get(conn, space_id).revision
+    return revision, list(conn.execute(_LIVE_IDS, {"space_id": space_id}).scalars())
 
 
 def of_document(conn: Connection, document_id: int) -> list[Chunk]:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -156,6 +156,17 @@ class Database:
         """Run `work` in a transaction: all of it is lasting when this returns, nothing when it raises."""
         with self._use() as engine, catalog_errors(self._where), _writer(engine).begin() as connection:
             return work(connection)
+
+    def connect_alone(self) -> Connection:
+        """A connection of its own, beside the pool's, on which each statement is a transaction. Close it."""
+        with self._use() as engine, self.errors():
+            connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            connection.detach()
+            return connection
+
+    def errors(self) -> AbstractContextManager[None]:
+        """Raise the database library's errors as ours."""
+        return catalog_errors(self._where)
 
     @contextmanager
     def _use(self) -> Iterator[Engine]:

@@ -195,6 +195,12 @@ def _set_state(conn: Connection, ids: Sequence[int], state: GenerationState) -> 
     conn.execute(statement, {"ids": ids})
 
 
+def abandon(conn: Connection, space_id: int) -> None:
+    spaces.lock(conn, space_id)
+    pending = sa.and_(_generations.c.space_id == space_id, _generations.c.state == GenerationState.PENDING)
+    conn.execute(_generations.update().where(pending).values(state=GenerationState.DEAD.value))
+
+
 def collectable(conn: Connection, space_id: int, *, pending: bool) -> dict[int, list[int]]:
     spaces.require(conn, space_id)
     states = [GenerationState.DEAD, GenerationState.PENDING] if pending else [GenerationState.DEAD]

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from kbchat.catalog import schema
 from kbchat.catalog.schema import SpaceState
-from kbchat.errors import SpaceExistsError, SpaceInUseError, SpaceNotFoundError
+from kbchat.errors import BusyError, SpaceExistsError, SpaceInUseError, SpaceNotFoundError
 from kbchat.models import EmbedderPin, SpaceInfo, VectorType
 
 _spaces = schema.spaces
@@ -23,6 +23,7 @@ _EXCLUSIVE = _SPACE.with_for_update()
 SLICE_CHUNKS = 5000
 """Rows removed in one transaction, so that other writers need not wait long."""
 SLICE_ROWS = 500
+SLICE_UPLOADS = 20
 
 
 class SpaceFilter(NamedTuple):
@@ -117,6 +118,11 @@ def create(
     return _info(row)
 
 
+def visible_to(owner: str | None) -> sa.ColumnElement[bool]:
+    """Which spaces there are for an owner; for None, which there are."""
+    return _is_live if owner is None else sa.and_(_is_live, _spaces.c.owner == owner)
+
+
 def get(conn: Connection, space_id: int) -> SpaceInfo:
     return _info(_one(conn, _SPACE, space_id))
 
@@ -174,6 +180,7 @@ def finish_deletion(conn: Connection, space_id: int) -> bool:
     for table, count in (
         (schema.chunks, SLICE_CHUNKS),
         (schema.generations, SLICE_ROWS),
+        (schema.uploads, SLICE_UPLOADS),
         (schema.documents, SLICE_ROWS),
     ):
         some = select(table.c.id).where(table.c.space_id == space_id).limit(count)
@@ -192,9 +199,18 @@ def pin(conn: Connection, space_id: int, wanted: EmbedderPin) -> EmbedderPin:
 
 
 def replace_collection(
-    conn: Connection, space_id: int, *, collection: str, pin: EmbedderPin, writer: str, now: datetime
+    conn: Connection,
+    space_id: int,
+    *,
+    collection: str,
+    pin: EmbedderPin,
+    writer: str,
+    revision: int | None,
+    now: datetime,
 ) -> None:
-    lock(conn, space_id)
+    space = lock(conn, space_id)
+    if revision not in (None, space.revision):
+        raise BusyError(f"space {space.name!r} was written to by another server meanwhile; try again")
     conn.execute(_spaces.update().where(_spaces.c.id == space_id).values(collection=collection))
     _set_pin(conn, space_id, pin)
     changed(conn, space_id, documents=0, chunks=0, writer=writer, now=now)

@@ -1,0 +1,108 @@
+"""Keeping a server's own lexical index level with a catalog that other servers write to as well.
+
+The index is scratch: what it holds is compared with the catalog's live chunks, and only the difference is written. So
+it does not matter who wrote last, what was missed, or whether the folder is still there.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from kbchat.analysis import Terms, analyse
+from kbchat.catalog import Catalog
+from kbchat.errors import LexicalIndexError
+from kbchat.lexical import LexicalEntry, LexicalIndex
+from kbchat.models import Chunk, SpaceInfo
+from kbchat.reembed import headings_of
+from kbchat.splitting import embedded_text
+from kbchat.threads import Threads
+
+BATCH_CHUNKS = 1000
+MARK = "replica.json"
+"""In an index's folder, so that it is lost with it."""
+
+
+class _Mark(msgspec.Struct, frozen=True):
+    """Which state of which space an index holds."""
+
+    revision: int
+    space: str
+    """Its moment of birth: another catalog has other spaces of the same id."""
+
+
+class Replica:
+    """Brings the lexical indexes below `folder` up to date, one space at a time. Used from one event loop."""
+
+    def __init__(self, *, catalog: Catalog, lexical: LexicalIndex, folder: Path, threads: Threads) -> None:
+        self._catalog = catalog
+        self._lexical = lexical
+        self._folder = folder
+        self._threads = threads
+        self._locks: dict[int, anyio.Lock] = {}
+
+    async def catch_up(self, space: SpaceInfo) -> None:
+        """Return when the space's index holds at least what `space.revision` says.
+
+        Costs a look at a small file where it does already, else a listing of the space's chunk ids, and the analysis of
+        those that are new. Cut short, the next call goes on where this one was.
+        """
+        wanted = _Mark(space.revision, space.created_at.isoformat())
+        if _holds(await self._threads.read(self._read, space), wanted):
+            return
+        async with self._locks.setdefault(space.id, anyio.Lock()):
+            found = await self._threads.read(self._read, space)
+            if _holds(found, wanted):
+                return
+            if found is None or found.space != wanted.space:
+                await self._lexical.drop(space.lexical_name)
+            revision = await self._level(space)
+            await self._threads.write(self._write, space, _Mark(revision, wanted.space))
+
+    async def _level(self, space: SpaceInfo) -> int:
+        """Write the difference; returns the revision that the index holds then."""
+        name = space.lexical_name
+        revision, ids = await self._catalog.live_chunk_ids(space.id)
+        live, held = set(ids), set[int]()
+        async for part in self._lexical.iterate(name):
+            held.update(part)
+        await self._lexical.delete(name, sorted(held - live))
+        missing = sorted(live - held)
+        for first in range(0, len(missing), BATCH_CHUNKS):
+            chunks = await self._catalog.live_chunks(space.id, missing[first : first + BATCH_CHUNKS])
+            terms = await self._threads.read(_analysed, list(chunks.values()))
+            await self._lexical.upsert(name, [LexicalEntry(*entry) for entry in zip(chunks, terms, strict=True)])
+        await self._lexical.commit(name)
+        return revision
+
+    def _read(self, space: SpaceInfo) -> _Mark | None:
+        try:
+            return msgspec.json.decode((self._folder / space.lexical_name / MARK).read_bytes(), type=_Mark)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+        except OSError as error:
+            raise self._unusable(space, error) from error
+
+    def _write(self, space: SpaceInfo, mark: _Mark) -> None:
+        path = self._folder / space.lexical_name / MARK
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = path.with_suffix(".new")
+            draft.write_bytes(msgspec.json.encode(mark))
+            draft.replace(path)
+        except OSError as error:
+            raise self._unusable(space, error) from error
+
+    def _unusable(self, space: SpaceInfo, error: OSError) -> LexicalIndexError:
+        return LexicalIndexError(
+            f"the lexical index in {self._folder / space.lexical_name} cannot be read or written: {error}"
+        )
+
+
+def _holds(found: _Mark | None, wanted: _Mark) -> bool:
+    return found is not None and found.space == wanted.space and found.revision >= wanted.revision
+
+
+def _analysed(chunks: Sequence[Chunk]) -> list[Terms]:
+    return [analyse(embedded_text(headings_of(chunk), chunk.content)) for chunk in chunks]
