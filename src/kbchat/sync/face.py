@@ -20,11 +20,21 @@ from kbchat.sync.calls import AnswerStream, Loop, closed_at_exit
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from kbchat.inputs import Messages
-    from kbchat.models import Answer, Document, IngestProgress, IngestReport, KeyInfo, Reference, Sampling, SpaceInfo
+    from kbchat.models import (
+        Answer,
+        Document,
+        IngestProgress,
+        IngestReport,
+        KeyInfo,
+        Metadata,
+        Reference,
+        Sampling,
+        SpaceInfo,
+    )
     from kbchat.settings import Settings
     from kbchat.space import Source
 
@@ -173,6 +183,16 @@ class KnowledgeBase(_Delegate):
         """
         return self._loop.call(self._async.delete_space, name_or_id)
 
+    def get_document(self, document_id: int, *, owner: str | None = None, with_text: bool = True) -> Document:
+        """The document of that id, in whatever space; with an owner, of no other's. Raises `DocumentNotFoundError`."""
+        return self._loop.call(self._async.get_document, document_id, owner=owner, with_text=with_text)
+
+    def list_documents(
+        self, *, owner: str | None = None, offset: int = 0, limit: int | None = None
+    ) -> tuple[list[Document], int]:
+        """A page of the documents of all spaces, in the order they came, and how many there are in all."""
+        return self._loop.call(self._async.list_documents, owner=owner, offset=offset, limit=limit)
+
     @property
     def keys(self) -> Keys:
         """The API keys of those who may ask over HTTP."""
@@ -251,6 +271,35 @@ class KnowledgeSpace(_Delegate):
         `EmbedderMismatchError`, `BusyError`, or the error of a part that failed; batches already published stay.
         """
         return self._loop.call(self._async.ingest, sources, progress=progress)
+
+    def add_document(
+        self,
+        name: str,
+        *,
+        data: bytes | None = None,
+        text: str | None = None,
+        source: str | None = None,
+        metadata: Metadata | None = None,
+        replace: bool = False,
+    ) -> Document:
+        """Take a file's bytes or a text, to be found once `index_documents` has indexed it; its status is TODO.
+
+        `source` says where it came from. With `replace` it takes the place of a document of that name, which is found
+        until then. Raises `DocumentExistsError` without, and `InvalidInputError` naming the argument.
+        """
+        return self._loop.call(
+            self._async.add_document, name, data=data, text=text, source=source, metadata=metadata, replace=replace
+        )
+
+    def index_documents(
+        self, ids: Sequence[int], *, chunk_tokens: int | None = None, chunk_overlap: int | None = None
+    ) -> None:
+        """Index documents that were added. Their status says how far each is: RUNNING, then FINISHED or FAILED.
+
+        Chunks are as the settings say unless said otherwise. Raises the error of a part that failed; the documents that
+        it stopped are FAILED with its reason.
+        """
+        self._loop.call(self._async.index_documents, ids, chunk_tokens=chunk_tokens, chunk_overlap=chunk_overlap)
 
     def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:
         """The space's documents in the order they came, without their texts."""
