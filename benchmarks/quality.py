@@ -22,11 +22,10 @@ from pathlib import Path
 
 import kbchat
 from kbchat import evaluation
+from kbchat.prompting import TAIL_CUT
 
 FOUND = 0.5
 """The line: a best hit below it means that the space does not hold the answer."""
-TAIL = 0.6
-"""Chunks below this share of the best one are the tail that a chat cuts off."""
 
 
 @dataclass
@@ -124,7 +123,7 @@ async def measure_excerpts(space: Space, results: dict[str, list[float]]) -> Non
     for question in space.dataset.questions.values():
         found = await space.ask(question.text, top_k=5)
         results.setdefault("kept", []).append(is_found(found))
-        strong = [each for each in found if each.recall_score >= TAIL * found[0].recall_score]
+        strong = [each for each in found if each.recall_score >= TAIL_CUT * found[0].recall_score]
         for label, shown in (("", found), (" (tail cut)", strong)):
             result = evaluation.excerpts([(each.start, each.end) for each in shown], question.excerpts)
             for name, value in result._asdict().items():

@@ -1,4 +1,4 @@
-"""Run a Milvus server and let it be reached by a Unix socket: `milvus_server.py FOLDER SOCKET [--authorize]`.
+"""Run a Milvus server and let it be reached by a Unix socket: `milvus_server.py FOLDER SOCKET`.
 
 Meant to run in a network namespace of its own (`unshare -n`), because this Milvus listens on all addresses and its etcd
 on a fixed port. The socket appears when the server is healthy.
@@ -54,12 +54,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("socket", type=Path)
-    parser.add_argument("--authorize", action="store_true")
     arguments = parser.parse_args()
     raise_loopback()
     server = MilvusServer()
     server.set_base_dir(str(arguments.folder))
-    server.config.set("common.security.authorizationEnabled", arguments.authorize)
+    server.config.set("common.security.authorizationEnabled", True)
     # How often its parts look after each other: made for large clusters, slow for small tests.
     server.config.set("proxy.timeTickInterval", 50)
     server.config.set("queryCoord.checkInterval", 50)

@@ -19,6 +19,10 @@ from typing import Self
 
 import pytest
 
+from kbchat.stores.chroma import ChromaStore
+from kbchat.stores.milvus import MilvusStore
+from kbchat.threads import Threads
+
 HOST = "127.0.0.1"
 
 
@@ -110,6 +114,9 @@ class ChromaServer(Server):
             env={**os.environ, "ANONYMIZED_TELEMETRY": "false"},
         )
 
+    def open(self, *, timeout: float = 10.0) -> ChromaStore:
+        return ChromaStore(url=self.url, threads=Threads(), timeout=timeout)
+
     def _answers(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.url}/api/v2/heartbeat", timeout=2) as answer:
@@ -121,19 +128,23 @@ class ChromaServer(Server):
 class MilvusServer(Server):
     """A standalone server of the package `milvus`, at a Unix socket; by itself in a network namespace where it can."""
 
-    def __init__(self, folder: Path, *, authorize: bool = False) -> None:
+    token = "root:Milvus"
+
+    def __init__(self, folder: Path) -> None:
         if importlib.util.find_spec("milvus") is None:
             cannot_start("the package milvus is not installed (it runs on Linux x86-64 only)")
         # Paths of sockets are short.
         self._socket = Path(tempfile.mkdtemp(prefix="kb-")) / "milvus"
         self.uri = f"unix:{self._socket}"
         script = str(Path(__file__).parent / "milvus_server.py")
-        options = ["--authorize"] if authorize else []
         super().__init__(
-            [*_own_network(), sys.executable, script, str(folder / "data"), str(self._socket), *options],
+            [*_own_network(), sys.executable, script, str(folder / "data"), str(self._socket)],
             healthy=self._socket.exists,
             log=folder / "log",
         )
+
+    def open(self, *, timeout: float = 10.0) -> MilvusStore:
+        return MilvusStore(uri=self.uri, token=self.token, threads=Threads(), timeout=timeout)
 
     def kill(self) -> None:
         super().kill()

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-import kbchat
 from kbchat.models import KeyRole
 from serving import CHAT, OPENAI, SPACES, Served, serving
 
@@ -20,6 +19,7 @@ class Things:
     """What one owner has. Names are the same for every owner."""
 
     space_id: int
+    document_id: int
 
 
 Ask = Callable[[Served, Things, Headers], Awaitable[int]]
@@ -29,7 +29,7 @@ def asks(method: str, path: str, body: Callable[[Things], object] | None = None)
     """A request on an owner's things; gives the status."""
 
     async def ask(served: Served, things: Things, headers: Headers) -> int:
-        url = path.format(space_id=things.space_id)
+        url = path.format(space_id=things.space_id, document_id=things.document_id)
         status, _ = await served.send(method, url, json=body(things) if body else None, headers=headers)
         return status
 
@@ -46,6 +46,9 @@ class Rule:
     own: int = 200
 
 
+KNOWLEDGE = "/api/v2/serve/knowledge"
+DOCUMENTS = KNOWLEDGE + "/documents"
+REPLACE = {"replace": True}
 READER, WRITER = KeyRole.READER, KeyRole.WRITER
 OPEN = Rule(None, asks("GET", "/healthz"))
 
@@ -63,6 +66,25 @@ RULES: dict[tuple[str, str], Rule] = {
     ),
     ("GET", "/v1/models"): Rule(READER, asks("GET", "/v1/models"), foreign=200),
     ("GET", "/api/v2/serve/knowledge/health"): Rule(READER, asks("GET", "/api/v2/serve/knowledge/health"), foreign=200),
+    ("POST", SPACES + "/{space_id}/retrieve"): Rule(
+        READER, asks("POST", SPACES + "/{space_id}/retrieve", lambda _: {"query": "Keys"})
+    ),
+    ("GET", KNOWLEDGE + "/{space_id}/stats"): Rule(READER, asks("GET", KNOWLEDGE + "/{space_id}/stats")),
+    ("POST", DOCUMENTS): Rule(
+        WRITER,
+        asks("POST", DOCUMENTS, lambda it: {"doc_name": "b.md", "content": "x", "space_id": it.space_id, **REPLACE}),
+    ),
+    ("GET", DOCUMENTS): Rule(READER, asks("GET", DOCUMENTS + "?space_id={space_id}")),
+    ("POST", DOCUMENTS + "/sync"): Rule(
+        WRITER, asks("POST", DOCUMENTS + "/sync", lambda things: [{"doc_id": things.document_id}])
+    ),
+    ("POST", DOCUMENTS + "/batch_sync"): Rule(
+        WRITER, asks("POST", DOCUMENTS + "/batch_sync", lambda things: [{"doc_id": things.document_id}])
+    ),
+    ("POST", DOCUMENTS + "/{document_id}/sync"): Rule(WRITER, asks("POST", DOCUMENTS + "/{document_id}/sync")),
+    ("GET", DOCUMENTS + "/{document_id}"): Rule(READER, asks("GET", DOCUMENTS + "/{document_id}")),
+    ("GET", DOCUMENTS + "/{document_id}/content"): Rule(READER, asks("GET", DOCUMENTS + "/{document_id}/content")),
+    ("DELETE", DOCUMENTS + "/{document_id}"): Rule(WRITER, asks("DELETE", DOCUMENTS + "/{document_id}")),
     # Last, because nothing is left of it then.
     ("DELETE", SPACES + "/{space_id}"): Rule(WRITER, asks("DELETE", SPACES + "/{space_id}")),
     ("GET", "/healthz"): OPEN,
@@ -85,8 +107,9 @@ async def two_owners(tmp_path: Path) -> AsyncIterator[tuple[Served, dict[str, Th
         things = {}
         for owner in ("alice", "bob"):
             space = await served.kb.create_space("handbook", owner=owner)
-            await space.ingest(kbchat.TextDocument(name="a.md", text="Keys are rotated by the vault."))
-            things[owner] = Things(space.id)
+            document = await space.add_document("a.md", text="Keys are rotated by the vault.")
+            await space.index_documents([document.id])
+            things[owner] = Things(space.id, document.id)
         yield served, things
 
 
@@ -129,6 +152,19 @@ async def test_what_is_anothers_is_not_there(tmp_path: Path, role: KeyRole) -> N
             reaches = ORDER.index(role) >= ORDER.index(rule.role)
             assert await rule.ask(served, things["bob"], headers) == (rule.foreign if reaches else 403), route
         assert (await served.kb.get_space(things["bob"].space_id)).info == before
+
+
+async def test_what_is_anothers_is_in_no_list(tmp_path: Path) -> None:
+    """Neither among spaces nor among documents nor among models."""
+    async with two_owners(tmp_path) as (served, things):
+        headers = await key(served, "alice", READER)
+        _, spaces = await served.get(SPACES, headers=headers)
+        assert [space["id"] for space in spaces["data"]["items"]] == [things["alice"].space_id]
+        _, documents = await served.get(DOCUMENTS, headers=headers)
+        assert [document["id"] for document in documents["data"]["items"]] == [things["alice"].document_id]
+        assert documents["data"]["total_count"] == 1
+        _, models = await served.get("/v1/models", headers=headers)
+        assert [model["id"] for model in models["data"]] == ["kb/handbook", "extractive"]
 
 
 async def test_an_admin_reaches_everything(tmp_path: Path) -> None:

@@ -5,14 +5,19 @@ import math
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 
 import anyio
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from kbchat.embedders import Vector, Vectors
 from kbchat.embedders.fingerprint import CANARIES, identify, is_same
-from kbchat.embedders.static import INLINE_CHARS, StaticEmbedder
+from kbchat.embedders.static import _TOKENIZER, INLINE_CHARS, StaticEmbedder, _Tokens
 from kbchat.errors import EmbedderError
 from kbchat.models import EmbedderPin
 from kbchat.threads import Threads
@@ -27,6 +32,10 @@ TEXTS = (
     "word " * 3000,
     "x",
 )
+FILE = Path(str(find_spec("wordllama").submodule_search_locations[0])) / _TOKENIZER  # type: ignore[union-attr, index]
+PIECEWISE = _Tokens.load(FILE)
+WHOLE = Tokenizer.from_file(str(FILE))
+
 STATIC = (
     "V2IeSEA7nzfLXAvr9UgT42/dChL58QkHzAzQ5+zd3igWGPRDxkDZ0DvnWAb23g4b"
     "q3/DujHP2MoCfFG+Cgm/KQwWy/m4y20GWfOqFbjjDyLu1PU35xfzti3X7h3+yRoQ"
@@ -58,6 +67,20 @@ print(numpy.nan_to_num(model.embed(list({TEXTS!r}), norm=True)).tolist())
     vectors = await static.embed_documents(TEXTS)
     assert vectors.dtype == np.float32
     assert np.abs(vectors - expected).max() < 1e-6
+
+
+@given(
+    st.text(
+        st.one_of(
+            st.sampled_from("ab CD.,'()_-/<>=#*12 \n\t\r\u2581\u3000的密キ한글ภдé🙂\u200d ｆ"),
+            st.characters(exclude_categories=["Cs"]),
+        ),
+        max_size=50,
+    )
+)
+def test_tokens_are_the_tokenizers_own(text: str) -> None:
+    """Put together from pieces they are those of the whole text."""
+    assert PIECEWISE.of(text).tolist() == WHOLE.encode(text, add_special_tokens=False).ids
 
 
 async def test_vectors_have_length_one_or_none(static: StaticEmbedder) -> None:

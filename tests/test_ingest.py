@@ -116,7 +116,7 @@ async def test_paths_that_stand_for_nothing_are_the_callers_mistake(
     with pytest.raises(InvalidInputError, match="there is no file or folder"):
         await space.ingest(tmp_path / "missing")
     (tmp_path / "none").mkdir()
-    with pytest.raises(InvalidInputError, match="holds no documents"):
+    with pytest.raises(InvalidInputError, match="holds no readable documents"):
         await space.ingest(tmp_path / "none")
 
 

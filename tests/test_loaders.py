@@ -118,7 +118,7 @@ def test_a_pattern_may_be_given_as_a_path(tmp_path: Path) -> None:
     tree(tmp_path / "docs", "a.md", "b.txt", "x/c.md")
     assert names(tmp_path / "docs/**/*.md") == ["docs/a.md", "docs/x/c.md"]
     assert names(tmp_path / "docs/*.md") == ["docs/a.md"]
-    with pytest.raises(InvalidInputError, match="holds no documents"):
+    with pytest.raises(InvalidInputError, match="holds no readable documents"):
         names(tmp_path / "docs/*.pdf")
 
 
@@ -147,7 +147,7 @@ def test_paths_that_stand_for_nothing_are_refused(tmp_path: Path) -> None:
     """A missing path, an empty folder and a device are the caller's mistakes, said at once."""
     with pytest.raises(InvalidInputError, match="there is no file or folder"):
         discover([tmp_path / "missing"])
-    with pytest.raises(InvalidInputError, match="holds no documents"):
+    with pytest.raises(InvalidInputError, match="holds no readable documents"):
         discover([tmp_path])
     with pytest.raises(InvalidInputError, match="neither a file nor a folder"):
         discover([Path("/dev/null")])

@@ -158,7 +158,7 @@ def test_documents_stand_by_their_best_chunk() -> None:
 
 
 def test_the_weak_tail_is_not_quoted() -> None:
-    """Hits below .6 of the best are neither quoted nor counted as dropped."""
+    """Hits far below the best are neither quoted nor counted as dropped."""
     made = packed(hit(score=0.9), hit(document_id=2, score=0.9 * TAIL_CUT), hit(document_id=3, score=0.5))
     assert [reference.document_id for reference in made.references] == [1, 2]
     assert made.dropped == ()

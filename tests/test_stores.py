@@ -39,7 +39,7 @@ class TestMilvusLite(PersistentStoreSuite):
 class TestChromaServer(PersistentStoreSuite):
     @pytest.fixture
     def open_store(self, chroma_server: ChromaServer) -> Callable[[], VectorStore]:
-        return lambda: ChromaStore(url=chroma_server.url, threads=Threads())
+        return chroma_server.open
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def collections(milvus_server: MilvusServer) -> list[str]:
     names = [f"kb-ready-{number}" for number in range(50)]
 
     async def make() -> None:
-        async with aclosing(MilvusStore(uri=milvus_server.uri, threads=Threads(), timeout=60)) as store:
+        async with aclosing(milvus_server.open(timeout=60)) as store:
 
             async def one(name: str) -> None:
                 await store.create_collection(name, dimension=DIMENSION)
@@ -67,7 +67,7 @@ def collections(milvus_server: MilvusServer) -> list[str]:
 class TestMilvusServer(PersistentStoreSuite):
     @pytest.fixture
     def open_store(self, milvus_server: MilvusServer) -> Callable[[], VectorStore]:
-        return lambda: MilvusStore(uri=milvus_server.uri, threads=Threads())
+        return milvus_server.open
 
     @pytest.fixture
     async def kb(self, store: VectorStore, name: str, collections: list[str]) -> str:

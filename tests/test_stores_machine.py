@@ -177,11 +177,15 @@ def test_milvus_lite(tmp_path: Path) -> None:
 @pytest.mark.timeout(120)
 def test_chroma_server(chroma_server: ChromaServer) -> None:
     """A Chroma server does as exact search does."""
-    compare(lambda: ChromaStore(url=chroma_server.url, threads=Threads()), examples=5, steps=20)
+    compare(chroma_server.open, examples=5, steps=20)
 
 
 @pytest.mark.server
 @pytest.mark.timeout(120)
 def test_milvus_server(milvus_server: MilvusServer) -> None:
     """A Milvus server does as exact search does."""
-    compare(lambda: MilvusStore(uri=milvus_server.uri, threads=Threads(), timeout=30), examples=2, steps=15)
+    compare(
+        lambda: milvus_server.open(timeout=30),
+        examples=2,
+        steps=15,
+    )

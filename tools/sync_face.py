@@ -129,7 +129,7 @@ RETURNS = {
     "Keys": "Keys(self._loop, {call}, self)",
 }
 """What is wrapped on its way out."""
-SKIPPED = {"aclose", "info"}
+SKIPPED = {"aclose", "info", "watch"}
 
 
 def main() -> None:

@@ -12,35 +12,33 @@ from kbchat.agents.mcp import answer_http
 from kbchat.agents.tools import Toolbox
 from kbchat.knowledge import KnowledgeBase
 from kbchat_aiohttp.auth import Role
-from kbchat_aiohttp.routes import Call, Route
+from kbchat_aiohttp.routes import Call, route
 
 PATH = "/mcp"
 
 
 class Agents:
-    """What agents call. There is such a route where the library is installed and the settings do not say otherwise."""
+    """What agents call, where the library is installed and the settings do not say otherwise."""
 
     def __init__(self, kb: KnowledgeBase) -> None:
         self._kb = kb
         # A line for each request tells nobody anything: they are logged as every other one is.
         logging.getLogger("mcp.server.streamable_http_manager").setLevel(logging.WARNING)
 
-    def routes(self) -> list[Route]:
-        if not self._kb.settings.mcp or find_spec("mcp") is None:
-            return []
-        return [
-            Route(
-                method="POST",
-                path=PATH,
-                handler=self.answer,
-                role=Role.READER,
-                summary="The tools for agents, by the Model Context Protocol (streamable HTTP)",
-                media_type="application/json",
-                fails=(415,),
-                streams=True,
-            )
-        ]
+    @staticmethod
+    def installed() -> bool:
+        """Whether the protocol's library is."""
+        return find_spec("mcp") is not None
 
+    @route(
+        "POST",
+        PATH,
+        Role.READER,
+        "The tools for agents, by the Model Context Protocol (streamable HTTP)",
+        media_type="application/json",
+        fails=(415,),
+        streams=True,
+    )
     async def answer(self, call: Call) -> web.StreamResponse:
         """Only what the key may: a reader's sees its owner's spaces and changes nothing."""
         principal = call.principal

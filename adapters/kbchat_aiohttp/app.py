@@ -9,10 +9,14 @@ from kbchat_aiohttp.agents import Agents
 from kbchat_aiohttp.auth import ApiKeys, Authenticate
 from kbchat_aiohttp.chat import Chat
 from kbchat_aiohttp.describing import Description
+from kbchat_aiohttp.documents import Documents
 from kbchat_aiohttp.guard import Guard
 from kbchat_aiohttp.health import Health
+from kbchat_aiohttp.indexer import Indexer
 from kbchat_aiohttp.metrics import Metrics
 from kbchat_aiohttp.origins import OriginRules
+from kbchat_aiohttp.page import add_page
+from kbchat_aiohttp.routes import routes_of
 from kbchat_aiohttp.spaces import Spaces
 from kbchat_aiohttp.streams import Readers
 
@@ -39,19 +43,20 @@ def create_app(
         metrics=metrics,
     )
     app = web.Application(middlewares=[guard.middleware])
-    routes = [
-        *Chat(kb, readers).routes(),
-        *Spaces(kb).routes(),
-        *Health(kb).routes(),
-        *metrics.routes(),
-        *Agents(kb).routes(),
-    ]
-    for route in (*routes, *Description(routes).routes()):
+    indexer = Indexer(kb)
+    rooms: list[object] = [Chat(kb, readers), Spaces(kb), Documents(kb, indexer), Health(kb), metrics]
+    if settings.mcp and Agents.installed():
+        rooms.append(Agents(kb))
+    routes = [route for room in rooms for route in routes_of(room)]
+    for route in (*routes, *routes_of(Description(routes))):
         guard.add(app, route)
+    if settings.page:
+        add_page(app)
 
     async def close(app: web.Application) -> None:
         guard.closing = True
         await readers.close(settings.shutdown_seconds)
+        await indexer.close()
 
     app.on_shutdown.append(close)
     app.on_response_prepare.append(guard.sign)

@@ -1,10 +1,14 @@
 """How requests are read: bounded in size and time, only under their documented content type, into pydantic models."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 from aiohttp.http import HttpVersion11
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -18,8 +22,17 @@ from kbchat_aiohttp.errors import (
 
 Model = TypeVar("Model", bound=BaseModel)
 
-BODY_SECONDS = 60.0
-"""How long a body may take to arrive."""
+MAX_FIELDS = 100
+"""Fields of a multipart body."""
+CHUNK_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file of a multipart body."""
+
+    name: str
+    data: bytes
 
 
 async def read_json(request: web.Request, model: type[Model], *, limit: int) -> Model:
@@ -34,8 +47,13 @@ async def read_json(request: web.Request, model: type[Model], *, limit: int) -> 
 
 def read_query(request: web.Request, model: type[Model]) -> Model:
     """The query parameters as `model`. Of a repeated one the first counts."""
+    return validate(model, {key: request.query[key] for key in request.query})
+
+
+def validate(model: type[Model], values: Mapping[str, object]) -> Model:
+    """Values as `model`. Raises `InvalidRequestError`."""
     try:
-        return model.model_validate({key: request.query[key] for key in request.query})
+        return model.model_validate(values)
     except ValidationError as error:
         raise _refusal(error) from None
 
@@ -48,28 +66,88 @@ def require_content_type(request: web.Request, *allowed: str) -> None:
         raise ContentTypeError("send the body in UTF-8")
 
 
-async def read_body(request: web.Request, *, limit: int, seconds: float = BODY_SECONDS) -> bytes:
+async def read_body(request: web.Request, *, limit: int, patience: "Patience | None" = None) -> bytes:
     """The whole body, unpacked. The limit holds for what comes out, so a small bomb stays small.
 
     Not `request.read()`: its limit is that of whatever application this one is mounted in.
     """
-    if (request.content_length or 0) > limit:
-        raise BodyTooLargeError(f"the body may have {limit} bytes; send less, or raise KBCHAT_MAX_BODY_BYTES")
+    _check_length(request, limit)
     await invite_body(request)
     body = bytearray()
     try:
-        async with asyncio.timeout(seconds):
+        async with (patience or Patience()).timed() as heard:
             while chunk := await request.content.readany():
+                heard()
                 body += chunk
                 if len(body) > limit:
-                    raise BodyTooLargeError(
-                        f"the body may have {limit} bytes; send less, or raise KBCHAT_MAX_BODY_BYTES"
-                    )
-    except TimeoutError:
-        raise SlowRequestError(f"the body did not arrive within {seconds:g} seconds") from None
+                    raise _too_large(limit)
     except web.RequestPayloadError as error:
         raise InvalidRequestError(f"the body cannot be read: {error}") from None
     return bytes(body)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How many seconds a body may take to arrive, and how many it may be silent."""
+
+    whole: float = 300.0
+    silent: float = 30.0
+
+    @asynccontextmanager
+    async def timed(self) -> AsyncIterator[Callable[[], None]]:
+        """Read within the block; call what it gives whenever something arrived. Raises `SlowRequestError`."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.whole
+        try:
+            async with asyncio.timeout(min(self.whole, self.silent)) as limit:
+                yield lambda: limit.reschedule(min(end, loop.time() + self.silent))
+        except TimeoutError:
+            raise SlowRequestError("the body did not arrive in time; send it faster, or in parts") from None
+
+
+def _check_length(request: web.Request, limit: int) -> None:
+    if (request.content_length or 0) > limit:
+        raise _too_large(limit)
+
+
+def _too_large(limit: int) -> BodyTooLargeError:
+    return BodyTooLargeError(f"the body may have {limit} bytes; send less, or raise KBCHAT_MAX_BODY_BYTES")
+
+
+async def read_form(request: web.Request, *, limit: int) -> tuple[dict[str, str], Upload | None]:
+    """The fields of a multipart body, and the file among them. Of repeated ones the last counts."""
+    require_content_type(request, "multipart/form-data")
+    _check_length(request, limit)
+    await invite_body(request)
+    fields: dict[str, str] = {}
+    upload: Upload | None = None
+    room = limit
+    try:
+        async with Patience().timed() as heard:
+            async for part in await request.multipart():
+                if not isinstance(part, BodyPartReader) or len(fields) >= MAX_FIELDS:
+                    raise InvalidRequestError("the multipart body has parts within parts, or too many")
+                data = await _read_part(part, room, limit, heard)
+                room -= len(data)
+                if part.filename is not None:
+                    upload = Upload(part.filename, data)
+                elif part.name is not None:
+                    fields[part.name] = data.decode()
+    except (ValueError, AssertionError, HttpProcessingError, web.RequestPayloadError):
+        raise InvalidRequestError(
+            "the multipart body cannot be read: its parts, or a field's text, are broken"
+        ) from None
+    return fields, upload
+
+
+async def _read_part(part: BodyPartReader, room: int, limit: int, heard: Callable[[], None]) -> bytes:
+    data = bytearray()
+    while chunk := await part.read_chunk(CHUNK_BYTES):
+        heard()
+        data += chunk
+        if len(data) > room:
+            raise _too_large(limit)
+    return bytes(data)
 
 
 async def invite_body(request: web.Request) -> None:

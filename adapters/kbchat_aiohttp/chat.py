@@ -16,8 +16,8 @@ from kbchat.space import KnowledgeSpace
 from kbchat_aiohttp.answers import json_response
 from kbchat_aiohttp.auth import Principal, Role
 from kbchat_aiohttp.bodies import read_json
-from kbchat_aiohttp.routes import Call, Route
-from kbchat_aiohttp.schemas import (
+from kbchat_aiohttp.routes import Call, route
+from kbchat_aiohttp.schemas.chat import (
     ChatCompletion,
     Completion,
     KnowledgeChatCompletion,
@@ -38,40 +38,16 @@ class Chat:
         self._kb = kb
         self._readers = readers
 
-    def routes(self) -> list[Route]:
-        return [
-            Route(
-                method="POST",
-                path="/api/v2/chat/completions",
-                handler=self.knowledge,
-                role=Role.READER,
-                summary="Answer a question, from a space or by the model alone",
-                body=KnowledgeChatCompletion,
-                answer=Completion,
-                fails=(400, 404, 409, 502, 504),
-                streams=True,
-            ),
-            Route(
-                method="POST",
-                path="/v1/chat/completions",
-                handler=self.openai,
-                role=Role.READER,
-                summary="Answer a question as OpenAI does; the model `kb/NAME` is a space",
-                body=ChatCompletion,
-                answer=OpenAICompletion,
-                fails=(400, 404, 409, 502, 504),
-                streams=True,
-            ),
-            Route(
-                method="GET",
-                path="/v1/models",
-                handler=self.models,
-                role=Role.READER,
-                summary="List models, and spaces as models",
-                answer=ModelList,
-            ),
-        ]
-
+    @route(
+        "POST",
+        "/api/v2/chat/completions",
+        Role.READER,
+        "Answer a question, from a space or by the model alone",
+        body=KnowledgeChatCompletion,
+        answer=Completion,
+        fails=(400, 404, 409, 502, 504),
+        streams=True,
+    )
     async def knowledge(self, call: Call) -> web.StreamResponse:
         asked = await read_json(call.request, KnowledgeChatCompletion, limit=self._kb.settings.max_body_bytes)
         source: KnowledgeBase | KnowledgeSpace = self._kb
@@ -80,6 +56,16 @@ class Chat:
         stream = source.stream(asked.turns(), model=asked.model, sampling=asked.sampling())
         return await self._answer(call, asked, stream, flavour="v2", incremental=asked.incremental)
 
+    @route(
+        "POST",
+        "/v1/chat/completions",
+        Role.READER,
+        "Answer a question as OpenAI does; the model `kb/NAME` is a space",
+        body=ChatCompletion,
+        answer=OpenAICompletion,
+        fails=(400, 404, 409, 502, 504),
+        streams=True,
+    )
     async def openai(self, call: Call) -> web.StreamResponse:
         asked = await read_json(call.request, ChatCompletion, limit=self._kb.settings.max_body_bytes)
         source: KnowledgeBase | KnowledgeSpace = self._kb
@@ -89,6 +75,7 @@ class Chat:
         stream = source.stream(asked.turns(), model=model, sampling=asked.sampling())
         return await self._answer(call, asked, stream, flavour="openai", incremental=True)
 
+    @route("GET", "/v1/models", Role.READER, "List models, and spaces as models", answer=ModelList)
     async def models(self, call: Call) -> web.Response:
         spaces = await self._kb.list_spaces(owner=call.principal.scope)
         listed = [

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 import kbchat
 from kbchat_aiohttp.answers import json_response
 from kbchat_aiohttp.openapi import Schema, describe_routes
-from kbchat_aiohttp.routes import Call, Route
+from kbchat_aiohttp.routes import Call, Route, route, routes_of
 
 JSON = "/openapi.json"
 PAGE = "/docs"
@@ -27,44 +27,19 @@ class Description:
     """Describes an application that has these routes and its own."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self._routes = [*routes, *self.routes()]
+        self._routes = [*routes, *routes_of(self)]
 
-    def routes(self) -> list[Route]:
-        return [
-            Route(
-                method="GET",
-                path=JSON,
-                handler=self.json,
-                role=None,
-                summary="This description, as OpenAPI",
-                media_type="application/json",
-            ),
-            Route(
-                method="GET",
-                path=PAGE,
-                handler=self.page,
-                role=None,
-                summary="This description, as a page",
-                media_type="text/html",
-            ),
-            Route(
-                method="GET",
-                path=f"{PAGE}/style.css",
-                handler=self.style,
-                role=None,
-                summary="The page's style",
-                media_type="text/css",
-            ),
-        ]
-
+    @route("GET", JSON, None, "This description, as OpenAPI", media_type="application/json")
     async def json(self, call: Call) -> web.Response:
         prefix = call.request.path.removesuffix(JSON)
         return json_response(to_json(describe_routes(self._routes, version=kbchat.__version__, prefix=prefix)))
 
+    @route("GET", PAGE, None, "This description, as a page", media_type="text/html")
     async def page(self, call: Call) -> web.Response:
         headers = {"Content-Security-Policy": POLICY}
         return web.Response(text=render(self._routes), content_type="text/html", headers=headers)
 
+    @route("GET", f"{PAGE}/style.css", None, "The page's style", media_type="text/css")
     async def style(self, call: Call) -> web.Response:
         return web.Response(text=STYLE, content_type="text/css")
 
@@ -81,7 +56,7 @@ def render(routes: Sequence[Route]) -> str:
 
 def _section(route: Route) -> str:
     key = "No key is needed." if route.role is None else f"Needs the key of a {route.role.name.lower()}."
-    parts = [f"<h2><code>{route.method} {escape(route.path)}</code></h2>", f"<p>{escape(route.summary)}. {key}</p>"]
+    parts = [f"<h2><code>{route.method} {escape(route.shown)}</code></h2>", f"<p>{escape(route.summary)}. {key}</p>"]
     for title, model in (("Query", route.query), ("Body", route.body), ("Answer", route.answer)):
         if model is not None:
             mode: JsonSchemaMode = "serialization" if title == "Answer" else "validation"
@@ -90,6 +65,8 @@ def _section(route: Route) -> str:
 
 
 def _table(title: str, schema: Schema) -> str:
+    if schema.get("type") == "array":
+        return f"<p>{title}: {escape(_type(schema))}.</p>"
     required = schema.get("required", [])
     rows = [
         f"<tr><td><code>{escape(name)}</code><td>{escape(_type(field))}"

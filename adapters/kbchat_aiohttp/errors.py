@@ -13,7 +13,7 @@ from aiohttp import web
 
 from kbchat import errors as core
 from kbchat_aiohttp.answers import json_response
-from kbchat_aiohttp.schemas import ErrorBody, ErrorDetail
+from kbchat_aiohttp.schemas.base import ErrorBody, ErrorDetail
 
 logger = logging.getLogger("kbchat.http")
 

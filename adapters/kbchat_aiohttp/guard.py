@@ -91,7 +91,7 @@ class Guard:
 
     async def _call(self, route: Route, request: web.Request) -> web.StreamResponse:
         note = request[NOTE]
-        note.route = route.path
+        note.route = route.shown
         if route.role is None:
             return await route.handler(note.call)
         principal = note.call.principal = await self._authenticate(request)

@@ -7,8 +7,8 @@ from kbchat.knowledge import KnowledgeBase
 from kbchat_aiohttp.answers import Envelope, json_response, success
 from kbchat_aiohttp.auth import Role
 from kbchat_aiohttp.errors import NotReadyError, kind_of
-from kbchat_aiohttp.routes import Call, Route
-from kbchat_aiohttp.schemas import HealthStatus
+from kbchat_aiohttp.routes import Call, route
+from kbchat_aiohttp.schemas.base import HealthStatus
 
 
 class Health:
@@ -17,41 +17,22 @@ class Health:
     def __init__(self, kb: KnowledgeBase) -> None:
         self._kb = kb
 
-    def routes(self) -> list[Route]:
-        return [
-            Route(
-                method="GET",
-                path="/healthz",
-                handler=self.alive,
-                role=None,
-                summary="Whether the process answers",
-                answer=HealthStatus,
-            ),
-            Route(
-                method="GET",
-                path="/readyz",
-                handler=self.ready,
-                role=None,
-                summary="Whether everything it needs answers too",
-                answer=HealthStatus,
-            ),
-            Route(
-                method="GET",
-                path="/api/v2/serve/knowledge/health",
-                handler=self.knowledge,
-                role=Role.READER,
-                summary="The same for those with a key",
-                answer=Envelope[HealthStatus],
-            ),
-        ]
-
+    @route("GET", "/healthz", None, "Whether the process answers", answer=HealthStatus)
     async def alive(self, call: Call) -> web.Response:
         return json_response(HealthStatus(status="ok"))
 
+    @route("GET", "/readyz", None, "Whether everything it needs answers too", answer=HealthStatus)
     async def ready(self, call: Call) -> web.Response:
         await self._ping()
         return json_response(HealthStatus(status="ready"))
 
+    @route(
+        "GET",
+        "/api/v2/serve/knowledge/health",
+        Role.READER,
+        "The same for those with a key",
+        answer=Envelope[HealthStatus],
+    )
     async def knowledge(self, call: Call) -> web.Response:
         await self._ping()
         return success(HealthStatus(status="ready"))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from kbchat_aiohttp.routes import UNKNOWN, Call, Route
+from kbchat_aiohttp.routes import UNKNOWN, Call, route
 
 if TYPE_CHECKING:
     from kbchat_aiohttp.streams import Readers
@@ -42,18 +42,7 @@ class Metrics:
         active = Gauge("kbchat_answers_active", "Answers under way.", registry=self._registry)
         active.set_function(lambda: len(readers))
 
-    def routes(self) -> list[Route]:
-        return [
-            Route(
-                method="GET",
-                path="/metrics",
-                handler=self.show,
-                role=None,
-                summary="Figures for Prometheus",
-                media_type="text/plain",
-            )
-        ]
-
+    @route("GET", "/metrics", None, "Figures for Prometheus", media_type="text/plain")
     async def show(self, call: Call) -> web.Response:
         from prometheus_client import exposition
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from kbchat_aiohttp.routes import Route
-from kbchat_aiohttp.schemas import ErrorBody
+from kbchat_aiohttp.schemas.base import ErrorBody
 
 Schema = dict[str, Any]
 """JSON, as deep as a description is: the one place where a precise type would say nothing."""
@@ -35,7 +35,7 @@ def describe_routes(routes: Sequence[Route], *, version: str, prefix: str = "") 
     names, definitions = models_json_schema(models, ref_template=REFERENCE)
     paths: Schema = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, names)
+        paths.setdefault(route.shown, {})[route.method.lower()] = _operation(route, names)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -64,7 +64,7 @@ def _models(routes: Iterable[Route]) -> list[tuple[type[BaseModel], JsonSchemaMo
 
 def _operation(route: Route, names: Names) -> Schema:
     operation: Schema = {
-        "operationId": f"{route.method.lower()}{re.sub(r'[^a-zA-Z0-9]+', '_', route.path)}",
+        "operationId": f"{route.method.lower()}{re.sub(r'[^a-zA-Z0-9]+', '_', route.shown)}",
         "summary": route.summary,
         "responses": _responses(route, names),
         "security": [{"key": []}] if route.role is not None else [],
@@ -72,10 +72,12 @@ def _operation(route: Route, names: Names) -> Schema:
     if parameters := [*_path_parameters(route), *_query_parameters(route.query)]:
         operation["parameters"] = list(parameters)
     if route.body is not None:
-        operation["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": names[route.body, "validation"]}},
-        }
+        schema = names[route.body, "validation"]
+        content = {"application/json": {"schema": schema}}
+        if route.has_file:
+            file = {"properties": {"doc_file": {"type": "string", "contentMediaType": "application/octet-stream"}}}
+            content["multipart/form-data"] = {"schema": {"type": "object", "allOf": [schema, file]}}
+        operation["requestBody"] = {"required": not route.has_file, "content": content}
     return operation
 
 
@@ -103,7 +105,7 @@ def _responses(route: Route, names: Names) -> Schema:
 def _path_parameters(route: Route) -> list[Schema]:
     return [
         {"name": name, "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
-        for name in PARAMETER.findall(route.path)
+        for name in PARAMETER.findall(route.shown)
     ]
 
 

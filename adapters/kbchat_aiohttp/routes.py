@@ -1,8 +1,10 @@
 """A route, in the one table that the application, its description and the tests are made from; and a call of it."""
 
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -10,6 +12,7 @@ from pydantic import BaseModel
 from kbchat.models import Deltas, Done, EngineEvent, Usage
 from kbchat_aiohttp.auth import Principal, Role
 
+PATTERN = re.compile(r"\{(\w+):[^{}]*\}")
 UNKNOWN = "unknown"
 """The route of a request that no route takes, where requests are logged and counted."""
 
@@ -50,13 +53,46 @@ class Route:
 
     method: str
     path: str
-    handler: Handler
     role: Role | None
     summary: str
+    handler: Handler
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     answer: type[BaseModel] | None = None
     media_type: str | None = None
     """Of an answer that is no model."""
+    has_file: bool = False
+    """Whether it also reads its body as multipart/form-data, with a file in `doc_file`, or does without one."""
     fails: tuple[int, ...] = ()
     streams: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The path without the patterns of its parameters."""
+        return PATTERN.sub(r"{\1}", self.path)
+
+
+Method = TypeVar("Method", bound=Callable[[Any, Call], Awaitable[web.StreamResponse]])
+
+
+def route(method: str, path: str, role: Role | None, summary: str, **more: Any) -> Callable[[Method], Method]:
+    """Mark a method as what answers a route. `more` are fields of `Route`."""
+
+    def mark(handler: Method) -> Method:
+        marks: list[dict[str, Any]] = handler.__dict__.setdefault(MARKS, [])
+        marks.append({"method": method, "path": path, "role": role, "summary": summary, **more})
+        return handler
+
+    return mark
+
+
+MARKS = "routes"
+
+
+def routes_of(room: object) -> list[Route]:
+    """The routes that the methods of an object answer, in the order they are written."""
+    return [
+        Route(**mark, handler=getattr(room, name))
+        for name, method in vars(type(room)).items()
+        for mark in getattr(method, MARKS, ())
+    ]

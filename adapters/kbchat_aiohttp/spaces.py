@@ -8,8 +8,17 @@ from kbchat.space import KnowledgeSpace
 from kbchat_aiohttp.answers import Envelope, Page, success
 from kbchat_aiohttp.auth import Principal, Role
 from kbchat_aiohttp.bodies import read_json, read_query
-from kbchat_aiohttp.routes import Call, Route
-from kbchat_aiohttp.schemas import ID, CreateSpace, ListSpaces, SpaceObject, UpdateSpace
+from kbchat_aiohttp.routes import Call, route
+from kbchat_aiohttp.schemas.base import ID
+from kbchat_aiohttp.schemas.spaces import (
+    CreateSpace,
+    FoundChunk,
+    ListSpaces,
+    Retrieve,
+    SpaceObject,
+    StatsObject,
+    UpdateSpace,
+)
 
 PATH = "/api/v2/serve/knowledge/spaces"
 
@@ -21,58 +30,9 @@ class Spaces:
         self._kb = kb
         self._limit = kb.settings.max_body_bytes
 
-    def routes(self) -> list[Route]:
-        return [
-            Route(
-                method="POST",
-                path=PATH,
-                handler=self.create,
-                role=Role.WRITER,
-                summary="Create a space",
-                body=CreateSpace,
-                answer=Envelope[SpaceObject],
-                fails=(400, 409),
-            ),
-            Route(
-                method="PUT",
-                path=PATH,
-                handler=self.update,
-                role=Role.WRITER,
-                summary="Change a space",
-                body=UpdateSpace,
-                answer=Envelope[SpaceObject],
-                fails=(400, 404, 409),
-            ),
-            Route(
-                method="GET",
-                path=PATH,
-                handler=self.list,
-                role=Role.READER,
-                summary="List spaces",
-                query=ListSpaces,
-                answer=Envelope[Page[SpaceObject]],
-                fails=(400,),
-            ),
-            Route(
-                method="GET",
-                path=PATH + "/{space_id}",
-                handler=self.show,
-                role=Role.READER,
-                summary="Show a space",
-                answer=Envelope[SpaceObject],
-                fails=(404,),
-            ),
-            Route(
-                method="DELETE",
-                path=PATH + "/{space_id}",
-                handler=self.delete,
-                role=Role.WRITER,
-                summary="Delete a space and all that is in it",
-                answer=Envelope[SpaceObject],
-                fails=(404,),
-            ),
-        ]
-
+    @route(
+        "POST", PATH, Role.WRITER, "Create a space", body=CreateSpace, answer=Envelope[SpaceObject], fails=(400, 409)
+    )
     async def create(self, call: Call) -> web.Response:
         asked = await read_json(call.request, CreateSpace, limit=self._limit)
         space = await self._kb.create_space(
@@ -84,6 +44,15 @@ class Spaces:
         )
         return success(SpaceObject.of(space.info))
 
+    @route(
+        "PUT",
+        PATH,
+        Role.WRITER,
+        "Change a space",
+        body=UpdateSpace,
+        answer=Envelope[SpaceObject],
+        fails=(400, 404, 409),
+    )
     async def update(self, call: Call) -> web.Response:
         asked = await read_json(call.request, UpdateSpace, limit=self._limit)
         if asked.owner is not None:
@@ -102,15 +71,53 @@ class Spaces:
         )
         return success(SpaceObject.of(space.info))
 
+    @route("GET", PATH + "/{space_id}", Role.READER, "Show a space", answer=Envelope[SpaceObject], fails=(404,))
     async def show(self, call: Call) -> web.Response:
         space = await self._by_id(call.request.match_info["space_id"], call.principal)
         return success(SpaceObject.of(space.info))
 
+    @route(
+        "DELETE",
+        PATH + "/{space_id}",
+        Role.WRITER,
+        "Delete a space and all that is in it",
+        answer=Envelope[SpaceObject],
+        fails=(404,),
+    )
     async def delete(self, call: Call) -> web.Response:
         space = await self._by_id(call.request.match_info["space_id"], call.principal)
         return success(SpaceObject.of(await self._kb.delete_space(space.info.id)))
 
-    async def list(self, call: Call) -> web.Response:
+    @route(
+        "POST",
+        PATH + "/{space_id}/retrieve",
+        Role.READER,
+        "Find passages for a question",
+        body=Retrieve,
+        answer=Envelope[list[FoundChunk]],
+        fails=(400, 404, 409, 502),
+    )
+    async def retrieve(self, call: Call) -> web.Response:
+        asked = await read_json(call.request, Retrieve, limit=self._limit)
+        space = await self._by_id(call.request.match_info["space_id"], call.principal)
+        found = await space.retrieve(asked.query, top_k=asked.top_k, score_threshold=asked.score_threshold)
+        return success([FoundChunk.of(reference) for reference in found])
+
+    @route(
+        "GET",
+        "/api/v2/serve/knowledge/{space_id}/stats",
+        Role.READER,
+        "Count what is in a space",
+        answer=Envelope[StatsObject],
+        fails=(404,),
+    )
+    async def stats(self, call: Call) -> web.Response:
+        space = await self._by_id(call.request.match_info["space_id"], call.principal)
+        stats = await space.stats()
+        return success(StatsObject(**stats.model_dump()))
+
+    @route("GET", PATH, Role.READER, "List spaces", query=ListSpaces, answer=Envelope[Page[SpaceObject]], fails=(400,))
+    async def list_all(self, call: Call) -> web.Response:
         asked = read_query(call.request, ListSpaces)
         owner = asked.owner
         if call.principal.scope is not None:

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kbchat import errors, references
+    from kbchat import errors, filters, references
     from kbchat.answers import AnswerStream
     from kbchat.errors import KbchatError
     from kbchat.knowledge import KnowledgeBase
@@ -68,6 +68,7 @@ __all__ = [
     "Usage",
     "VectorType",
     "errors",
+    "filters",
     "references",
 ]
 
@@ -82,6 +83,7 @@ _HOMES = {
     "ModelSettings": "settings",
     "Settings": "settings",
     "errors": "",
+    "filters": "",
     "references": "",
 }
 """Which module a name lives in; those not listed are models, those with an empty one are modules themselves."""

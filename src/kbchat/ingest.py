@@ -20,7 +20,7 @@ from kbchat.embedders import Embedder, Vector, Vectors
 from kbchat.errors import BusyError
 from kbchat.lexical import LexicalEntry, LexicalIndex
 from kbchat.models import DocumentFailure, IngestProgress, IngestReport, SpaceInfo
-from kbchat.preparing import Item, Prepared, Preparer, Source, Unchanged
+from kbchat.preparing import Failed, Item, Prepared, Preparer, Source, Unchanged
 from kbchat.stores import VectorStore
 from kbchat.threads import Threads, together
 
@@ -124,13 +124,16 @@ class Ingester:
         for batch in _batches(items):
             await self._write(batch, tally)
             tell(batch[-1].generation.name)
-        for item in items:
-            if isinstance(item, Unchanged):
-                tally.unchanged += 1
-            elif isinstance(item, DocumentFailure):
-                tally.failed.append(item)
-        if items and not isinstance(last := items[-1], Prepared):
-            tell(last.name)
+        tally.unchanged += sum(isinstance(item, Unchanged) for item in items)
+        failed = [item for item in items if isinstance(item, Failed)]
+        if records := [item.record for item in failed if item.record is not None]:
+            await self._catalog.fail(self._space.id, records, writer=self._writer)
+        tally.failed += [item.failure for item in failed]
+        match items[-1]:
+            case Unchanged(name=name) | Failed(failure=DocumentFailure(name=name)):
+                tell(name)
+            case _:
+                pass
 
     async def _remember(self, unchanged: Sequence[Unchanged]) -> None:
         """Keep the stat of files that were hashed and found unchanged: next time it will do."""
@@ -175,7 +178,7 @@ class Ingester:
                 f"another server took over the writing to space {space.name!r}, because the connection that held its "
                 "lock was lost; ingest again"
             )
-        new = sum(item.known is None for item in batch)
+        new = sum(item.known is None or not item.known.content_hash for item in batch)
         tally.added += new
         tally.updated += len(batch) - new
         tally.chunks += len(rows)

@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from kbchat.answers import AnswerStream
+from kbchat.chunking import Splitting
 from kbchat.errors import AmbiguousSpaceError, BusyError, SpaceExistsError, SpaceNotFoundError
 from kbchat.inputs import Messages, checked_messages, checked_name, checked_owner, checked_prose, checked_vector_type
 from kbchat.models import Document, Sampling, SpaceInfo, VectorType
@@ -148,8 +149,10 @@ class KnowledgeBase:
         vector_type: VectorType | str | None = None,
         desc: str | None = None,
         context: str | None = None,
+        splitting: Splitting | None = None,
     ) -> KnowledgeSpace:
-        """Change what is given. The vector type can only change while the space is empty (`SpaceInUseError`)."""
+        """Change what is given. The vector type can only change while the space is empty (`SpaceInUseError`). With
+        another splitting each document is split anew when it is next ingested."""
         found = await self._find(name_or_id)
         info = await self._open.catalog.update_space(
             found.id,
@@ -158,6 +161,7 @@ class KnowledgeBase:
             vector_type=None if vector_type is None else checked_vector_type(vector_type),
             desc=None if desc is None else checked_prose(desc, field="desc"),
             context=None if context is None else checked_prose(context, field="context"),
+            splitting=splitting,
         )
         return KnowledgeSpace(self._open, info)
 

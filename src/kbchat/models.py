@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from kbchat.chunking import Splitting
 from kbchat.display import ShownAnswer, ShownReference
 
 Metadata = dict[str, JsonValue]
@@ -90,6 +91,8 @@ class SpaceInfo(_Value):
     context: str | None = None
     collection: str
     embedder: EmbedderPin | None = None
+    splitting: Splitting | None = None
+    """How its documents are split; None as the settings say."""
     revision: int = 0
     """Counts the changes of what can be found in the space."""
     last_writer: str = ""
@@ -105,6 +108,17 @@ class SpaceInfo(_Value):
         return f"space-{self.id}"
 
 
+class SpaceStats(_Value):
+    """What is in a space. `tokens` is an estimate; `statuses` counts documents by their status."""
+
+    documents: int
+    chunks: int
+    tokens: int
+    statuses: dict[DocumentStatus, int]
+    state: Literal["empty", "indexing", "ready"]
+    embedder: str | None
+
+
 class Document(_Value):
     """A document of a space. `text` is filled by `get_document` and None in listings."""
 
@@ -115,6 +129,8 @@ class Document(_Value):
     source: str | None = None
     status: DocumentStatus = DocumentStatus.FINISHED
     error: str | None = None
+    attempts: int = 0
+    """How often it failed since it was last taken in."""
     metadata: Metadata = {}
     content_hash: str = ""
     chunk_count: int = 0
@@ -237,6 +253,9 @@ class IngestReport(_Value):
     added: int = 0
     updated: int = 0
     unchanged: int = 0
+    moved: int = 0
+    """Documents whose file has another name or place now. Only a sync looks for those, and for removed ones."""
+    removed: int = 0
     failed: tuple[DocumentFailure, ...] = ()
     chunks: int = 0
     seconds: float = 0.0

@@ -137,7 +137,7 @@ def _code(text: str) -> Iterator[Heading]:
         del open_[len(open_) - len(closed) :]
         if found := _DEFINITION.match(line):
             open_.append(indent)
-            yield Heading(start, start + len(line.rstrip("\n")), indent, found["name"])
+            yield Heading(start, start + len(line.rstrip("\n")), indent, found["name"].rstrip(":.,"))
         elif closed:
             yield Heading(start, start, closed[0], "")
 

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING
 import anyio
 
 from kbchat import analysis, loaders
-from kbchat.catalog import NewChunk, NewGeneration, SourceState
+from kbchat.catalog import FailedSource, NewChunk, NewGeneration, SourceState
+from kbchat.chunking import Splitting
 from kbchat.embedders import Vectors
-from kbchat.errors import InvalidInputError, MissingExtraError, UnreadableDocumentError
-from kbchat.inputs import checked_name
+from kbchat.errors import MissingExtraError, UnreadableDocumentError
 from kbchat.loaders.files import FileSource, read
 from kbchat.loaders.formats import Format, format_of
 from kbchat.loaders.processes import Readers
 from kbchat.models import DocumentFailure, DocumentStatus, LoadedDocument, Metadata, TextDocument
+from kbchat.readable import can_be_kept, check_name, check_text, is_text, printable
 from kbchat.splitting import chunk_key, embedded_text, fingerprint, split
 from kbchat.threads import Threads
 
@@ -114,7 +115,19 @@ class _Todo:
     size: int
 
 
-Item = Prepared | Unchanged | DocumentFailure
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A document that cannot be taken in. `record` is what the catalog is to keep of that, if anything."""
+
+    failure: DocumentFailure
+    record: FailedSource | None
+
+
+class _TakenNameError(UnreadableDocumentError):
+    """The name is another document's, which has not failed."""
+
+
+Item = Prepared | Unchanged | Failed
 StatesOf = Callable[[Sequence[str]], Awaitable[Mapping[str, SourceState]]]
 
 
@@ -128,8 +141,7 @@ class Preparer:
         readers: Readers,
         static: "StaticEmbedder",
         is_static: bool,
-        chunk_tokens: int,
-        chunk_overlap: int,
+        splitting: Splitting,
         max_document_bytes: int,
     ) -> None:
         """`static` makes the vectors for scoring; `is_static` says that it is the space's own embedder too."""
@@ -137,11 +149,10 @@ class Preparer:
         self._static = static
         self._is_static = is_static
         self._readers = readers
-        self._chunk_tokens = chunk_tokens
-        self._chunk_overlap = chunk_overlap
+        self._splitting = splitting
         self._max_bytes = max_document_bytes
         # What was read, split or analysed in another way is written anew, though the document is the same.
-        how = fingerprint(max_tokens=chunk_tokens, overlap=chunk_overlap)
+        how = fingerprint(splitting)
         self._recipe = f"{how}:{analysis.VERSION}.{loaders.VERSION}"
 
     async def groups(self, sources: Sequence[Source], states_of: StatesOf) -> AsyncGenerator[list[Item], None]:
@@ -164,7 +175,9 @@ class Preparer:
         todo: list[_Todo] = []
         for source in sources:
             if source.name in seen:
-                settled.append(_failed(source, "given twice; names are unique in a space"))
+                settled.append(
+                    _failed(_TakenNameError(source.name, "given twice; names are unique in a space"), source)
+                )
                 continue
             seen.add(source.name)
             known = states.get(source.name)
@@ -176,7 +189,7 @@ class Preparer:
                 if known is None:
                     check_name(source.name)
             except UnreadableDocumentError as error:
-                settled.append(_failed(source, error.message))
+                settled.append(_failed(error, source))
                 continue
             todo.append(_Todo(source, known, min(_size(source, stat), self._max_bytes)))
         return settled, todo
@@ -185,7 +198,7 @@ class Preparer:
         """Whether the file is as it was by its stat alone. Raises when the name belongs to another file."""
         if known.source is not None and known.source != source.path and Path(known.source).exists():
             reason = f"its name is taken by {known.source!r}; rename one of the folders, or delete that document first"
-            raise UnreadableDocumentError(source.name, reason)
+            raise _TakenNameError(source.name, reason)
         if known.size is None or stat is None or known.status is not DocumentStatus.FINISHED:
             return False
         same = (stat.st_size, stat.st_mtime_ns) == (known.size, known.mtime_ns)
@@ -201,7 +214,7 @@ class Preparer:
                 document = await self._readers.load(raw.format, raw.data, name=raw.source.name)
                 items[place] = await self._threads.read(self._finish, document, raw)
             except (UnreadableDocumentError, MissingExtraError) as error:
-                items[place] = _failed(raw.source, error.message)
+                items[place] = _failed(error, raw.source)
 
         async with anyio.create_task_group() as tasks:
             for place, raw in heavy:
@@ -240,7 +253,7 @@ class Preparer:
                 else:
                     items.append(self._read_file(todo.source, todo.known))
             except (UnreadableDocumentError, MissingExtraError) as error:
-                items.append(_failed(todo.source, error.message))
+                items.append(_failed(error, todo.source))
         return items
 
     def _take_text(self, source: TextDocument, known: SourceState | None) -> _Split | Unchanged:
@@ -299,7 +312,7 @@ class Preparer:
         doc_type: str = "TEXT",
         stat: Stat = Stat(),
     ) -> _Split:
-        spans = split(document, max_tokens=self._chunk_tokens, overlap=self._chunk_overlap)
+        spans = split(document, self._splitting)
         chunks: list[NewChunk] = []
         texts: list[str] = []
         for span in spans:
@@ -383,41 +396,15 @@ def _stat(source: Source) -> os.stat_result | None:
         return None  # Reading it will say why.
 
 
-def _failed(source: Source, reason: str) -> DocumentFailure:
-    return DocumentFailure(name=printable(source.name), reason=reason)
+def _failed(error: UnreadableDocumentError | MissingExtraError, source: Source) -> Failed:
+    failure = DocumentFailure(name=printable(source.name), reason=error.message)
+    if isinstance(error, _TakenNameError) or not can_be_kept(source.name):
+        return Failed(failure, None)
+    if isinstance(source, TextDocument):
+        return Failed(failure, FailedSource(source.name, error.message, source.source, "TEXT"))
+    return Failed(failure, FailedSource(source.name, error.message, source.path))
 
 
 def is_current(known: SourceState, content_hash: str) -> bool:
     """Whether a document's live generation has this content."""
     return known.status is DocumentStatus.FINISHED and known.content_hash == content_hash
-
-
-def is_text(name: str) -> bool:
-    """Whether a name is text: file systems also hold names that are only bytes."""
-    return printable(name) == name
-
-
-def printable(name: str) -> str:
-    """The name with bytes that are no text written as escapes."""
-    return name.encode(errors="backslashreplace").decode()
-
-
-def check_name(name: str) -> None:
-    """Raise `UnreadableDocumentError` for a name that cannot be kept."""
-    try:
-        checked_name(name, field="name")
-    except InvalidInputError as error:
-        raise UnreadableDocumentError(name, error.message) from None
-
-
-def check_text(text: str, *, name: str) -> None:
-    """Raise `UnreadableDocumentError` for a text that cannot be kept or found."""
-    if not text or text.isspace():
-        raise UnreadableDocumentError(name, "the document is empty")
-    if "\x00" in text:
-        raise UnreadableDocumentError(name, f"a NUL character at offset {text.index(chr(0))}; remove it")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        reason = f"a lone surrogate at offset {error.start}: text that was decoded wrongly; decode it again"
-        raise UnreadableDocumentError(name, reason) from None

@@ -13,8 +13,9 @@ Count = Callable[[str], int]
 """How many tokens a text is."""
 Language = Literal["en", "zh"]
 
-TAIL_CUT = 0.6
-"""Hits below this share of the best one's score are not quoted: they cost more than they bring."""
+TAIL_CUT = 0.58
+"""Hits below this share of the best one's score are not quoted: they cost more than they bring. `benchmarks/quality.py`
+shows both sides: of five chunks it leaves 90.6 % of what is wanted in two thirds of the characters."""
 PASSAGE_SHARE = 0.75
 """What passages may take of the room when there are earlier turns: a follow-up must keep what it follows."""
 MESSAGE_TOKENS = 4

@@ -14,8 +14,10 @@ from kbchat.analysis import Terms, analyse
 from kbchat.catalog import Catalog
 from kbchat.embedders import Embedder, Vector, passages
 from kbchat.embedders.static import StaticEmbedder
+from kbchat.filters import Filter
 from kbchat.lexical import LexicalHit, LexicalIndex, LexicalResult, Weighted
 from kbchat.models import Chunk, Reference, SpaceInfo
+from kbchat.selecting import Selection, Selector
 from kbchat.splitting import embedded_text
 from kbchat.stores import VectorHit, VectorStore
 from kbchat.threads import Threads, together
@@ -25,6 +27,10 @@ CANDIDATES = 50
 LEXICAL_DEPTH = 4
 """The lexical search looks this many times deeper, for the scores of what only the dense search found: it costs little,
 and what is still missing then scores less than 200 others."""
+DEEPER = 1.5
+"""A filter's share is an average: the hits of one question may be rarer among what it selects."""
+DEEPEST = 16_000
+"""No store answers with more hits than this; the lexical search knows no such end."""
 LIFTED = 50
 """Among so many of the best a chunk is lifted by its neighbours."""
 INLINE_CHARS = 2000
@@ -76,6 +82,7 @@ class Retriever:
         self._lexical = lexical
         self._threads = threads
         self._static = StaticEmbedder(threads=threads)
+        self._selector = Selector(catalog=catalog, threads=threads)
 
     async def retrieve(
         self,
@@ -86,14 +93,20 @@ class Retriever:
         embedder: Embedder,
         top_k: int,
         score_threshold: float | None = None,
+        where: Filter | None = None,
     ) -> Retrieval:
-        """The `top_k` best live chunks, without those whose `recall_score` is below `score_threshold`.
+        """The `top_k` best live chunks, without those whose `recall_score` is below `score_threshold`; only of the
+        documents that `where` selects.
 
         Best first; ties break by chunk id. Raises the error of a part that failed.
         """
         static = embedder if isinstance(embedder, StaticEmbedder) else self._static
         terms = await self._analyse(question)
-        search = _Search(space, question, terms, self._lexical, store, embedder, static)
+        selection = None if where is None else await self._selector.select(space, where)
+        if selection is not None and not selection.share:
+            return Retrieval(())
+        parts = _SearchParts(self._catalog, self._lexical, store, embedder, static)
+        search = _Search(space, question, terms, parts, selection)
         limit = max(CANDIDATES, top_k)
         while True:
             found = await search.run(limit)
@@ -157,6 +170,17 @@ class Retriever:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _SearchParts:
+    """What a search asks."""
+
+    catalog: Catalog
+    lexical: LexicalIndex
+    store: VectorStore
+    embedder: Embedder
+    static: StaticEmbedder
+
+
 class _Search:
     """One question's way through both indexes of a space."""
 
@@ -165,34 +189,62 @@ class _Search:
         space: SpaceInfo,
         question: str,
         terms: Terms,
-        lexical: LexicalIndex,
-        store: VectorStore,
-        embedder: Embedder,
-        static: StaticEmbedder,
+        parts: _SearchParts,
+        selection: Selection | None,
     ) -> None:
         self.space = space
-        self.static = static
-        self.weighing = fusion.STATIC if embedder is static else fusion.MODEL
+        self.static = parts.static
+        self.weighing = fusion.STATIC if parts.embedder is parts.static else fusion.MODEL
         self.lexical_hits: list[LexicalHit] = []
         self.weights = Weighted({}, {}, {})
         self._question = question
         self._terms = terms
-        self._lexical = lexical
-        self._store = store
-        self._embedder = embedder
+        self._catalog = parts.catalog
+        self._lexical = parts.lexical
+        self._store = parts.store
+        self._embedder = parts.embedder
+        self._selection = selection
+        self._deeper = 1.0 if selection is None else DEEPER / selection.share
         self._vector: Vector | None = None
         self._dense_hits: list[VectorHit] = []
+        self._is_exhausted = False
 
     async def run(self, limit: int) -> list[int]:
-        """The ids that the two searches find."""
-        self._dense_hits, (self.lexical_hits, self.weights) = await together(
-            lambda: self._search_dense(limit), lambda: self._search_lexical(limit)
+        """The ids that the two searches find; all of the selected ones where these are few."""
+        depth = self._depth(limit)
+        deepest = min(depth, DEEPEST)
+        dense, (lexical, self.weights) = await together(
+            lambda: self._search_dense(deepest), lambda: self._search_lexical(self._depth(limit * LEXICAL_DEPTH))
         )
-        ids = [hit.id for hit in self._dense_hits] + [hit.id for hit in self.lexical_hits[:limit]]
+        self._is_exhausted = (depth > DEEPEST or len(dense) < depth) and len(lexical) < depth
+        self._dense_hits, self.lexical_hits = await self._selected(dense, lexical)
+        if self._few is not None:
+            return list(self._few)
+        ids = [hit.id for hit in self._dense_hits[:limit]] + [hit.id for hit in self.lexical_hits[:limit]]
         return list(dict.fromkeys(ids))
 
+    @property
+    def _few(self) -> tuple[int, ...] | None:
+        return None if self._selection is None else self._selection.chunks
+
+    def _depth(self, limit: int) -> int:
+        """How deep to look for so many that are selected."""
+        if self._few is not None:
+            return len(self._few)
+        return max(limit, min(math.ceil(limit * self._deeper), self.space.chunk_count))
+
+    async def _selected(
+        self, dense: list[VectorHit], lexical: list[LexicalHit]
+    ) -> tuple[list[VectorHit], list[LexicalHit]]:
+        selection = self._selection
+        if selection is None or self._few is not None:
+            return dense, lexical
+        owners = await self._catalog.chunk_owners([*(hit.id for hit in dense), *(hit.id for hit in lexical)])
+        chosen = {key for key, document in owners.items() if document in selection.documents}
+        return [hit for hit in dense if hit.id in chosen], [hit for hit in lexical if hit.id in chosen]
+
     def may_find_more(self, limit: int) -> bool:
-        return len(self._dense_hits) >= limit or len(self.lexical_hits) >= limit
+        return self._few is None and not self._is_exhausted
 
     async def static_vector(self) -> Vector:
         """The question's vector by the static embedder."""
@@ -212,12 +264,12 @@ class _Search:
     async def _search_dense(self, limit: int) -> list[VectorHit]:
         if self._vector is None:
             self._vector = await self._embedder.embed_query(self._question)
-        if not self._vector.any():
+        if not self._vector.any() or self._few is not None:
             return []
         return await self._store.query(self.space.collection, self._vector, limit=limit)
 
     async def _search_lexical(self, limit: int) -> LexicalResult:
-        return await self._lexical.search(self.space.lexical_name, self._terms, limit=limit * LEXICAL_DEPTH)
+        return await self._lexical.search(self.space.lexical_name, self._terms, limit=limit, among=self._few)
 
 
 def _in_order(candidates: Sequence[_Candidate]) -> list[_Candidate]:

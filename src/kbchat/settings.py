@@ -16,6 +16,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as UndecodableError
 
+from kbchat.chunking import ChunkStrategy, Splitting
 from kbchat.errors import SettingsError
 
 
@@ -54,7 +55,8 @@ class Settings(BaseSettings):
     embedder_api_key: SecretStr | None = None
 
     # Splitting
-    chunk_tokens: int = Field(default=256, ge=16, le=8192)
+    chunk_strategy: ChunkStrategy = ChunkStrategy.STRUCTURE
+    chunk_tokens: int | None = Field(default=None, ge=16, le=8192, description="Default: 256, a page or section 8192")
     chunk_overlap: int = Field(default=0, ge=0)
     max_document_bytes: int = Field(default=64 * 1024 * 1024, ge=1, description="Larger files are refused")
     document_seconds: float = Field(default=60.0, gt=0, description="Seconds that reading one document may take")
@@ -86,6 +88,7 @@ class Settings(BaseSettings):
     # Serving
     host: str = "127.0.0.1"
     port: int = Field(default=5670, ge=0, le=65535)
+    page: bool = Field(default=True, description="Whether there is a page at /")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(default=(), description="Admin keys, comma-separated")
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Host names accepted without keys, beside loopback"
@@ -110,11 +113,18 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check(self) -> "Settings":
-        if self.chunk_overlap >= self.chunk_tokens:
+        if self.chunk_overlap >= self.splitting.size:
             raise ValueError("chunk_overlap must be smaller than chunk_tokens")
         if self.llm_base_url and not self.llm_model:
             raise ValueError("llm_base_url needs llm_model: the name of a model on that server")
         return self
+
+    @property
+    def splitting(self) -> Splitting:
+        """How documents are split where neither their space nor the ingest says otherwise."""
+        return Splitting.model_construct(
+            strategy=self.chunk_strategy, max_tokens=self.chunk_tokens, overlap=self.chunk_overlap
+        )
 
     @classmethod
     def settings_customise_sources(

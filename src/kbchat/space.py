@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
+from pydantic import JsonValue
+
+from kbchat import intake
 from kbchat.answers import AnswerStream
-from kbchat.errors import DocumentNotFoundError, EmbedderMismatchError, ModelNotFoundError
+from kbchat.chunking import Splitting
+from kbchat.errors import DocumentNotFoundError, ModelNotFoundError
+from kbchat.filters import Filter, parse
 from kbchat.inputs import Messages, checked_messages, checked_question, checked_threshold, checked_top_k
 from kbchat.models import (
     Answer,
     Document,
-    EmbedderPin,
+    DocumentStatus,
     IngestProgress,
     IngestReport,
     Message,
@@ -21,19 +25,20 @@ from kbchat.models import (
     Reference,
     Sampling,
     SpaceInfo,
-    TextDocument,
+    SpaceStats,
     VectorType,
 )
 
 if TYPE_CHECKING:
     from kbchat.ingest import Ingester
+    from kbchat.loaders.files import Selection
     from kbchat.wiring import Parts
 
 DEFAULT_MODEL_ALIAS = "chatgpt_proxyllm"
 """The documentation's model name: it always means the default model."""
 
-Source = str | os.PathLike[str] | TextDocument
-"""A file, a folder, or a text."""
+Where = Filter | Mapping[str, JsonValue]
+"""A filter on documents' metadata, or its JSON form."""
 
 
 class KnowledgeSpace:
@@ -82,25 +87,81 @@ class KnowledgeSpace:
 
     async def ingest(
         self,
-        sources: Source | Iterable[Source],
+        sources: intake.Source | Iterable[intake.Source],
         *,
-        progress: Callable[[IngestProgress], None] | None = None,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        gitignore: bool = False,
+        splitting: Splitting | None = None,
+        progress: intake.Progress = None,
     ) -> IngestReport:
         """Bring files, folders and texts into the space. What did not change since the last time is left alone.
 
-        A document that cannot be read is reported with its reason and the others go in. `progress` is called in the
-        event loop after each document or batch. Raises `InvalidInputError` for a path that is not there,
-        `EmbedderMismatchError`, `BusyError`, or the error of a part that failed; batches already published stay.
-        """
-        from kbchat.loaders.files import discover
+        Of a folder all files of a known type are taken, or those that `include` fits, but none that `exclude` fits
+        (patterns as in `.gitignore`, which is obeyed itself with `gitignore`). `splitting` goes before the space's own.
 
-        given = [sources] if isinstance(sources, str | os.PathLike | TextDocument) else list(sources)
-        texts = [source for source in given if isinstance(source, TextDocument)]
-        paths = [Path(source) for source in given if not isinstance(source, TextDocument)]
-        found = await self._parts.threads.read(discover, paths)
-        async with self._parts.writing(self.id):
-            ingester = await self._ingester()
-            return await ingester.ingest([*found.files, *texts], progress=progress)
+        A document that cannot be read is reported with its reason and the others go in. `progress` is called in the
+        event loop after each batch. Raises `InvalidInputError` for a path that is not there, `EmbedderMismatchError`,
+        `BusyError`, or the error of a part that failed; batches already published stay.
+        """
+        selection = _selection(include, exclude, gitignore)
+        return await intake.ingest(
+            self._parts, self.id, sources, selection=selection, splitting=splitting, progress=progress
+        )
+
+    async def sync(
+        self,
+        paths: intake.Paths,
+        *,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        gitignore: bool = False,
+        splitting: Splitting | None = None,
+        allow_empty: bool = False,
+        progress: intake.Progress = None,
+    ) -> IngestReport:
+        """Bring the space in step with folders: as `ingest`, and documents whose file is no longer there, or no longer
+        selected, are removed; one that moved keeps its id, chunks and vectors.
+
+        Documents from elsewhere are left alone. A folder that holds nothing is an `InvalidInputError` unless
+        `allow_empty`: it may be a disk that is not mounted.
+        """
+        return await intake.sync(
+            self._parts,
+            self.id,
+            paths,
+            selection=_selection(include, exclude, gitignore),
+            splitting=splitting,
+            allow_empty=allow_empty,
+            progress=progress,
+        )
+
+    def watch(
+        self,
+        paths: intake.Paths,
+        *,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        gitignore: bool = False,
+        splitting: Splitting | None = None,
+        progress: intake.Progress = None,
+    ) -> AbstractAsyncContextManager[AsyncIterator[IngestReport]]:
+        """Sync folders now, and again whenever something changes in them, until the block is left.
+
+            async with space.watch("docs") as reports:
+                async for report in reports:
+                    ...
+
+        The first report comes always, later ones when something was added, updated, moved or removed.
+        """
+        return intake.watch(
+            self._parts,
+            self.id,
+            paths,
+            selection=_selection(include, exclude, gitignore),
+            splitting=splitting,
+            progress=progress,
+        )
 
     async def add_document(
         self,
@@ -125,21 +186,32 @@ class KnowledgeSpace:
         return await parts.catalog.keep_upload(self.id, given, replace=replace, writer=parts.writer)
 
     async def index_documents(
-        self, ids: Sequence[int], *, chunk_tokens: int | None = None, chunk_overlap: int | None = None
+        self,
+        ids: Sequence[int],
+        *,
+        chunk_tokens: int | None = None,
+        chunk_overlap: int | None = None,
+        splitting: Splitting | None = None,
     ) -> None:
         """Index documents that were added. Their status says how far each is: RUNNING, then FINISHED or FAILED.
 
-        Chunks are as the settings say unless said otherwise. Raises the error of a part that failed; the documents that
-        it stopped are FAILED with its reason.
+        Chunks are as the space and the settings say unless said otherwise, wholly by `splitting` or by size. Raises the
+        error of a part that failed; the documents that it stopped are FAILED with its reason.
         """
         from kbchat.indexing import Indexing, check_chunks
 
         check_chunks(chunk_tokens, chunk_overlap)
+
+        async def ingester() -> Ingester:
+            sizes = {"max_tokens": chunk_tokens, "overlap": chunk_overlap}
+            given = {name: size for name, size in sizes.items() if size is not None}
+            return (await intake.open_writer(self._parts, self.id, splitting, given)).ingester
+
         indexing = Indexing(
             self.id,
             catalog=self._parts.catalog,
             writing=lambda: self._parts.writing(self.id),
-            ingester=lambda: self._ingester(chunk_tokens=chunk_tokens, chunk_overlap=chunk_overlap),
+            ingester=ingester,
         )
         await indexing.run(ids)
 
@@ -157,7 +229,7 @@ class KnowledgeSpace:
         async with self._parts.writing(self.id):
             document = await self._document(id_or_name, with_text=False)
             await self._parts.catalog.delete_document(self.id, document.id, writer=self._parts.writer)
-            await (await self._ingester()).collect(pending=True)
+            await (await intake.open_writer(self._parts, self.id)).ingester.collect(pending=True)
         return document
 
     async def reembed(self, *, progress: Callable[[IngestProgress], None] | None = None) -> SpaceInfo:
@@ -181,12 +253,32 @@ class KnowledgeSpace:
             )
             return await self.refresh()
 
+    async def stats(self) -> SpaceStats:
+        """Count what is in the space. Tokens are estimated from every text, once for each change of the space."""
+        info = await self.refresh()
+        statuses = await self._parts.catalog.count_documents(self.id)
+        busy = statuses.get(DocumentStatus.RUNNING, 0) or statuses.get(DocumentStatus.TODO, 0)
+        return SpaceStats(
+            documents=info.document_count,
+            chunks=info.chunk_count,
+            tokens=await self._parts.count_tokens(info),
+            statuses=statuses,
+            state="indexing" if busy else "ready" if info.chunk_count else "empty",
+            embedder=info.embedder.name if info.embedder else None,
+        )
+
     # -- questions out -----------------------------------------------------------------------------------------------
 
     async def retrieve(
-        self, query: str, *, top_k: int | None = None, score_threshold: float | None = None
+        self,
+        query: str,
+        *,
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        where: Where | None = None,
     ) -> list[Reference]:
-        """The chunks that fit a question best, best first: at most `top_k`, none below `score_threshold`.
+        """The chunks that fit a question best, best first: at most `top_k`, none below `score_threshold`, and only of
+        documents whose metadata `where` fits (`kbchat.filters`, or its JSON form).
 
         A best hit with a `recall_score` below 0.5 means that the space does not hold the answer. Raises
         `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
@@ -195,7 +287,8 @@ class KnowledgeSpace:
         query = checked_question(query, field="query", limit=settings.max_question_chars)
         k = checked_top_k(settings.top_k if top_k is None else top_k)
         threshold = checked_threshold(settings.score_threshold if score_threshold is None else score_threshold)
-        return list(await self._retrieve(query, top_k=k, score_threshold=threshold))
+        chosen = checked_where(where)
+        return list(await self._retrieve(query, top_k=k, score_threshold=threshold, where=chosen))
 
     def stream(
         self,
@@ -204,9 +297,12 @@ class KnowledgeSpace:
         model: str | None = None,
         top_k: int | None = None,
         score_threshold: float | None = None,
+        where: Where | None = None,
         sampling: Sampling | None = None,
     ) -> AnswerStream:
         """Answer a question, or the last of a conversation's messages, from the space's documents, event by event.
+
+        `top_k`, `score_threshold` and `where` say what is retrieved, as in `retrieve`.
 
         Raises `ModelNotFoundError` or `InvalidInputError` at once, the errors of parts while it is iterated.
         """
@@ -214,9 +310,10 @@ class KnowledgeSpace:
         turns = checked_messages(messages, limit=settings.max_question_chars)
         k = checked_top_k(settings.top_k if top_k is None else top_k)
         threshold = checked_threshold(settings.score_threshold if score_threshold is None else score_threshold)
+        chosen = checked_where(where)
 
         async def retrieve(question: str) -> Sequence[Reference]:
-            return await self._retrieve(question, top_k=k, score_threshold=threshold)
+            return await self._retrieve(question, top_k=k, score_threshold=threshold, where=chosen)
 
         return open_answer(self._parts, turns, model=model, sampling=sampling, retrieve=retrieve)
 
@@ -227,22 +324,27 @@ class KnowledgeSpace:
         model: str | None = None,
         top_k: int | None = None,
         score_threshold: float | None = None,
+        where: Where | None = None,
         sampling: Sampling | None = None,
     ) -> Answer:
         """The whole answer that `stream` gives in pieces."""
         from kbchat.chat import collect
 
-        stream = self.stream(messages, model=model, top_k=top_k, score_threshold=score_threshold, sampling=sampling)
+        stream = self.stream(
+            messages, model=model, top_k=top_k, score_threshold=score_threshold, where=where, sampling=sampling
+        )
         async with stream:
             return await collect(stream.batches())
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    async def _retrieve(self, question: str, *, top_k: int, score_threshold: float | None) -> Sequence[Reference]:
+    async def _retrieve(
+        self, question: str, *, top_k: int, score_threshold: float | None, where: Filter | None
+    ) -> Sequence[Reference]:
         parts = self._parts
         info = await self.refresh()
         if not await parts.fits(info.embedder):
-            raise mismatch(info, await parts.pin())
+            raise intake.mismatch(info, await parts.pin())
         if info.chunk_count == 0:
             return ()
         await parts.see_writes(info)
@@ -253,6 +355,7 @@ class KnowledgeSpace:
             embedder=parts.embedder,
             top_k=top_k,
             score_threshold=score_threshold,
+            where=where,
         )
         return found.references
 
@@ -265,37 +368,10 @@ class KnowledgeSpace:
             raise DocumentNotFoundError(id_or_name)
         return document
 
-    async def _ingester(self, *, chunk_tokens: int | None = None, chunk_overlap: int | None = None) -> Ingester:
-        """A writer for this space, whose collection is there and was made by the embedder in use."""
-        from kbchat.ingest import Ingester
-        from kbchat.preparing import Preparer
 
-        parts, settings = self._parts, self._parts.settings
-        pin = await parts.pin()
-        info = await self.refresh()
-        if not await parts.fits(await parts.catalog.pin_embedder(info.id, pin)):
-            raise mismatch(info, pin)
-        store = parts.store(info.vector_type)
-        await parts.see_vectors(info)
-        await store.create_collection(info.collection, dimension=pin.dimension)
-        return Ingester(
-            info,
-            catalog=parts.catalog,
-            store=store,
-            lexical=parts.lexical,
-            embedder=parts.embedder,
-            threads=parts.threads,
-            preparer=Preparer(
-                threads=parts.threads,
-                readers=parts.readers,
-                static=parts.static,
-                is_static=parts.embedder is parts.static,
-                chunk_tokens=chunk_tokens or settings.chunk_tokens,
-                chunk_overlap=settings.chunk_overlap if chunk_overlap is None else chunk_overlap,
-                max_document_bytes=settings.max_document_bytes,
-            ),
-            writer=parts.writer,
-        )
+def checked_where(where: Where | None) -> Filter | None:
+    """The filter, if there is one. Raises `InvalidInputError` for `where`."""
+    return None if where is None else parse(where, field="where")
 
 
 def open_answer(
@@ -328,11 +404,7 @@ def open_answer(
     )
 
 
-def mismatch(info: SpaceInfo, pin: EmbedderPin) -> EmbedderMismatchError:
-    """The error for a space that was embedded by another model than the one in use."""
-    was = f"{info.embedder.name!r} ({info.embedder.dimension} dimensions)" if info.embedder else "another embedder"
-    return EmbedderMismatchError(
-        f"the space {info.name!r} was embedded by {was}, and the vectors of {pin.name!r} ({pin.dimension} dimensions) "
-        f"that the settings ask for do not go with its own; set the embedder back, or embed the space "
-        f"anew with `kbchat spaces reembed {info.name}`"
-    )
+def _selection(include: Iterable[str], exclude: Iterable[str], gitignore: bool) -> Selection:
+    from kbchat.loaders.files import Selection
+
+    return Selection(tuple(include), tuple(exclude), gitignore)

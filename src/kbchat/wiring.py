@@ -71,6 +71,7 @@ class Parts:
         self._stores: dict[VectorType, VectorStore] = {}
         self._space_locks: WeakValueDictionary[int, anyio.Lock] = WeakValueDictionary()
         self._seen: dict[int, int] = {}
+        self._tokens: dict[int, tuple[int, int]] = {}
         self._pin: EmbedderPin | None = None
         self._static: StaticEmbedder | None = None
 
@@ -143,6 +144,21 @@ class Parts:
         from kbchat.embedders.fingerprint import is_same
 
         return pin is None or is_same(pin, await self.pin())
+
+    async def count_tokens(self, info: SpaceInfo) -> int:
+        """An estimate of the tokens of all chunks of a space, made once for each of its revisions."""
+        revision, tokens = self._tokens.get(info.id, (-1, 0))
+        if revision == info.revision:
+            return tokens
+        from kbchat.tokens import estimate
+
+        tokens = after = 0
+        while chunks := await self.catalog.embedding_fields(info.id, after=after, limit=1000):
+            texts = [chunk.content for chunk in chunks]
+            tokens += await self.threads.read(lambda texts: sum(map(estimate, texts)), texts)
+            after = chunks[-1].id
+        self._tokens[info.id] = info.revision, tokens
+        return tokens
 
     async def aclose(self) -> None:
         """Close every part, also when one of them fails to."""

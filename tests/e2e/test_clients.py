@@ -217,6 +217,19 @@ def test_spaces_live_and_die(live: Live, client: Client) -> None:
     assert "E4042" in found["gone"]
 
 
+@pytest.mark.parametrize("client", DBGPT, ids=str)
+def test_documents_go_in_and_are_found(live: Live, client: Client) -> None:
+    """Made, synced, shown, listed, asked about and deleted with the client's own calls."""
+    found = client.run(live, "documents")
+    made = found["made"]
+    assert (made["doc_name"], made["doc_type"]) == ("lunch", "TEXT")
+    assert found["synced"] == [made["id"]]
+    assert found["shown"] == found["deleted"] == made
+    assert made in found["listed"]
+    assert "noon" in found["text"]
+    assert "<references" in found["text"]
+
+
 @pytest.mark.parametrize("client", OPENAI, ids=str)
 def test_models_are_listed(live: Live, client: Client) -> None:
     """Spaces among them."""

@@ -2,12 +2,29 @@
 
 from typing import TYPE_CHECKING
 
-from kbchat.catalog.records import NewChunk, NewGeneration, PendingGeneration, SourceState, Upload
+from kbchat.catalog.records import (
+    DocumentEdit,
+    FailedSource,
+    NewChunk,
+    NewGeneration,
+    PendingGeneration,
+    SourceState,
+    Upload,
+)
 
 if TYPE_CHECKING:
     from kbchat.catalog.catalog import Catalog
 
-__all__ = ["Catalog", "NewChunk", "NewGeneration", "PendingGeneration", "SourceState", "Upload"]
+__all__ = [
+    "Catalog",
+    "DocumentEdit",
+    "FailedSource",
+    "NewChunk",
+    "NewGeneration",
+    "PendingGeneration",
+    "SourceState",
+    "Upload",
+]
 
 
 def __getattr__(name: str) -> object:

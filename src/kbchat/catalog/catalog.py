@@ -9,10 +9,11 @@ from typing import TypeVar
 import anyio
 from sqlalchemy import Connection
 
-from kbchat.catalog import chunks, documents, keys, locks, spaces, uploads
+from kbchat.catalog import chunks, documents, keys, lives, locks, spaces, uploads
 from kbchat.catalog import generations as generation_sql
 from kbchat.catalog.database import Database, database_url
-from kbchat.catalog.records import NewGeneration, PendingGeneration, SourceState, Upload
+from kbchat.catalog.records import DocumentEdit, FailedSource, NewGeneration, PendingGeneration, SourceState, Upload
+from kbchat.chunking import Splitting
 from kbchat.models import (
     Chunk,
     Document,
@@ -20,6 +21,7 @@ from kbchat.models import (
     EmbedderPin,
     KeyInfo,
     KeyRole,
+    Metadata,
     SpaceInfo,
     VectorType,
 )
@@ -143,11 +145,12 @@ class Catalog:
         vector_type: VectorType | None = None,
         desc: str | None = None,
         context: str | None = None,
+        splitting: Splitting | None = None,
     ) -> SpaceInfo:
         """Change what is not None. Raises `SpaceExistsError`, and `SpaceInUseError` for another vector type once the
         space holds documents or vectors that are not collected."""
         now = self._clock()
-        change = spaces.SpaceChange(name=name, owner=owner, vector_type=vector_type, desc=desc, context=context)
+        change = spaces.SpaceChange(name, owner, vector_type, desc, context, splitting)
         return await self._write(lambda connection: spaces.update(connection, space_id, change, now=now))
 
     async def begin_space_deletion(self, space_id: int) -> SpaceInfo:
@@ -187,9 +190,32 @@ class Catalog:
         """The state of those documents that are there, by name. Any number of names."""
         return await self._read(lambda connection: documents.states(connection, space_id, names))
 
+    async def sources_beneath(self, space_id: int, prefix: str) -> dict[str, SourceState]:
+        """The state of the documents whose source begins with a folder's path, by name."""
+        return await self._read(lambda connection: lives.beneath(connection, space_id, prefix))
+
     async def touch(self, space_id: int, stats: Mapping[int, tuple[int | None, int | None]]) -> None:
         """Keep other sizes and modification times (ns) with documents, by id. Nobody's reading changes."""
-        await self._write(lambda connection: documents.touch(connection, space_id, stats))
+        await self._write(lambda connection: lives.touch(connection, space_id, stats))
+
+    async def fail(self, space_id: int, failures: Sequence[FailedSource], *, writer: str) -> None:
+        """Make documents FAILED with their reasons, and those that are not there appear so. What was live stays."""
+        now = self._clock()
+        await self._write(lambda connection: lives.fail(connection, space_id, failures, writer=writer, now=now))
+
+    async def edit_document(self, space_id: int, document_id: int, edit: DocumentEdit, *, writer: str) -> Document:
+        """Change what the edit says; text and chunks stay. Raises `DocumentNotFoundError`, `DocumentExistsError`."""
+        now = self._clock()
+        return await self._write(
+            lambda connection: lives.edit(connection, space_id, document_id, edit, writer=writer, now=now)
+        )
+
+    async def delete_documents(self, space_id: int, document_ids: Sequence[int], *, writer: str) -> int:
+        """Remove those documents that are there, as `delete_document` does; returns how many there were."""
+        now = self._clock()
+        return await self._write(
+            lambda connection: lives.delete(connection, space_id, document_ids, writer=writer, now=now)
+        )
 
     async def get_document(self, space_id: int, document_id: int, *, with_text: bool = False) -> Document:
         """Raises `DocumentNotFoundError`. The text is None for a document that never was FINISHED."""
@@ -213,6 +239,14 @@ class Catalog:
         return await self._read(
             lambda connection: documents.page(connection, space_id, status, offset=offset, limit=limit)
         )
+
+    async def document_metadata(self, space_id: int) -> list[tuple[int, int, Metadata]]:
+        """Each document's id, how many live chunks it has, and its metadata; in unspecified order."""
+        return await self._read(lambda connection: documents.metadata(connection, space_id))
+
+    async def count_documents(self, space_id: int) -> dict[DocumentStatus, int]:
+        """How many documents of each status there are."""
+        return await self._read(lambda connection: documents.count(connection, space_id))
 
     async def delete_document(self, space_id: int, document_id: int, *, writer: str) -> Document:
         """Remove a document: it is gone for every reader at once, all its generations are dead (an ingest of it that
@@ -258,7 +292,7 @@ class Catalog:
         return await self._read(lambda connection: uploads.kept(connection, space_id, ids))
 
     async def mark_documents(self, space_id: int, states: Mapping[int, tuple[DocumentStatus, str | None]]) -> None:
-        """Set status and error of documents. Those that are not there are passed over."""
+        """Set status and error of documents. Those that are not there, or have that status, are passed over."""
         now = self._clock()
         await self._write(lambda connection: uploads.mark(connection, space_id, states, now=now))
 
@@ -312,6 +346,14 @@ class Catalog:
     async def live_chunk_ids(self, space_id: int) -> tuple[int, list[int]]:
         """The space's revision, and the ids of the chunks that were live in it, ascending."""
         return await self._read(lambda connection: chunks.live_ids(connection, space_id))
+
+    async def chunks_of(self, document_ids: Sequence[int]) -> list[int]:
+        """The ids of those documents' live chunks, ascending."""
+        return await self._read(lambda connection: chunks.of_documents(connection, document_ids))
+
+    async def chunk_owners(self, ids: Sequence[int]) -> dict[int, int]:
+        """The document of each chunk, live or not, that is there."""
+        return await self._read(lambda connection: chunks.owners(connection, ids))
 
     async def document_chunks(self, document_id: int) -> list[Chunk]:
         """The live chunks of a document in order; none for a document that is not there."""

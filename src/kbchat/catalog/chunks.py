@@ -44,6 +44,13 @@ _LIVE_IDS = (
     .where(_chunks.c.space_id == bindparam("space_id"))
     .order_by(_chunks.c.id)
 )
+_OF_DOCUMENTS = (
+    select(_chunks.c.id)
+    .join(_documents, _is_live)
+    .where(among(_documents.c.id, schema.ids("ids")), _in_live_space)
+    .order_by(_chunks.c.id)
+)
+_OWNERS = select(_chunks.c.id, _chunks.c.document_id).where(among(_chunks.c.id, schema.ids("ids")))
 _KEYS = (
     select(_chunks.c.document_id, _chunks.c.key, _chunks.c.id)
     .join(_documents, _is_live)
@@ -108,6 +115,14 @@ def live_vectors(conn: Connection, space_id: int, ids: Sequence[int]) -> dict[in
 def live_ids(conn: Connection, space_id: int) -> tuple[int, list[int]]:
     revision = spaces.get(conn, space_id).revision
     return revision, list(conn.execute(_LIVE_IDS, {"space_id": space_id}).scalars())
+
+
+def of_documents(conn: Connection, document_ids: Sequence[int]) -> list[int]:
+    return list(conn.execute(_OF_DOCUMENTS, {"ids": document_ids}).scalars())
+
+
+def owners(conn: Connection, ids: Sequence[int]) -> dict[int, int]:
+    return {row.id: row.document_id for row in conn.execute(_OWNERS, {"ids": ids})}
 
 
 def of_document(conn: Connection, document_id: int) -> list[Chunk]:

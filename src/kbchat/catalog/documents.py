@@ -1,6 +1,6 @@
 """Transactions on documents. Each function runs inside the caller's transaction."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +25,7 @@ _SPACE_OF = (
     .where(_documents.c.id == bindparam("id"), _documents.c.visible, spaces.visible_to(None))
 )
 _BY_NAME = select(_documents).where(*_seen, _documents.c.name == bindparam("name"))
-_STATES = select(
+STATES = select(
     _documents.c.id,
     _documents.c.name,
     _documents.c.content_hash,
@@ -33,7 +33,11 @@ _STATES = select(
     _documents.c.source,
     _documents.c.size,
     _documents.c.mtime_ns,
-).where(*_seen, among(_documents.c.name, schema.texts("names")))
+).where(_documents.c.visible)
+"""What `state_rows` reads."""
+_STATES = STATES.where(_documents.c.space_id == bindparam("space_id"), among(_documents.c.name, schema.texts("names")))
+
+_METADATA = select(_documents.c.id, _documents.c.chunk_count, _documents.c.metadata).where(*_seen)
 
 load: Callable[[str], Metadata] = msgspec.json.Decoder(dict[str, Any]).decode
 """Metadata from what `dump` made of it."""
@@ -54,6 +58,7 @@ def _document(row: sa.Row[Any], text: str | None = None) -> Document:
         source=row.source,
         status=DocumentStatus(row.status),
         error=row.error,
+        attempts=row.attempts,
         metadata=load(row.metadata),
         content_hash=row.content_hash,
         chunk_count=row.chunk_count,
@@ -65,7 +70,11 @@ def _document(row: sa.Row[Any], text: str | None = None) -> Document:
 
 def states(conn: Connection, space_id: int, names: Sequence[str]) -> dict[str, SourceState]:
     spaces.require(conn, space_id)
-    rows = conn.execute(_STATES, {"space_id": space_id, "names": names})
+    return state_rows(conn.execute(_STATES, {"space_id": space_id, "names": names}))
+
+
+def state_rows(rows: Iterable[sa.Row[Any]]) -> dict[str, SourceState]:
+    """States of documents by name."""
     return {
         row.name: SourceState(
             document_id=row.id,
@@ -134,12 +143,17 @@ def page_of_all(conn: Connection, *, owner: str | None, offset: int, limit: int 
     return [_document(row) for row in rows], int(total.scalar_one())
 
 
-def touch(conn: Connection, space_id: int, stats: Mapping[int, tuple[int | None, int | None]]) -> None:
-    spaces.hold(conn, space_id)
-    rows = [{"of": document_id, "now": size, "at": mtime_ns} for document_id, (size, mtime_ns) in stats.items()]
-    if rows:
-        where = (_documents.c.space_id == space_id, _documents.c.id == bindparam("of"))
-        conn.execute(_documents.update().where(*where).values(size=bindparam("now"), mtime_ns=bindparam("at")), rows)
+def metadata(conn: Connection, space_id: int) -> list[tuple[int, int, Metadata]]:
+    spaces.require(conn, space_id)
+    rows = conn.execute(_METADATA, {"space_id": space_id}).all()
+    return [(key, chunks, load(stored)) for key, chunks, stored in rows]
+
+
+def count(conn: Connection, space_id: int) -> dict[DocumentStatus, int]:
+    spaces.require(conn, space_id)
+    where = (_documents.c.space_id == space_id, _documents.c.visible)
+    rows = conn.execute(select(_documents.c.status, func.count()).where(*where).group_by(_documents.c.status))
+    return {DocumentStatus(status): number for status, number in rows}
 
 
 def delete(conn: Connection, space_id: int, document_id: int, *, writer: str, now: datetime) -> Document:

@@ -173,6 +173,7 @@ def publish(conn: Connection, space_id: int, generation_ids: Sequence[int], *, w
                 "live_generation_id": row.id,
                 "status": DocumentStatus.FINISHED.value,
                 "error": None,
+                "attempts": 0,
                 "updated_at": now,
                 **{name: row._mapping[name] for name in _CARRIED},
             }

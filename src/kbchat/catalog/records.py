@@ -61,6 +61,25 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentEdit:
+    """What is to be changed of a document; None leaves as it is."""
+
+    name: str | None = None
+    source: str | None = None
+    metadata: Mapping[str, JsonValue] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedSource:
+    """A document that could not be taken in, and why."""
+
+    name: str
+    reason: str
+    source: str | None = None
+    doc_type: str = "DOCUMENT"
+
+
+@dataclass(frozen=True, slots=True)
 class SourceState:
     """What an ingest must know of a document to see whether it changed."""
 

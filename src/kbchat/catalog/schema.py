@@ -82,6 +82,8 @@ spaces = Table(
     Column("chunk_count", sa.BigInteger, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    # JSON of a `Splitting`; null for that of the settings.
+    Column("splitting", Text),
     sqlite_autoincrement=True,
 )
 
@@ -115,6 +117,8 @@ documents = Table(
     Column("chunk_count", sa.BigInteger, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    # Failures in a row; 0 once it is in.
+    Column("attempts", sa.BigInteger, nullable=False, server_default="0"),
     sa.UniqueConstraint("space_id", "name"),
     Index(None, "space_id", "id"),
     sqlite_autoincrement=True,

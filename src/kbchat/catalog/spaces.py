@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from kbchat.catalog import schema
 from kbchat.catalog.schema import SpaceState
+from kbchat.chunking import Splitting
 from kbchat.errors import BusyError, SpaceExistsError, SpaceInUseError, SpaceNotFoundError
 from kbchat.models import EmbedderPin, SpaceInfo, VectorType
 
@@ -42,6 +43,7 @@ class SpaceChange(NamedTuple):
     vector_type: VectorType | None = None
     desc: str | None = None
     context: str | None = None
+    splitting: Splitting | None = None
 
 
 def _info(row: sa.Row[Any]) -> SpaceInfo:
@@ -59,6 +61,7 @@ def _info(row: sa.Row[Any]) -> SpaceInfo:
         context=row.context,
         collection=row.collection,
         embedder=pin,
+        splitting=None if row.splitting is None else Splitting.model_validate_json(row.splitting),
         revision=row.revision,
         last_writer=row.last_writer,
         document_count=row.document_count,
@@ -145,6 +148,8 @@ def update(conn: Connection, space_id: int, change: SpaceChange, *, now: datetim
             f"space {space.name!r} holds documents in {space.vector_type}; empty it before you choose another store"
         )
     values = {column: value for column, value in change._asdict().items() if value is not None}
+    if change.splitting is not None:
+        values["splitting"] = change.splitting.model_dump_json()
     statement = _spaces.update().where(_spaces.c.id == space_id).values(**values, updated_at=now).returning(_spaces)
     try:
         return _info(conn.execute(statement).one())

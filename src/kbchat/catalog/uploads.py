@@ -95,7 +95,11 @@ def mark(
     if rows:
         statement = (
             _documents.update()
-            .where(_documents.c.space_id == space_id, _documents.c.id == bindparam("of"))
+            .where(
+                _documents.c.space_id == space_id,
+                _documents.c.id == bindparam("of"),
+                _documents.c.status != bindparam("to"),
+            )
             .values(status=bindparam("to"), error=bindparam("why"), updated_at=now)
         )
         conn.execute(statement, rows)

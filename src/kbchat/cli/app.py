@@ -1,8 +1,9 @@
 """The commands. Each one is: arguments, one call of the face, output."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -14,6 +15,7 @@ from kbchat.errors import KbchatError, SpaceNotFoundError
 
 if TYPE_CHECKING:
     from kbchat import AnswerStream, KnowledgeBase, KnowledgeSpace
+    from kbchat.filters import Filter
     from kbchat.models import IngestReport
 
 app = typer.Typer(
@@ -24,12 +26,36 @@ app = typer.Typer(
 app.add_typer(spaces.app, name="spaces")
 app.add_typer(keys.app, name="keys")
 
+
+class Chosen(TypedDict):
+    """Which files of folders are taken."""
+
+    include: Sequence[str]
+    exclude: Sequence[str]
+    gitignore: bool
+
+
 TopK = Annotated[
     int | None, typer.Option(help="How many passages at most. Default: 5, or KBCHAT_TOP_K.", show_default=False)
 ]
 Threshold = Annotated[
     float | None, typer.Option(help="Leave out passages that score less, from 0 to 1.", show_default=False)
 ]
+
+Where = Annotated[
+    str | None,
+    typer.Option(
+        metavar="JSON",
+        help='Only documents whose metadata fits, such as {"field": "lang", "eq": "de"}.',
+        show_default=False,
+    ),
+]
+
+
+def _filter(text: str | None) -> "Filter | None":
+    from kbchat.filters import loads
+
+    return None if text is None else loads(text, field="--where")
 
 
 def _print_version(wanted: bool) -> None:
@@ -54,18 +80,35 @@ def ingest(
     space: Space,
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH", help="Files and folders.", exists=True, show_default=False),
+        typer.Argument(metavar="PATH", help="Files, folders and patterns (docs/**/*.md).", show_default=False),
     ],
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Of folders only files that fit, as in .gitignore.", show_default=False),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Of folders no files that fit, as in .gitignore.", show_default=False),
+    ] = None,
+    gitignore: Annotated[bool, typer.Option("--gitignore", help="Leave out what git ignores.")] = False,
+    sync: Annotated[
+        bool, typer.Option("--sync", help="Also remove documents whose file is gone, and follow files that moved.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Sync, and go on with each change, until Ctrl-C.")] = False,
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> int:
     """Take files and folders into a space, which is made when it is missing. Unchanged files are skipped."""
+    chosen = Chosen(include=include or (), exclude=exclude or (), gitignore=gitignore)
 
     async def action(kb: "KnowledgeBase") -> int:
         target, made = await _find_or_create(kb, space)
+        if watch:
+            return await _watch(target, paths, chosen, json=json)
         try:
             with screen.progress_bar() as advance:
-                report = await target.ingest(paths, progress=advance)
+                take = target.sync if sync else target.ingest
+                report = await take(paths, progress=advance, **chosen)
         except KbchatError:
             if made:
                 await _remove_if_empty(kb, target)
@@ -77,11 +120,25 @@ def ingest(
 
 
 @app.command()
+def formats(json: AsJson = False) -> int:
+    """List the kinds of files that are taken of a folder, with their suffixes."""
+    from kbchat.loaders.formats import BUILT_IN, plugins
+
+    known = [(kind.name, sorted(kind.suffixes)) for kind in (*BUILT_IN, *plugins())]
+    if json:
+        screen.print_json({name: [*suffixes] for name, suffixes in known})
+    else:
+        screen.print_table(["format", "suffixes"], [[name, " ".join(suffixes)] for name, suffixes in known])
+    return Exit.DONE
+
+
+@app.command()
 def search(
     space: Space,
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.", show_default=False)],
     top_k: TopK = None,
     score_threshold: Threshold = None,
+    where: Where = None,
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> int:
@@ -89,7 +146,7 @@ def search(
 
     async def action(kb: "KnowledgeBase") -> None:
         target = await kb.get_space(space)
-        found = await target.retrieve(query, top_k=top_k, score_threshold=score_threshold)
+        found = await target.retrieve(query, top_k=top_k, score_threshold=score_threshold, where=_filter(where))
         if json:
             screen.print_json([reference.model_dump(mode="json") for reference in found])
         elif found:
@@ -109,6 +166,7 @@ def ask(
     ] = None,
     top_k: TopK = None,
     score_threshold: Threshold = None,
+    where: Where = None,
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> int:
@@ -116,11 +174,16 @@ def ask(
 
     async def action(kb: "KnowledgeBase") -> None:
         target = await kb.get_space(space)
+        chosen = _filter(where)
         if json:
-            answer = await target.chat(question, model=model, top_k=top_k, score_threshold=score_threshold)
+            answer = await target.chat(
+                question, model=model, top_k=top_k, score_threshold=score_threshold, where=chosen
+            )
             screen.print_json(answer.model_dump(mode="json"))
         else:
-            await _print_answer(target.stream(question, model=model, top_k=top_k, score_threshold=score_threshold))
+            await _print_answer(
+                target.stream(question, model=model, top_k=top_k, score_threshold=score_threshold, where=chosen)
+            )
 
     return run(read_settings(data_dir), action)
 
@@ -162,6 +225,13 @@ def mcp(
     return run(read_settings(data_dir), action)
 
 
+async def _watch(target: "KnowledgeSpace", paths: list[Path], chosen: "Chosen", *, json: bool) -> int:
+    async with target.watch(paths, **chosen) as reports:
+        async for report in reports:
+            _print_report(report, target.info.name, json=json)
+    return Exit.DONE
+
+
 async def _find_or_create(kb: "KnowledgeBase", name: str) -> "tuple[KnowledgeSpace, bool]":
     try:
         return await kb.get_space(name), False
@@ -180,12 +250,16 @@ def _print_report(report: "IngestReport", space: str, *, json: bool) -> None:
     if json:
         screen.print_json(report.model_dump(mode="json"))
         return
-    counts = (
-        f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, {len(report.failed)} failed"
-    )
+    counts = f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, "
+    counts += "".join(f"{number} {what}, " for number, what in _moves(report) if number)
+    counts += f"{len(report.failed)} failed"
     screen.console().print(
         f"{screen.one_line(space)}: {counts}; {report.chunks} chunks written in {report.seconds:.1f} s"
     )
+
+
+def _moves(report: "IngestReport") -> list[tuple[int, str]]:
+    return [(report.moved, "moved"), (report.removed, "removed")]
 
 
 async def _print_answer(stream: "AnswerStream") -> None:

@@ -1,4 +1,4 @@
-"""What is kept of a chunk for scoring: its static vector and those of its sentences, packed in about a kilobyte.
+"""What is kept of a chunk for scoring: its static vector and those of its sentences, packed in about two kilobytes.
 
 A question's words may all stand in one sentence of a chunk, or scattered over it: the best sentence's cosine tells.
 Always by the static embedder, whatever the space's own, so that scores mean the same everywhere and a served model is
@@ -16,9 +16,7 @@ from kbchat.embedders import Vector, Vectors
 from kbchat.embedders.static import StaticEmbedder
 
 DIMENSION = 256
-"""Of the chunk's vector, kept as half floats."""
-SENTENCE_DIMENSION = 128
-"""Of a sentence's, kept as bytes: the model was trained so that its first dimensions stand alone."""
+"""The chunk's vector is kept as half floats, those of its sentences as bytes."""
 MAX_SENTENCES = 64
 _HEAD_BYTES = 2 * DIMENSION
 
@@ -41,7 +39,7 @@ def embed_and_pack(static: StaticEmbedder, texts: Sequence[str]) -> tuple[Vector
     parts = [[text[start:end] for start, end in sentences.split(text)[:MAX_SENTENCES]] for text in texts]
     vectors = static.embed([*texts, *(sentence for part in parts for sentence in part)])
     heads = vectors[: len(texts)].astype(np.float16)
-    tails = _as_bytes(vectors[len(texts) :, :SENTENCE_DIMENSION])
+    tails = _as_bytes(vectors[len(texts) :])
     packed, first = [], 0
     for head, part in zip(heads, parts, strict=True):
         packed.append(head.tobytes() + tails[first : first + len(part)].tobytes())
@@ -53,10 +51,9 @@ def compare(question: Vector, packed: Sequence[bytes]) -> Similarities:
     """A question's cosines with packed chunks, in their order. `question` is its static vector."""
     heads = np.frombuffer(b"".join([each[:_HEAD_BYTES] for each in packed]), dtype=np.float16)
     chunk = np.clip(_unit(heads.reshape(-1, DIMENSION).astype(np.float32)) @ question, -1.0, 1.0)
-    counts = np.array([(len(each) - _HEAD_BYTES) // SENTENCE_DIMENSION for each in packed], dtype=np.intp)
+    counts = np.array([(len(each) - _HEAD_BYTES) // DIMENSION for each in packed], dtype=np.intp)
     tails = np.frombuffer(b"".join([each[_HEAD_BYTES:] for each in packed]), dtype=np.int8)
-    short = _unit(question[None, :SENTENCE_DIMENSION])[0]
-    cosines = np.clip(_unit(tails.reshape(-1, SENTENCE_DIMENSION).astype(np.float32)) @ short, 0.0, 1.0)
+    cosines = np.clip(_unit(tails.reshape(-1, DIMENSION).astype(np.float32)) @ question, 0.0, 1.0)
     sentence = np.zeros(len(packed), dtype=np.float32)
     found = np.flatnonzero(counts)
     if len(found):

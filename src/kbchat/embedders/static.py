@@ -1,13 +1,16 @@
 """The embedded default: wordllama's 256 dimensions, a vector a token, averaged. Nothing is downloaded.
 
 Tokenizer and table are read from wordllama's package folder without importing it, which would cost half a second, 60 MB
-and a change of the root logger. The vectors are wordllama's own but for rounding. The table stays on disk as half
+and a change of the root logger. The vectors are wordllama's own but for rounding (and for texts that spell out the
+tokenizer's special signs, such as `<unk>`). The table stays on disk as half
 floats, mapped and shared between processes.
 """
 
 import json
+import re
 import threading
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -72,31 +75,24 @@ class StaticEmbedder:
 
 
 class _Model(NamedTuple):
-    tokenizer: "Tokenizer"
+    tokens: "_Tokens"
     table: npt.NDArray[np.float16]
 
     @classmethod
     def load(cls) -> "_Model":
         from importlib.util import find_spec
 
-        from tokenizers import Tokenizer
-
         spec = find_spec("wordllama")
         folder = Path(next(iter(spec.submodule_search_locations or ()), "")) if spec is not None else Path()
         try:
-            tokenizer = Tokenizer.from_file(str(folder / _TOKENIZER))
-            table = _map_tensor(folder / _WEIGHTS, _TENSOR)
+            return cls(_Tokens.load(folder / _TOKENIZER), _map_tensor(folder / _WEIGHTS, _TENSOR))
         except Exception as error:  # the tokenizer's errors are bare exceptions
             raise EmbedderError(
                 f"the static embedder cannot be loaded ({error}); reinstall it: pip install --force-reinstall wordllama"
             ) from error
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-        return cls(tokenizer, table)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        encodings = self.tokenizer.encode_batch_fast([_encodable(text) for text in texts], add_special_tokens=False)
-        tokens = [np.array(encoding.ids, dtype=np.intp) for encoding in encodings]
+        tokens = [self.tokens.of(text) for text in texts]
         rows: npt.NDArray[np.float16] | npt.NDArray[np.float32] = self.table
         if sum(map(len, tokens)) > _WIDEN_TOKENS:
             # A batch repeats its tokens: each is widened once, and then found under a smaller number.
@@ -113,6 +109,49 @@ class _Model(NamedTuple):
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         vectors: Vectors = np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)
         return vectors
+
+
+class _Tokens(dict[str, tuple[int, ...]]):
+    """The tokens of pieces of text, remembered. Any thread may ask.
+
+    No token of this vocabulary reaches across the start of a white space, across a line end, or to a Chinese, Japanese
+    or Korean character beside it. So a text's tokens are those of its pieces, and most pieces are words seen before.
+    """
+
+    LIMIT = 50_000
+    LONGEST = 32
+    """Characters of a piece that is worth remembering."""
+
+    def __init__(self, tokenizer: "Tokenizer") -> None:
+        super().__init__()
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def load(cls, path: Path) -> "_Tokens":
+        from tokenizers import Tokenizer, normalizers
+
+        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        # Its own normalizer also puts a blank before every text, which pieces must not have.
+        tokenizer.normalizer = normalizers.Replace(" ", "▁")
+        return cls(tokenizer)
+
+    def of(self, text: str) -> npt.NDArray[np.intp]:
+        pieces = _PIECE.findall(f" {_encodable(text)}") if text else ()
+        return np.array(list(chain.from_iterable(map(self.__getitem__, pieces))), dtype=np.intp)
+
+    def __missing__(self, piece: str) -> tuple[int, ...]:
+        tokens = tuple(self._tokenizer.encode(piece, add_special_tokens=False).ids)
+        if len(piece) <= self.LONGEST:
+            if len(self) >= self.LIMIT:
+                self.clear()
+            self[piece] = tokens
+        return tokens
+
+
+_ALONE = "\n\u3000-\u9fff\uac00-\ud7af"
+_PIECE = re.compile(rf"[ ▁]*[^ ▁{_ALONE}]+|[ ▁]+|[{_ALONE}]")
 
 
 def _encodable(text: str) -> str:

@@ -55,8 +55,11 @@ class LexicalIndex(Protocol):
         """Make lasting and searchable what was written since the last commit."""
         ...
 
-    async def search(self, name: str, question: Terms, *, limit: int) -> LexicalResult:
-        """The `limit` best entries that share at least one term with the question."""
+    async def search(
+        self, name: str, question: Terms, *, limit: int, among: Sequence[int] | None = None
+    ) -> LexicalResult:
+        """The `limit` best entries that share at least one term with the question; of those ids alone where `among` is
+        given, with the scores that they have without it."""
         ...
 
     async def count(self, name: str) -> int:

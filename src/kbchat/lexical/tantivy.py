@@ -52,8 +52,10 @@ class TantivyIndex:
     async def commit(self, name: str) -> None:
         await self._threads.write(self._space(name).commit)
 
-    async def search(self, name: str, question: Terms, *, limit: int) -> LexicalResult:
-        return await self._threads.read(self._space(name).search, question, limit)
+    async def search(
+        self, name: str, question: Terms, *, limit: int, among: Sequence[int] | None = None
+    ) -> LexicalResult:
+        return await self._threads.read(self._space(name).search, question, limit, among)
 
     async def count(self, name: str) -> int:
         return await self._threads.read(self._space(name).count)
@@ -132,12 +134,14 @@ class _Space:
                 # Only a writer that is let go of lets go of tantivy's lock; it first finishes its merges.
                 self._drop_writer()
 
-    def search(self, question: Terms, limit: int) -> LexicalResult:
+    def search(self, question: Terms, limit: int, among: Sequence[int] | None) -> LexicalResult:
         with self._errors():
             searcher = self._reader()
             weights, query = self._question(searcher, question)
             if searcher is None or query is None or limit < 1:
                 return LexicalResult([], weights)
+            if among is not None:
+                query = _restricted(query, among)
             top = fusion.lexical_top(weights._asdict())
             wanted = limit
             while True:
@@ -273,6 +277,15 @@ def _ours(error: Exception, folder: Path) -> LexicalIndexError:
     return LexicalIndexError(
         f"the lexical index in {folder} is damaged or of another version ({text}); `kbchat fsck --repair` rebuilds it"
     )
+
+
+def _restricted(query: "Query", ids: Sequence[int]) -> "Query":
+    """The query for those entries alone, whose scores it leaves as they are."""
+    from tantivy import Occur, Query
+
+    # A constant 0, for a set of terms would add its own 1 to each score.
+    chosen = Query.const_score_query(Query.term_set_query(_schema(), "id", list(ids)), 0.0)
+    return Query.boolean_query([(Occur.Must, query), (Occur.Must, chosen)])
 
 
 _SCHEMA: "list[Schema]" = []

@@ -52,12 +52,15 @@ class Found:
     """Folders below those that may not be listed: what is in them is unknown, not gone."""
 
 
-def discover(paths: Iterable[Path], selection: Selection = EVERYTHING, *, allow_empty: bool = False) -> Found:
+def discover(
+    paths: Iterable[Path], selection: Selection = EVERYTHING, *, allow_empty: bool = False, without: Path | None = None
+) -> Found:
     """The documents that paths stand for: a file for itself, a folder for the files in it that the selection takes.
 
     A path that does not exist and holds `*`, `?` or `[` is a pattern (`docs/**/*.md`). Hidden files and folders are
     passed over, links to folders are not followed. Sorted, so that runs are repeatable. Raises `InvalidInputError` for
-    a path that is not there, and for a folder or pattern that stands for nothing unless `allow_empty`.
+    a path that is not there, and for a folder or pattern that stands for nothing unless `allow_empty`. `without` is a
+    folder that is passed over wherever it is found.
     """
     found: dict[str, FileSource] = {}
     roots: list[str] = []
@@ -67,9 +70,9 @@ def discover(paths: Iterable[Path], selection: Selection = EVERYTHING, *, allow_
         sources = [FileSource(str(root), root.name)]
         if root.is_dir():
             roots.append(f"{root}{os.sep}")
-            sources = list(_files(root, chosen, closed))
+            sources = list(_files(root, chosen, closed, str(without.resolve()) if without else ""))
             if not sources and not allow_empty:
-                raise InvalidInputError("paths", f"{str(path)!r} holds no readable documents; see `kbchat formats`")
+                raise InvalidInputError("paths", f"{str(path)!r} holds no documents; see `kbchat formats`")
         found.update((source.path, source) for source in sources)
     return Found(tuple(found.values()), tuple(roots), tuple(closed))
 
@@ -125,7 +128,7 @@ def _resolved(path: Path, selection: Selection) -> tuple[Path, Selection]:
     return folder, Selection((pattern,), selection.exclude, selection.gitignore)
 
 
-def _files(root: Path, selection: Selection, closed: list[FileSource]) -> Iterator[FileSource]:
+def _files(root: Path, selection: Selection, closed: list[FileSource], without: str) -> Iterator[FileSource]:
     chosen = _Chosen(root, selection)
     prefix = len(str(root.parent).rstrip(os.sep)) + 1
     pending = [str(root)]
@@ -143,7 +146,7 @@ def _files(root: Path, selection: Selection, closed: list[FileSource]) -> Iterat
             if entry.name.startswith("."):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                if chosen.takes_folder(entry.path):
+                if entry.path != without and chosen.takes_folder(entry.path):
                     folders.append(entry.path)
             elif chosen.takes_file(entry.path, entry.name) and not (entry.is_symlink() and Path(entry.path).is_dir()):
                 yield FileSource(entry.path, entry.path[prefix:].replace(os.sep, "/"))

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +19,8 @@ from kbchat.threads import Threads
 
 RENEWED_AFTER = 500
 """Documents after which a worker is replaced, so that what libraries leak does not add up."""
+ENDED_AFTER = 2.0
+"""Seconds an idle worker may take to end before it is killed."""
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from kbchat.loaders.worker import main; main()"
 
 
@@ -71,7 +74,7 @@ class Readers:
         idle, self._idle = self._idle, []
         with anyio.CancelScope(shield=True):
             for worker in idle:
-                await self._threads.write(worker.kill)
+                await self._threads.write(worker.end)
 
 
 class _Worker:
@@ -99,6 +102,14 @@ class _Worker:
             return None
         message = receive(self._process.stdout)
         return None if message is None else msgspec.msgpack.decode(message, type=Reply)
+
+    def end(self) -> None:
+        """Let an idle process end by itself, which it does when nobody can ask it any more."""
+        assert self._process.stdin is not None
+        with suppress(OSError, ValueError, subprocess.TimeoutExpired):
+            self._process.stdin.close()
+            self._process.wait(timeout=ENDED_AFTER)
+        self.kill()
 
     def kill(self) -> None:
         self._process.kill()

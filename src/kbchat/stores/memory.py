@@ -17,7 +17,7 @@ class _Collection:
 
 
 class MemoryStore:
-    """A `VectorStore` of dictionaries, for tests and small throw-away spaces. Its search is exact and unhurried."""
+    """A `VectorStore` of dictionaries, for tests and small throw-away spaces. Its search is exact."""
 
     def __init__(self) -> None:
         self._collections: dict[str, _Collection] = {}
@@ -52,10 +52,14 @@ class MemoryStore:
 
     async def query(self, name: str, vector: Vector, *, limit: int) -> list[VectorHit]:
         collection = await self._collection(name)
-        question = _unit(check_question(vector, dimension=collection.dimension, limit=limit))
+        question = check_question(vector, dimension=collection.dimension, limit=limit).astype(np.float64)
+        if not collection.vectors:
+            return []
+        matrix = np.stack(list(collection.vectors.values())).astype(np.float64)
         # A row's sum does not depend on its neighbours, as a matrix product's may: equal vectors tie exactly.
-        scores = ((key, float((_unit(row) * question).sum())) for key, row in collection.vectors.items())
-        hits = [VectorHit(key, max(-1.0, min(1.0, score))) for key, score in scores]
+        lengths = np.sqrt((matrix * matrix).sum(axis=1)) * np.linalg.norm(question)
+        scores = np.clip((matrix * question).sum(axis=1) / lengths, -1.0, 1.0)
+        hits = [VectorHit(key, float(score)) for key, score in zip(collection.vectors, scores, strict=True)]
         return sorted(hits, key=lambda hit: (-hit.score, hit.id))[:limit]
 
     async def fetch(self, name: str, ids: Sequence[int]) -> dict[int, Vector]:
@@ -90,8 +94,3 @@ class MemoryStore:
             return self._collections[name]
         except KeyError:
             raise CollectionNotFoundError(name) from None
-
-
-def _unit(vector: Vector) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    wide = vector.astype(np.float64)
-    return wide / np.linalg.norm(wide)

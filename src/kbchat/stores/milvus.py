@@ -5,15 +5,12 @@ process on a socket of its own, and one process at a time may have its folder.
 """
 
 import logging
-import shutil
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -27,6 +24,7 @@ from kbchat.errors import (
 )
 from kbchat.stores import Vector, VectorHit, Vectors
 from kbchat.stores.blocking import BlockingStore
+from kbchat.stores.lite import LiteServer
 from kbchat.stores.records import MAX_ID, check_name, without_credentials
 from kbchat.threads import Threads
 
@@ -42,6 +40,10 @@ _SLICE_IDS = 1000
 _MOST_HITS = 16_384
 # A server does not index stretches with fewer rows, so that sealing them is not worth its while.
 _WORTH_FLUSHING = 1000
+# Milvus Lite looks through fresh rows in Python, some 70 µs a row, until they are flushed.
+_LITE_FRESH = 5000
+# It is in this process: there is nobody to wait for in vain, and seconds of work are no failure.
+_LITE_TIMEOUT = 600.0
 # A server of Milvus 2.3 finds no record under the largest integer.
 _MAX_ID_THERE = -1
 _NOT_FOUND = 100
@@ -54,13 +56,16 @@ _REFUSED = (8, 9)
 class MilvusSettings:
     """How a new collection is indexed and how it is searched. `build` and `search` are Milvus's own parameters.
 
+    Milvus Lite is given `FLAT` where nothing is said: exact, and quick enough for what a laptop holds, whereas it would
+    build an `HNSW` index of 100,000 vectors for minutes, and not close before.
+
     With `Session` every read sees this store's own writes, and another's after `refresh`. `Strong` sees everything and
     costs some 200 ms a search; `Bounded` and `Eventually` cost nothing and may see neither.
     """
 
     index: str = "HNSW"
-    build: Mapping[str, int] = field(default_factory=lambda: {"M": 32, "efConstruction": 200})
-    search: Mapping[str, int] = field(default_factory=lambda: {"ef": 400})
+    build: Mapping[str, int] = field(default_factory=lambda: {"M": 32, "efConstruction": 100})
+    search: Mapping[str, int] = field(default_factory=lambda: {"ef": 3000})
     consistency: Literal["Strong", "Session", "Bounded", "Eventually"] = "Session"
 
 
@@ -83,11 +88,10 @@ class MilvusStore(BlockingStore):
         timeout: float = 10.0,
         settings: MilvusSettings | None = None,
     ) -> None:
-        settings = settings or MilvusSettings()
         if "://" in str(uri) or str(uri).startswith("unix:"):
-            vendor: _Server | _Lite = _Server(str(uri), token or "", database, timeout, settings)
+            vendor: _Server | _Lite = _Server(str(uri), token or "", database, timeout, settings or MilvusSettings())
         else:
-            vendor = _Lite(Path(uri), timeout, settings)
+            vendor = _Lite(Path(uri), settings or MilvusSettings("FLAT", {}, {}))
         super().__init__(vendor, threads=threads, timeout=timeout)
 
 
@@ -130,18 +134,17 @@ class _Server:
 @dataclass(frozen=True, slots=True)
 class _Lite:
     folder: Path
-    timeout: float
     settings: MilvusSettings
     reopens: bool = False
 
     def open(self) -> "_Engine":
-        lite = _LiteServer.enter(self.folder.absolute())
+        lite = LiteServer.enter(self.folder.absolute())
         try:
-            client = _connect(lite.uri, "", "", self.timeout)
+            client = _connect(lite.uri, "", "", _LITE_TIMEOUT)
         except BaseException:
             lite.leave()
             raise
-        return _Engine(client, self.settings, self.timeout, lite)
+        return _Engine(client, self.settings, _LITE_TIMEOUT, lite)
 
     def explain(self, error: Exception, collection: str) -> KbchatError:
         from milvus_lite.exceptions import DataDirLockedError
@@ -194,63 +197,9 @@ def _connect(uri: str, token: str, database: str, timeout: float) -> "MilvusClie
     return client
 
 
-class _LiteServer:
-    """Milvus Lite over a folder: one in a process, however many stores use it, on a socket only this user can reach."""
-
-    _running: ClassVar["dict[Path, _LiteServer]"] = {}
-    _lock = threading.Lock()
-
-    def __init__(self, folder: Path) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
-        import grpc
-
-        try:
-            from milvus_lite import MilvusLite
-            from milvus_lite.adapter.grpc.servicer import MilvusServicer
-            from pymilvus.grpc_gen import milvus_pb2_grpc
-        except ImportError as error:
-            raise MissingExtraError("Milvus", "milvus") from error
-        self._folder = folder
-        self._users = 1
-        # Readers may miss what a flush is moving, and writers disturb each other: one call at a time.
-        self.turn = threading.Lock()
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        self._database = MilvusLite(str(folder))
-        self._socket_folder = tempfile.mkdtemp(prefix="kbchat-")
-        self.uri = f"unix:{self._socket_folder}/milvus"
-        self._workers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="milvus-lite")
-        unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        self._server = grpc.server(self._workers, options=unlimited)
-        milvus_pb2_grpc.add_MilvusServiceServicer_to_server(MilvusServicer(self._database), self._server)
-        self._server.add_insecure_port(self.uri)
-        self._server.start()
-
-    @classmethod
-    def enter(cls, folder: Path) -> "_LiteServer":
-        with cls._lock:
-            running = cls._running.get(folder)
-            if running is not None:
-                running._users += 1
-                return running
-            started = cls._running[folder] = cls(folder)
-            return started
-
-    def leave(self) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users:
-                return
-            self._running.pop(self._folder, None)
-            self._server.stop(grace=None).wait()
-            self._workers.shutdown()
-            self._database.close()
-            shutil.rmtree(self._socket_folder, ignore_errors=True)
-
-
 class _Engine:
     def __init__(
-        self, client: "MilvusClient", settings: MilvusSettings, timeout: float, lite: _LiteServer | None = None
+        self, client: "MilvusClient", settings: MilvusSettings, timeout: float, lite: LiteServer | None = None
     ) -> None:
         self.client = client
         self.settings = settings
@@ -344,6 +293,8 @@ class _Collection:
         rows = [{"id": key, "vector": vector} for key, vector in zip(_ids_there(ids), vectors, strict=True)]
         self._client.upsert(self._theirs, rows, timeout=self._timeout)
         self._unflushed += len(ids)
+        if self._engine.lite and self._unflushed >= _LITE_FRESH:
+            self._seal()
 
     def delete(self, ids: list[int]) -> None:
         self._client.delete(self._theirs, ids=_ids_there(ids), timeout=self._timeout)
@@ -423,17 +374,20 @@ class _Collection:
                 return answer
 
     def flush(self) -> None:
-        """What Milvus acknowledged is safe already. Sealing it, in the background, lets it be indexed."""
+        self._check_dimension()
+        if self._engine.lite or self._unflushed >= _WORTH_FLUSHING:
+            self._seal()
+
+    def _seal(self) -> None:
+        """What Milvus acknowledged is safe already. To seal it, in the background, lets it be indexed."""
         from pymilvus.exceptions import MilvusException
 
-        self._check_dimension()
-        if self._unflushed >= (1 if self._engine.lite else _WORTH_FLUSHING):
-            self._unflushed = 0
-            try:
-                self._client.flush(self._theirs, timeout=self._timeout, _async=True, retry_on_rate_limit=False)
-            except MilvusException as error:
-                if error.code not in _REFUSED:
-                    raise
+        self._unflushed = 0
+        try:
+            self._client.flush(self._theirs, timeout=self._timeout, _async=True, retry_on_rate_limit=False)
+        except MilvusException as error:
+            if error.code not in _REFUSED:
+                raise
 
 
 def _theirs(name: str) -> str:

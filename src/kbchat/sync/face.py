@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
+    from kbchat import intake
+    from kbchat.chunking import Splitting
     from kbchat.inputs import Messages
     from kbchat.models import (
         Answer,
@@ -34,9 +36,10 @@ if TYPE_CHECKING:
         Reference,
         Sampling,
         SpaceInfo,
+        SpaceStats,
     )
     from kbchat.settings import Settings
-    from kbchat.space import Source
+    from kbchat.space import Where
 
 
 class _Delegate:
@@ -159,8 +162,10 @@ class KnowledgeBase(_Delegate):
         vector_type: VectorType | str | None = None,
         desc: str | None = None,
         context: str | None = None,
+        splitting: Splitting | None = None,
     ) -> KnowledgeSpace:
-        """Change what is given. The vector type can only change while the space is empty (`SpaceInUseError`)."""
+        """Change what is given. The vector type can only change while the space is empty (`SpaceInUseError`). With
+        another splitting each document is split anew when it is next ingested."""
         return KnowledgeSpace(
             self._loop,
             self._loop.call(
@@ -171,6 +176,7 @@ class KnowledgeBase(_Delegate):
                 vector_type=vector_type,
                 desc=desc,
                 context=context,
+                splitting=splitting,
             ),
             self,
         )
@@ -262,15 +268,61 @@ class KnowledgeSpace(_Delegate):
         return self._loop.call(self._async.refresh)
 
     def ingest(
-        self, sources: Source | Iterable[Source], *, progress: Callable[[IngestProgress], None] | None = None
+        self,
+        sources: intake.Source | Iterable[intake.Source],
+        *,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        gitignore: bool = False,
+        splitting: Splitting | None = None,
+        progress: intake.Progress = None,
     ) -> IngestReport:
         """Bring files, folders and texts into the space. What did not change since the last time is left alone.
 
+        Of a folder all files of a known type are taken, or those that `include` fits, but none that `exclude` fits
+        (patterns as in `.gitignore`, which is obeyed itself with `gitignore`). `splitting` goes before the space's own.
+
         A document that cannot be read is reported with its reason and the others go in. `progress` is called in the
-        event loop after each document or batch. Raises `InvalidInputError` for a path that is not there,
-        `EmbedderMismatchError`, `BusyError`, or the error of a part that failed; batches already published stay.
+        event loop after each batch. Raises `InvalidInputError` for a path that is not there, `EmbedderMismatchError`,
+        `BusyError`, or the error of a part that failed; batches already published stay.
         """
-        return self._loop.call(self._async.ingest, sources, progress=progress)
+        return self._loop.call(
+            self._async.ingest,
+            sources,
+            include=include,
+            exclude=exclude,
+            gitignore=gitignore,
+            splitting=splitting,
+            progress=progress,
+        )
+
+    def sync(
+        self,
+        paths: intake.Paths,
+        *,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        gitignore: bool = False,
+        splitting: Splitting | None = None,
+        allow_empty: bool = False,
+        progress: intake.Progress = None,
+    ) -> IngestReport:
+        """Bring the space in step with folders: as `ingest`, and documents whose file is no longer there, or no longer
+        selected, are removed; one that moved keeps its id, chunks and vectors.
+
+        Documents from elsewhere are left alone. A folder that holds nothing is an `InvalidInputError` unless
+        `allow_empty`: it may be a disk that is not mounted.
+        """
+        return self._loop.call(
+            self._async.sync,
+            paths,
+            include=include,
+            exclude=exclude,
+            gitignore=gitignore,
+            splitting=splitting,
+            allow_empty=allow_empty,
+            progress=progress,
+        )
 
     def add_document(
         self,
@@ -292,14 +344,25 @@ class KnowledgeSpace(_Delegate):
         )
 
     def index_documents(
-        self, ids: Sequence[int], *, chunk_tokens: int | None = None, chunk_overlap: int | None = None
+        self,
+        ids: Sequence[int],
+        *,
+        chunk_tokens: int | None = None,
+        chunk_overlap: int | None = None,
+        splitting: Splitting | None = None,
     ) -> None:
         """Index documents that were added. Their status says how far each is: RUNNING, then FINISHED or FAILED.
 
-        Chunks are as the settings say unless said otherwise. Raises the error of a part that failed; the documents that
-        it stopped are FAILED with its reason.
+        Chunks are as the space and the settings say unless said otherwise, wholly by `splitting` or by size. Raises the
+        error of a part that failed; the documents that it stopped are FAILED with its reason.
         """
-        self._loop.call(self._async.index_documents, ids, chunk_tokens=chunk_tokens, chunk_overlap=chunk_overlap)
+        self._loop.call(
+            self._async.index_documents,
+            ids,
+            chunk_tokens=chunk_tokens,
+            chunk_overlap=chunk_overlap,
+            splitting=splitting,
+        )
 
     def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:
         """The space's documents in the order they came, without their texts."""
@@ -320,15 +383,20 @@ class KnowledgeSpace(_Delegate):
         """
         return self._loop.call(self._async.reembed, progress=progress)
 
+    def stats(self) -> SpaceStats:
+        """Count what is in the space. Tokens are estimated from every text, once for each change of the space."""
+        return self._loop.call(self._async.stats)
+
     def retrieve(
-        self, query: str, *, top_k: int | None = None, score_threshold: float | None = None
+        self, query: str, *, top_k: int | None = None, score_threshold: float | None = None, where: Where | None = None
     ) -> list[Reference]:
-        """The chunks that fit a question best, best first: at most `top_k`, none below `score_threshold`.
+        """The chunks that fit a question best, best first: at most `top_k`, none below `score_threshold`, and only of
+        documents whose metadata `where` fits (`kbchat.filters`, or its JSON form).
 
         A best hit with a `recall_score` below 0.5 means that the space does not hold the answer. Raises
         `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
         """
-        return self._loop.call(self._async.retrieve, query, top_k=top_k, score_threshold=score_threshold)
+        return self._loop.call(self._async.retrieve, query, top_k=top_k, score_threshold=score_threshold, where=where)
 
     def stream(
         self,
@@ -337,15 +405,20 @@ class KnowledgeSpace(_Delegate):
         model: str | None = None,
         top_k: int | None = None,
         score_threshold: float | None = None,
+        where: Where | None = None,
         sampling: Sampling | None = None,
     ) -> AnswerStream:
         """Answer a question, or the last of a conversation's messages, from the space's documents, event by event.
+
+        `top_k`, `score_threshold` and `where` say what is retrieved, as in `retrieve`.
 
         Raises `ModelNotFoundError` or `InvalidInputError` at once, the errors of parts while it is iterated.
         """
         return AnswerStream(
             self._loop,
-            self._async.stream(messages, model=model, top_k=top_k, score_threshold=score_threshold, sampling=sampling),
+            self._async.stream(
+                messages, model=model, top_k=top_k, score_threshold=score_threshold, where=where, sampling=sampling
+            ),
             self,
         )
 
@@ -356,11 +429,18 @@ class KnowledgeSpace(_Delegate):
         model: str | None = None,
         top_k: int | None = None,
         score_threshold: float | None = None,
+        where: Where | None = None,
         sampling: Sampling | None = None,
     ) -> Answer:
         """The whole answer that `stream` gives in pieces."""
         return self._loop.call(
-            self._async.chat, messages, model=model, top_k=top_k, score_threshold=score_threshold, sampling=sampling
+            self._async.chat,
+            messages,
+            model=model,
+            top_k=top_k,
+            score_threshold=score_threshold,
+            where=where,
+            sampling=sampling,
         )
 
 

@@ -132,6 +132,17 @@ class LexicalIndexSuite:
         assert await self.found(index, name, "rotate keys", limit=2) == every[:2]
         assert await self.found(index, name, "rotate keys", limit=0) == []
 
+    async def test_a_search_among_some(self, index: LexicalIndex, name: str) -> None:
+        """Only those are found, with the scores that they have anyway; none where none is given or there."""
+        await self.fill(index, name, TEXTS)
+        question = analyse("How are keys rotated?")
+        every = (await index.search(name, question, limit=9)).hits
+        some = await index.search(name, question, limit=9, among=[2, 3, 6, 99])
+        assert [hit.id for hit in some.hits] == [hit.id for hit in every if hit.id in (2, 6)]
+        assert dict(some.hits) == pytest.approx({key: score for key, score in every if key in (2, 6)}, abs=1e-6)
+        for none in ([], [99]):
+            assert (await index.search(name, question, limit=9, among=none)).hits == []
+
     async def test_ties_break_by_id(self, index: LexicalIndex, name: str) -> None:
         """Of equal texts those with the lowest ids are found, in whatever order they were written."""
         ids = [*range(900, 1000), *range(100, 200)]

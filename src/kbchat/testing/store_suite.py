@@ -346,18 +346,20 @@ class VectorStoreSuite:
         vectors in random directions are the hardest to search."""
         count, dimension = 100_000, 256
         vectors = np.random.default_rng(0).standard_normal((count, dimension)).astype(np.float32)
-        questions = np.random.default_rng(1).standard_normal((100, dimension)).astype(np.float32)
+        questions = np.random.default_rng(1).standard_normal((40, dimension)).astype(np.float32)
         await store.create_collection(name, dimension=dimension)
         await store.upsert(name, range(count), vectors)
         await store.flush(name)
         assert await store.count(name) == count
         assert sorted(await all_ids(store, name)) == list(range(count))
-        found = 0
-        for question in questions:
-            score = np.array(cosines(vectors, question))
-            hits = await store.query(name, question, limit=10)
-            found += len({hit.id for hit in hits} & set(np.argsort(-score)[:10].tolist()))
-        assert found / 10 / len(questions) >= 0.98
+        nearest = np.argpartition(-(questions @ (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).T), 10)
+        with anyio.fail_after(600):
+            recall = 0.0
+            while recall < 0.98:  # an index may be built in the background
+                found = 0
+                for question, truth in zip(questions, nearest[:, :10].tolist(), strict=True):
+                    found += len({hit.id for hit in await store.query(name, question, limit=10)} & set(truth))
+                recall = found / (10 * len(questions))
 
     # -- living together ---------------------------------------------------------------------------------------------
 

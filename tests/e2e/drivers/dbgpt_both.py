@@ -72,6 +72,34 @@ async def crud(client: Any) -> dict[str, Any]:
     return seen
 
 
+async def documents(client: Any) -> dict[str, Any]:
+    space = await knowledge.create_space(
+        client, schema.SpaceModel(name="documents", vector_type="Chroma", desc="", owner="")
+    )
+    text = "Lunch is served between noon and two on the third floor."
+    wanted = schema.DocumentModel(
+        space_id=str(space.id), doc_name="lunch", doc_type="TEXT", doc_source="", content=text
+    )
+    made = await knowledge.create_document(client, wanted)
+    seen: dict[str, Any] = {"made": made.model_dump(exclude={"doc_file"})}
+    parameters = {"chunk_strategy": "Automatic"}
+    sync = schema.SyncModel(doc_id=str(made.id), space_id=str(space.id), model_name="x", chunk_parameters=parameters)
+    seen["synced"] = await knowledge.sync_document(client, sync)
+    seen["shown"] = (await knowledge.get_document(client, str(made.id))).model_dump(exclude={"doc_file"})
+    seen["listed"] = [it.model_dump(exclude={"doc_file"}) for it in await knowledge.list_document(client)]
+    for _ in range(1000):
+        answer = await whole(
+            client, "When is lunch served?", "extractive", chat_mode="chat_knowledge", chat_param="documents"
+        )
+        if "noon" in answer["text"]:
+            break
+        await asyncio.sleep(0.02)
+    seen["text"] = answer["text"]
+    seen["deleted"] = (await knowledge.delete_document(client, str(made.id))).model_dump(exclude={"doc_file"})
+    await knowledge.delete_space(client, str(space.id))
+    return seen
+
+
 async def main() -> dict[str, Any]:
     client = Client(api_base=f"{base}/api/v2", api_key=key)
     try:
@@ -90,6 +118,8 @@ async def main() -> dict[str, Any]:
                 return await cancel(client)
             case "crud":
                 return await crud(client)
+            case "documents":
+                return await documents(client)
             case _:
                 raise ValueError(scenario)
     finally:

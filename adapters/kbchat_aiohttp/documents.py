@@ -1,0 +1,216 @@
+"""The routes of documents: taken in, indexed in the background, shown, read and deleted."""
+
+import asyncio
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from kbchat.errors import DocumentNotFoundError, InvalidInputError
+from kbchat.knowledge import KnowledgeBase
+from kbchat.models import Document
+from kbchat.space import KnowledgeSpace
+from kbchat_aiohttp.answers import Envelope, Page, success
+from kbchat_aiohttp.auth import Principal, Role
+from kbchat_aiohttp.bodies import Upload, read_form, read_json, read_query, validate
+from kbchat_aiohttp.errors import InvalidRequestError
+from kbchat_aiohttp.indexer import Chunking, Indexer
+from kbchat_aiohttp.routes import Call, route
+from kbchat_aiohttp.schemas.base import ID
+from kbchat_aiohttp.schemas.documents import (
+    ChunkParameters,
+    ContentRange,
+    CreateDocument,
+    DocumentContent,
+    DocumentObject,
+    ListDocuments,
+    SyncDocument,
+    SyncDocuments,
+    SyncOne,
+)
+
+PATH = "/api/v2/serve/knowledge/documents"
+ONE = PATH + "/{document_id:(?!sync$|batch_sync$)[^/]+}"
+"""The words are routes of their own."""
+MAX_ANSWER_BYTES = 1024 * 1024
+"""Of a document's text at once."""
+BY_SIZE = "CHUNK_BY_SIZE"
+WIRE_NAMES = {"name": "doc_name", "data": "doc_file", "text": "content"}
+"""What the wire calls the arguments of the face."""
+
+
+class Documents:
+    """Take documents in, have them indexed, show and delete them."""
+
+    def __init__(self, kb: KnowledgeBase, indexer: Indexer) -> None:
+        self._kb = kb
+        self._indexer = indexer
+        self._limit = kb.settings.max_body_bytes
+
+    @route(
+        "POST",
+        PATH,
+        Role.WRITER,
+        "Take a document in: as JSON, as query parameters, or with a file as multipart/form-data",
+        query=CreateDocument,
+        body=CreateDocument,
+        answer=Envelope[DocumentObject],
+        fails=(400, 404, 409),
+        has_file=True,
+    )
+    async def create(self, call: Call) -> web.Response:
+        asked, upload = await self._read(call.request)
+        space = await self._kb.get_space(asked.space_id, owner=call.principal.scope)
+        if asked.doc_type == "URL":
+            raise InvalidRequestError("doc_type: URLs are not fetched; send the file or its text", param="doc_type")
+        name = asked.doc_name or (upload.name if upload else None)
+        if name is None:
+            raise InvalidRequestError("doc_name: Field required", param="doc_name")
+        try:
+            document = await space.add_document(
+                name,
+                data=upload.data if upload else None,
+                text=None if upload else asked.content,
+                source=asked.doc_source,
+                replace=asked.replace,
+            )
+        except InvalidInputError as error:
+            field = WIRE_NAMES.get(error.field, error.field)
+            message = error.message.removeprefix(f"{error.field}: ")
+            raise InvalidRequestError(f"{field}: {message}", param=field) from None
+        return success(DocumentObject.of(document, space.name))
+
+    async def _read(self, request: web.Request) -> tuple[CreateDocument, Upload | None]:
+        """What is asked for, in whichever of the three ways: body first, then query."""
+        query = {key: request.query[key] for key in request.query}
+        if request.content_type == "multipart/form-data":
+            fields, upload = await read_form(request, limit=self._limit)
+            return validate(CreateDocument, query | fields), upload
+        if request.body_exists and request.headers.get("Content-Length") != "0":
+            return await read_json(request, CreateDocument, limit=self._limit), None
+        return validate(CreateDocument, query), None
+
+    @route(
+        "GET",
+        PATH,
+        Role.READER,
+        "List documents",
+        query=ListDocuments,
+        answer=Envelope[Page[DocumentObject]],
+        fails=(400, 404),
+    )
+    async def list_all(self, call: Call) -> web.Response:
+        asked = read_query(call.request, ListDocuments)
+        scope = call.principal.scope
+        if asked.space_id is not None:
+            space = await self._kb.get_space(asked.space_id, owner=scope)
+            documents = await space.documents(offset=asked.offset, limit=asked.page_size)
+            total = space.info.document_count
+        else:
+            documents, total = await self._kb.list_documents(owner=scope, offset=asked.offset, limit=asked.page_size)
+        items = await self._objects(documents)
+        return success(Page[DocumentObject].of(items, total=total, page=asked.page, page_size=asked.page_size))
+
+    async def _objects(self, documents: Sequence[Document]) -> Sequence[DocumentObject]:
+        spaces = {space_id: await self._kb.get_space(space_id) for space_id in {it.space_id for it in documents}}
+        return [DocumentObject.of(document, spaces[document.space_id].name) for document in documents]
+
+    @route(
+        "POST",
+        f"{PATH}/sync",
+        Role.WRITER,
+        "Have documents indexed; how far each is shows in its status",
+        body=SyncDocuments,
+        answer=Envelope[list[int]],
+        fails=(400, 404),
+    )
+    @route(
+        "POST",
+        f"{PATH}/batch_sync",
+        Role.WRITER,
+        "Have documents indexed; how far each is shows in its status",
+        body=SyncDocuments,
+        answer=Envelope[list[int]],
+        fails=(400, 404),
+    )
+    async def sync(self, call: Call) -> web.Response:
+        asked = await read_json(call.request, SyncDocuments, limit=self._limit)
+        found = [await self._synced(one, call.principal) for one in asked.root]
+        # All are there: now, and only now, something is begun.
+        for document, one in zip(found, asked.root, strict=True):
+            self._indexer.submit(document.space_id, [document.id], chunking(one.chunk_parameters))
+        return success([document.id for document in found])
+
+    async def _synced(self, asked: SyncDocument, principal: Principal) -> Document:
+        document = await self._document(asked.doc_id, principal)
+        if asked.space_id is not None:
+            space = await self._kb.get_space(asked.space_id, owner=principal.scope)
+            if document.space_id != space.id:
+                raise DocumentNotFoundError(asked.doc_id)
+        return document
+
+    @route(
+        "POST",
+        f"{ONE}/sync",
+        Role.WRITER,
+        "Have a document indexed",
+        body=SyncOne,
+        answer=Envelope[list[int]],
+        fails=(400, 404),
+    )
+    async def sync_one(self, call: Call) -> web.Response:
+        document = await self._document(call.request.match_info["document_id"], call.principal)
+        asked = SyncOne()
+        if call.request.body_exists and call.request.headers.get("Content-Length") != "0":
+            asked = await read_json(call.request, SyncOne, limit=self._limit)
+        self._indexer.submit(document.space_id, [document.id], chunking(asked.chunk_parameters))
+        return success([document.id])
+
+    @route("GET", ONE, Role.READER, "Show a document", answer=Envelope[DocumentObject], fails=(404,))
+    async def show(self, call: Call) -> web.Response:
+        document = await self._document(call.request.match_info["document_id"], call.principal)
+        space = await self._kb.get_space(document.space_id)
+        return success(DocumentObject.of(document, space.name))
+
+    @route(
+        "GET",
+        f"{ONE}/content",
+        Role.READER,
+        "Read the extracted text of a document, at most 1 MiB at once",
+        query=ContentRange,
+        answer=Envelope[DocumentContent],
+        fails=(400, 404),
+    )
+    async def content(self, call: Call) -> web.Response:
+        asked = read_query(call.request, ContentRange)
+        document = await self._document(call.request.match_info["document_id"], call.principal, with_text=True)
+        text = document.text or ""
+        part = await asyncio.to_thread(_part, text, asked.start, asked.end)
+        return success(DocumentContent(content=part, start=asked.start, end=asked.start + len(part), total=len(text)))
+
+    @route("DELETE", ONE, Role.WRITER, "Delete a document", answer=Envelope[DocumentObject], fails=(404,))
+    async def delete(self, call: Call) -> web.Response:
+        document = await self._document(call.request.match_info["document_id"], call.principal)
+        space: KnowledgeSpace = await self._kb.get_space(document.space_id)
+        return success(DocumentObject.of(await space.delete_document(document.id), space.name))
+
+    async def _document(self, document_id: str, principal: Principal, *, with_text: bool = False) -> Document:
+        if not ID.fullmatch(document_id):
+            raise DocumentNotFoundError(document_id)
+        return await self._kb.get_document(int(document_id), owner=principal.scope, with_text=with_text)
+
+
+def chunking(asked: ChunkParameters | None) -> Chunking:
+    """How documents are split when a client asks for it in these words."""
+    if asked is None or asked.chunk_strategy != BY_SIZE:
+        return Chunking()
+    if asked.chunk_overlap is not None and asked.chunk_overlap >= (asked.chunk_size or 16):
+        raise InvalidRequestError(
+            "chunk_parameters.chunk_overlap: must be smaller than chunk_size", param="chunk_parameters.chunk_overlap"
+        )
+    return Chunking(asked.chunk_size, asked.chunk_overlap)
+
+
+def _part(text: str, start: int, end: int | None) -> str:
+    """So much of a text as one answer may hold."""
+    part = text[start:end][:MAX_ANSWER_BYTES]
+    return part.encode()[:MAX_ANSWER_BYTES].decode(errors="ignore")

@@ -1,0 +1,111 @@
+"""Keeping a space in step with folders: what was added, changed, moved and removed there is so in the space."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import PurePath
+
+from kbchat.catalog import Catalog, DocumentEdit, SourceState
+from kbchat.errors import UnreadableDocumentError
+from kbchat.ingest import Ingester
+from kbchat.loaders.files import FileSource, Found, is_beneath, read
+from kbchat.models import DocumentFailure, IngestProgress, IngestReport, SpaceInfo
+from kbchat.preparing import Preparer
+from kbchat.readable import is_text
+from kbchat.threads import Threads
+
+DELETED_AT_ONCE = 500
+
+
+class FolderSync:
+    """Brings a space in step with what was found in folders. The caller holds the data's writer lock."""
+
+    def __init__(
+        self,
+        space: SpaceInfo,
+        *,
+        catalog: Catalog,
+        ingester: Ingester,
+        preparer: Preparer,
+        threads: Threads,
+        writer: str,
+        max_document_bytes: int,
+    ) -> None:
+        self._space = space
+        self._catalog = catalog
+        self._ingester = ingester
+        self._preparer = preparer
+        self._threads = threads
+        self._writer = writer
+        self._max_bytes = max_document_bytes
+
+    async def run(self, found: Found, progress: Callable[[IngestProgress], None] | None = None) -> IngestReport:
+        """Take over moved documents, ingest what is there, and remove what is gone, in this order: cut short at any
+        point, nothing that is there is missing.
+
+        A document is gone when its file was in one of the folders and the selection finds it there no more. What lies
+        in a folder that may not be listed is left alone, and the folder reported.
+        """
+        known: dict[str, SourceState] = {}
+        for root in found.roots:
+            known |= await self._catalog.sources_beneath(self._space.id, root)
+        names = {source.name for source in found.files}
+        closed = [f"{folder.path}{os.sep}" for folder in found.closed]
+        gone = {
+            name: state
+            for name, state in known.items()
+            if name not in names and state.source is not None and not is_beneath(state.source, closed)
+        }
+        moved = await self._take_over(found.files, gone)
+        report = await self._ingester.ingest(found.files, progress=progress)
+        removed = await self._remove([state.document_id for name, state in gone.items() if name not in moved])
+        reason = "the folder cannot be listed; its documents are left as they are"
+        failed = tuple(DocumentFailure(name=folder.name, reason=reason) for folder in found.closed)
+        changes = {"moved": len(moved), "removed": removed, "failed": report.failed + failed}
+        return report.model_copy(update={**changes, "unchanged": max(report.unchanged - len(moved), 0)})
+
+    async def _take_over(self, files: Sequence[FileSource], gone: Mapping[str, SourceState]) -> set[str]:
+        """Rename documents whose content now stands under a name that no document has; returns their old names."""
+        if not gone:
+            return set()
+        named = await self._catalog.source_states(self._space.id, [it.name for it in files if is_text(it.name)])
+        new = [source for source in files if source.name not in named]
+        pairs = await self._threads.read(self._pairs, new, gone)
+        for source, old, _ in pairs:
+            change = DocumentEdit(name=source.name, source=source.path)
+            await self._catalog.edit_document(self._space.id, gone[old].document_id, change, writer=self._writer)
+        if pairs:
+            await self._catalog.touch(self._space.id, {gone[old].document_id: stat for _, old, stat in pairs})
+        return {old for _, old, _ in pairs}
+
+    def _pairs(
+        self, new: Iterable[FileSource], gone: Mapping[str, SourceState]
+    ) -> list[tuple[FileSource, str, tuple[int, int]]]:
+        """New files with the gone document that each was. The kind of file must be the same: it says how it is read."""
+        by_content: dict[tuple[str, str], list[str]] = {}
+        for name, state in gone.items():
+            by_content.setdefault((state.content_hash, _suffix(name)), []).append(name)
+        sizes = {state.size for state in gone.values()}
+        pairs = []
+        for source in new:
+            try:
+                if None not in sizes and os.stat(source.path).st_size not in sizes:  # noqa: PTH116 (very many)
+                    continue
+                data, stat = read(source, max_bytes=self._max_bytes)
+            except (OSError, UnreadableDocumentError):
+                continue  # The ingest will say why.
+            if olds := by_content.get((self._preparer.hash(data), _suffix(source.name))):
+                pairs.append((source, olds.pop(0), (stat.st_size, stat.st_mtime_ns)))
+        return pairs
+
+    async def _remove(self, document_ids: Sequence[int]) -> int:
+        removed = 0
+        for first in range(0, len(document_ids), DELETED_AT_ONCE):
+            part = document_ids[first : first + DELETED_AT_ONCE]
+            removed += await self._catalog.delete_documents(self._space.id, part, writer=self._writer)
+        if removed:
+            await self._ingester.collect(pending=False)
+        return removed
+
+
+def _suffix(name: str) -> str:
+    return PurePath(name).suffix.lower()

@@ -1,0 +1,44 @@
+"""Names and texts of documents, checked: what files bring is not all that a catalog can keep."""
+
+from kbchat.errors import InvalidInputError, UnreadableDocumentError
+from kbchat.inputs import checked_name
+
+
+def is_text(name: str) -> bool:
+    """Whether a name is text: file systems also hold names that are only bytes."""
+    return printable(name) == name
+
+
+def printable(name: str) -> str:
+    """The name with bytes that are no text written as escapes."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def check_name(name: str) -> None:
+    """Raise `UnreadableDocumentError` for a name that cannot be kept."""
+    try:
+        checked_name(name, field="name")
+    except InvalidInputError as error:
+        raise UnreadableDocumentError(name, error.message) from None
+
+
+def check_text(text: str, *, name: str) -> None:
+    """Raise `UnreadableDocumentError` for a text that cannot be kept or found."""
+    if not text or text.isspace():
+        raise UnreadableDocumentError(name, "the document is empty")
+    if "\x00" in text:
+        raise UnreadableDocumentError(name, f"a NUL character at offset {text.index(chr(0))}; remove it")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        reason = f"a lone surrogate at offset {error.start}: text that was decoded wrongly; decode it again"
+        raise UnreadableDocumentError(name, reason) from None
+
+
+def can_be_kept(name: str) -> bool:
+    """Whether a catalog can keep a name."""
+    try:
+        check_name(name)
+    except UnreadableDocumentError:
+        return False
+    return True

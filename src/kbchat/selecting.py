@@ -1,0 +1,65 @@
+"""Which documents a filter selects: asked of the catalog, evaluated in Python, so that it means the same everywhere.
+
+Vector stores and lexical indexes hold ids alone. Where few chunks are selected, just those are scored, all of them;
+where many are, the searches look deeper by the share that is selected, and what is not selected is dropped.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kbchat.filters import Filter, matches
+from kbchat.models import Metadata, SpaceInfo
+from kbchat.threads import Threads
+
+if TYPE_CHECKING:
+    from kbchat.catalog import Catalog
+
+FEW_CHUNKS = 2000
+"""So many are scored one by one rather than searched for."""
+REMEMBERED = 64
+"""Selections kept: an answered question is often followed by another one with the same filter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The documents that a filter selects."""
+
+    documents: frozenset[int]
+    share: float
+    """Of the space's chunks, in [0, 1]."""
+    chunks: tuple[int, ...] | None
+    """The chunks, where they are few."""
+
+
+class Selector:
+    """Evaluates filters, each once a revision of its space. Used from one event loop."""
+
+    def __init__(self, *, catalog: "Catalog", threads: Threads) -> None:
+        self._catalog = catalog
+        self._threads = threads
+        self._known: OrderedDict[tuple[int, int, str], Selection] = OrderedDict()
+
+    async def select(self, space: SpaceInfo, where: Filter) -> Selection:
+        """What the filter selects at that revision of the space."""
+        # By its text: to Python a filter for 1 and one for true are equal.
+        key = (space.id, space.revision, where.model_dump_json(by_alias=True))
+        if key in self._known:
+            self._known.move_to_end(key)
+            return self._known[key]
+        documents = await self._catalog.document_metadata(space.id)
+        chosen, number = await self._threads.read(_chosen, where, documents)
+        total = sum(chunks for _, chunks, _ in documents)
+        few = tuple(await self._catalog.chunks_of(chosen)) if number <= FEW_CHUNKS else None
+        selection = Selection(frozenset(chosen), number / total if total else 0.0, few)
+        self._known[key] = selection
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return selection
+
+
+def _chosen(where: Filter, documents: Sequence[tuple[int, int, Metadata]]) -> tuple[list[int], int]:
+    """The ids of the documents, and how many chunks they have."""
+    chosen = [(key, chunks) for key, chunks, metadata in documents if matches(where, metadata)]
+    return [key for key, _ in chosen], sum(chunks for _, chunks in chosen)

@@ -1,0 +1,228 @@
+"""Filters mean one thing, written in Python or in JSON, on whatever store the vectors are."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import kbchat
+from kbchat import selecting
+from kbchat.errors import InvalidInputError
+from kbchat.filters import And, Eq, Exists, Filter, Ge, In, Not, Or, Prefix, dump, loads, matches, parse
+
+METADATA: dict[str, Any] = {
+    "lang": "de",
+    "year": 2020,
+    "share": 0.5,
+    "draft": False,
+    "tags": ["ops", "été", 7],
+    "none": None,
+    "nested": {"a": 1},
+    "empty": [],
+    "path": "docs/keys.md",
+}
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ({"field": "lang", "eq": "de"}, True),
+        ({"field": "lang", "eq": "DE"}, False),
+        ({"field": "lang", "ne": "de"}, False),
+        ({"field": "missing", "ne": "de"}, True),
+        ({"field": "missing", "eq": "de"}, False),
+        ({"field": "year", "eq": 2020.0}, True),
+        ({"field": "year", "eq": "2020"}, False),
+        ({"field": "draft", "eq": False}, True),
+        ({"field": "draft", "eq": 0}, False),
+        ({"field": "year", "eq": True}, False),
+        ({"field": "year", "ge": 2020}, True),
+        ({"field": "year", "gt": 2020}, False),
+        ({"field": "share", "lt": 1}, True),
+        ({"field": "lang", "le": "de"}, True),
+        ({"field": "lang", "lt": 5}, False),
+        ({"field": "draft", "ge": 0}, False),
+        ({"field": "lang", "in": ["en", "de"]}, True),
+        ({"field": "lang", "in": []}, False),
+        ({"field": "tags", "eq": "ops"}, True),
+        ({"field": "tags", "ne": "ops"}, False),
+        ({"field": "tags", "gt": 6}, True),
+        ({"field": "tags", "prefix": "ét"}, True),
+        ({"field": "none", "exists": True}, True),
+        ({"field": "none", "ne": "x"}, True),
+        ({"field": "empty", "exists": True}, True),
+        ({"field": "empty", "eq": "x"}, False),
+        ({"field": "nested", "exists": False}, False),
+        ({"field": "missing", "exists": False}, True),
+        ({"field": "path", "prefix": "docs/"}, True),
+        ({"field": "year", "prefix": "20"}, False),
+        ({"and": []}, True),
+        ({"or": []}, False),
+        ({"and": [{"field": "lang", "eq": "de"}, {"not": {"field": "year", "lt": 2020}}]}, True),
+        ({"or": [{"field": "lang", "eq": "en"}, {"field": "missing", "lt": 1}]}, False),
+    ],
+    ids=str,
+)
+def test_what_a_filter_means(where: dict[str, Any], expected: bool) -> None:
+    """Kinds do not mix, lists stand for their elements, what is missing fits nothing but a negation."""
+    assert matches(parse(where), METADATA) is expected
+    assert matches(parse({"not": where}), METADATA) is not expected
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (3, "where: must hold exactly one of and, or"),
+        ({}, "where: must hold exactly one of"),
+        ({"field": "a", "eq": 1, "ne": 2}, "where: must hold exactly one of"),
+        ({"and": [{"or": [{"field": "a", "is": 1}]}]}, r"where: at and\[0\].or\[0\]: must hold exactly one of"),
+        ({"and": [{"field": "a", "eq": None}]}, r"where: at and\[0\].eq: must be a text, a finite number"),
+        ({"not": {"field": "a", "lt": True}}, "where: at not.lt: must be a text or a finite number"),
+        ({"field": "a", "eq": float("nan")}, "where: at eq: must be"),
+        ({"field": "a", "gt": float("inf")}, "where: at gt: must be"),
+        ({"field": 1, "eq": 1}, "where: at eq.field: "),
+        ({"eq": 1}, "where: at eq.field: "),
+        ({"field": "a", "eq": 1, "z": 2}, "where: at eq: Extra"),
+        ({"field": "a", "in": "x"}, "where: at in: "),
+        ({"field": "a", "in": list(range(5000))}, "where: at most"),
+    ],
+)
+def test_a_filter_that_cannot_be_used_names_the_spot(value: object, message: str) -> None:
+    """The error says which argument, where in it, and what should be there."""
+    with pytest.raises(InvalidInputError, match=message):
+        parse(value, field="where")
+
+
+def test_depth_is_limited() -> None:
+    """Neither a deep filter nor deep JSON text can exhaust the stack."""
+    deep: dict[str, Any] = {"field": "a", "eq": 1}
+    for _ in range(100):
+        deep = {"not": deep}
+    with pytest.raises(InvalidInputError, match="levels"):
+        parse(deep)
+    for text in ("[" * 100_000, "{", "", '{"field": "a", "eq": NaN}'):
+        with pytest.raises(InvalidInputError):
+            loads(text)
+
+
+def test_filters_are_put_together_in_python() -> None:
+    """`&`, `|` and `~` make what JSON makes."""
+    where = (Eq(field="lang", eq="de") | Exists(field="x", exists=True)) & ~Prefix(field="path", prefix="tmp/")
+    assert dump(where) == {
+        "and": [
+            {"or": [{"field": "lang", "eq": "de"}, {"field": "x", "exists": True}]},
+            {"not": {"field": "path", "prefix": "tmp/"}},
+        ]
+    }
+    assert parse(where) == where
+
+
+FIELDS = st.sampled_from(["a", "b", "c"])
+SCALARS = st.booleans() | st.integers(-3, 3) | st.sampled_from([0.5, 1.0, -2.5]) | st.text("abé中", max_size=2)
+ORDERED = SCALARS.filter(lambda value: not isinstance(value, bool))
+LEAVES = st.one_of(
+    *(st.fixed_dictionaries({"field": FIELDS, word: SCALARS}) for word in ("eq", "ne")),
+    *(st.fixed_dictionaries({"field": FIELDS, word: ORDERED}) for word in ("lt", "le", "gt", "ge")),
+    st.fixed_dictionaries({"field": FIELDS, "in": st.lists(SCALARS, max_size=3)}),
+    st.fixed_dictionaries({"field": FIELDS, "exists": st.booleans()}),
+    st.fixed_dictionaries({"field": FIELDS, "prefix": st.text("ab", max_size=2)}),
+)
+FILTERS = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda parts: {"and": parts})
+        | st.lists(inner, max_size=3).map(lambda parts: {"or": parts})
+        | inner.map(lambda part: {"not": part})
+    ),
+    max_leaves=8,
+)
+DOCUMENTS = st.dictionaries(FIELDS, SCALARS | st.none() | st.lists(SCALARS, max_size=3))
+
+
+@given(FILTERS)
+def test_json_comes_back(where: dict[str, Any]) -> None:
+    """What was parsed is written as it was read, truth values and numbers apart."""
+    assert json.dumps(dump(parse(where)), sort_keys=True) == json.dumps(where, sort_keys=True)
+    assert parse(json.loads(json.dumps(where))) == parse(where)
+
+
+@given(FILTERS, FILTERS, DOCUMENTS)
+def test_words_are_logic(one: dict[str, Any], other: dict[str, Any], metadata: dict[str, Any]) -> None:
+    """`and`, `or` and `not` are those of logic for every filter and document."""
+    first, second = matches(parse(one), metadata), matches(parse(other), metadata)
+    assert matches(parse({"and": [one, other]}), metadata) is (first and second)
+    assert matches(parse({"or": [one, other]}), metadata) is (first or second)
+    assert matches(parse({"not": {"and": [one, other]}}), metadata) is not (first and second)
+
+
+@pytest.fixture
+async def space(tmp_path: Path) -> AsyncIterator[kbchat.KnowledgeSpace]:
+    """A hundred documents that a question finds, with metadata."""
+    async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
+        space = await kb.create_space("handbook")
+        await space.ingest(
+            [
+                kbchat.TextDocument(
+                    name=f"n{number}",
+                    text=f"Keys of house {number} are rotated. 第{number}把钥匙。",
+                    metadata={"number": number, "even": number % 2 == 0, "tags": [f"t{number % 3}"]},
+                )
+                for number in range(100)
+            ]
+        )
+        yield space
+
+
+WHERE: list[Filter] = [
+    Eq(field="number", eq=17),
+    In(field="number", in_=(3, 99, 1000)),
+    Eq(field="even", eq=True),
+    Ge(field="number", ge=10) & Eq(field="tags", eq="t1"),
+    Not(not_=Eq(field="tags", eq="t0")),
+    Or(or_=()),
+    And(and_=()),
+    Eq(field="even", eq=1),
+]
+
+
+@pytest.mark.parametrize("few", [0, 2000], ids=["searched", "one by one"])
+async def test_a_search_finds_what_the_filter_selects(
+    space: kbchat.KnowledgeSpace, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """All of it and nothing else, whichever way is taken, in the order and with the parts that hits have anyway."""
+    monkeypatch.setattr(selecting, "FEW_CHUNKS", few)
+    every = await space.retrieve("How are keys rotated?", top_k=100)
+    assert len(every) == 100
+    for where in WHERE:
+        found = await space.retrieve("How are keys rotated?", top_k=100, where=where)
+        expected = [hit for hit in every if matches(where, hit.metadata)]
+        assert {hit.name for hit in found} == {hit.name for hit in expected}, where
+        assert found == await space.retrieve("How are keys rotated?", top_k=100, where=dump(where))  # type: ignore[arg-type]
+        lexical = {hit.name: hit.lexical for hit in every}
+        assert {hit.name: hit.lexical for hit in found} == pytest.approx({hit.name: lexical[hit.name] for hit in found})
+
+
+async def test_a_filter_follows_the_documents(space: kbchat.KnowledgeSpace) -> None:
+    """Changed metadata and removed documents count at once; an answer is made of what the filter selects."""
+    where = {"field": "number", "eq": 17}
+    assert [hit.name for hit in await space.retrieve("keys", where=where)] == ["n17"]
+    answer = await space.chat("How are the keys of house rotated?", where=where)
+    assert {reference.name for reference in answer.references} <= {"n17"}
+    await space.ingest(kbchat.TextDocument(name="n3", text="Keys.", metadata={"number": 17}))
+    assert {hit.name for hit in await space.retrieve("keys", where=where)} == {"n17", "n3"}
+    await space.delete_document("n17")
+    assert [hit.name for hit in await space.retrieve("keys", where=where)] == ["n3"]
+    with pytest.raises(InvalidInputError, match="where: at eq"):
+        await space.retrieve("keys", where={"field": "number", "eq": None})
+
+
+def test_no_store_is_asked_for_more_than_it_answers() -> None:
+    """Retrieval's deepest search is the stores' own limit."""
+    from kbchat.retrieval import DEEPEST
+    from kbchat.stores.records import MAX_LIMIT
+
+    assert DEEPEST == MAX_LIMIT

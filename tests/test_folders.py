@@ -1,0 +1,170 @@
+"""A space in step with folders: added, changed, moved and removed files, and nothing else touched."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+import kbchat
+from kbchat.errors import InvalidInputError
+from kbchat.models import DocumentStatus
+from made_files import PHRASE, good, write
+
+
+@pytest.fixture
+async def kb(tmp_path: Path) -> AsyncIterator[kbchat.KnowledgeBase]:
+    async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
+        yield kb
+
+
+@pytest.fixture
+async def space(kb: kbchat.KnowledgeBase) -> kbchat.KnowledgeSpace:
+    return await kb.create_space("handbook")
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    for name in ("keys.md", "vault.md", "old/plan.md"):
+        path = tmp_path / "docs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"# {name}\n\nThis file tells of {name}.\n")
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    return tmp_path / "docs"
+
+
+def counts(report: kbchat.IngestReport) -> dict[str, int]:
+    """What is not zero."""
+    numbers = {"failed": len(report.failed), **report.model_dump(exclude={"failed", "seconds", "chunks"})}
+    return {name: number for name, number in numbers.items() if number}
+
+
+async def names(space: kbchat.KnowledgeSpace) -> list[str]:
+    return sorted(document.name for document in await space.documents())
+
+
+async def test_every_change_of_a_folder_is_followed(space: kbchat.KnowledgeSpace, docs: Path) -> None:
+    """Added, changed, moved and removed files in one run; the rest is unchanged."""
+    assert counts(await space.sync(docs)) == {"added": 3}
+    assert counts(await space.sync(docs)) == {"unchanged": 3}
+    (docs / "new.md").write_text("A new one.")
+    (docs / "keys.md").write_text("Keys are changed.")
+    (docs / "old/plan.md").rename(docs / "plan.md")
+    (docs / "vault.md").unlink()
+    assert counts(await space.sync(docs)) == {"added": 1, "updated": 1, "moved": 1, "removed": 1}
+    assert await names(space) == ["docs/keys.md", "docs/new.md", "docs/plan.md"]
+    assert counts(await space.sync(docs)) == {"unchanged": 3}
+
+
+async def test_a_moved_document_is_the_same_one(space: kbchat.KnowledgeSpace, docs: Path) -> None:
+    """Its id and chunks stay; it is found under its new name."""
+    await space.sync(docs)
+    before = await space.get_document("docs/old/plan.md")
+    (docs / "old").rename(docs / "new")
+    report = await space.sync(docs)
+    assert (report.moved, report.chunks, report.removed) == (1, 0, 0)
+    after = await space.get_document("docs/new/plan.md")
+    assert (after.id, after.text) == (before.id, before.text)
+    assert after.source == str(docs / "new/plan.md")
+    assert "docs/new/plan.md" in [reference.name for reference in await space.retrieve("tells of plan.md")]
+
+
+async def test_another_kind_of_file_is_no_move(space: kbchat.KnowledgeSpace, docs: Path) -> None:
+    """The same bytes are read in another way."""
+    await space.sync(docs)
+    (docs / "keys.md").rename(docs / "keys.txt")
+    assert counts(await space.sync(docs)) == {"added": 1, "removed": 1, "unchanged": 2}
+
+
+async def test_what_is_elsewhere_is_left_alone(space: kbchat.KnowledgeSpace, docs: Path, tmp_path: Path) -> None:
+    """Texts, files of other folders, and a folder whose name begins alike."""
+    other = write(tmp_path / "docs-2", {"other.md": b"Another folder."})
+    await space.ingest([other, kbchat.TextDocument(name="note", text="A note.")])
+    await space.sync(docs)
+    (docs / "vault.md").unlink()
+    assert (await space.sync(docs)).removed == 1
+    assert await names(space) == ["docs-2/other.md", "docs/keys.md", "docs/old/plan.md", "note"]
+
+
+async def test_what_is_no_longer_selected_is_removed(space: kbchat.KnowledgeSpace, docs: Path) -> None:
+    """The space is what the patterns say."""
+    await space.sync(docs)
+    assert counts(await space.sync(docs, exclude=["old/"])) == {"removed": 1, "unchanged": 2}
+    assert counts(await space.sync(docs, include=["vault.*"])) == {"removed": 1, "unchanged": 1}
+
+
+async def test_an_empty_folder_does_not_empty_the_space(space: kbchat.KnowledgeSpace, docs: Path) -> None:
+    """It may be a disk that is not mounted; unless one says that it is meant."""
+    await space.sync(docs)
+    away = docs.rename(docs.with_name("away"))
+    with pytest.raises(InvalidInputError, match="there is no file or folder"):
+        await space.sync(docs)
+    docs.mkdir()
+    with pytest.raises(InvalidInputError, match="holds no readable documents"):
+        await space.sync(docs)
+    assert len(await names(space)) == 3
+    assert (await space.sync(docs, allow_empty=True)).removed == 3
+    assert away.exists()
+
+
+async def test_the_data_folder_is_never_taken_in(tmp_path: Path, docs: Path) -> None:
+    """Also where it lies in the folder that is ingested: its files are of known types."""
+    async with kbchat.KnowledgeBase(docs / "kb-data") as kb:
+        space = await kb.create_space("own")
+        await space.sync(docs)
+        assert len(await names(space)) == 3
+        assert counts(await space.sync(docs)) == {"unchanged": 3}
+
+
+async def test_a_file_that_fails_is_a_failed_document(space: kbchat.KnowledgeSpace, docs: Path) -> None:
+    """With its reason and attempts; what was live stays, and is right again once the file is."""
+    await space.sync(docs)
+    (docs / "keys.md").write_bytes(b"\x00\x01 broken")
+    (docs / "bad.pdf").write_bytes(b"%PDF-1.4 broken")
+    for attempt in (1, 2):
+        assert counts(await space.sync(docs)) == {"failed": 2, "unchanged": 2}
+        keys = await space.get_document("docs/keys.md")
+        assert (keys.status, keys.attempts) == (DocumentStatus.FAILED, attempt)
+        assert "binary data" in (keys.error or "")
+        assert keys.text is not None
+        bad = await space.get_document("docs/bad.pdf")
+        assert (bad.status, bad.attempts, bad.text) == (DocumentStatus.FAILED, attempt, None)
+    assert (await space.refresh()).document_count == 4
+    assert "docs/keys.md" in [reference.name for reference in await space.retrieve("tells of keys.md")]
+    (docs / "keys.md").write_text("Mended.")
+    (docs / "bad.pdf").unlink()
+    assert counts(await space.sync(docs)) == {"updated": 1, "removed": 1, "unchanged": 2}
+    keys = await space.get_document("docs/keys.md")
+    assert (keys.status, keys.attempts, keys.error) == (DocumentStatus.FINISHED, 0, None)
+
+
+async def test_a_folder_of_every_kind_goes_in(space: kbchat.KnowledgeSpace, tmp_path: Path) -> None:
+    """Each file's phrase is found by search, with the place it stands in."""
+    folder = write(tmp_path / "files", good())
+    report = await space.ingest(folder)
+    assert (report.added, report.failed) == (len(good()), ())
+    found = {it.name.removeprefix("files/"): it for it in reversed(await space.retrieve(PHRASE, top_k=200))}
+    assert good().keys() == {name for name, it in found.items() if PHRASE in it.content.replace("\n", " ")}
+    assert found["paper.pdf"].metadata["page"] == 1
+    assert found["paper.pdf"].metadata["page_end"] == 2
+    assert found["slides.pptx"].metadata["slide"] == 2
+    for name in ("guide.md", "guide.rst", "page.html", "report.docx"):
+        assert found[name].metadata["headings"][0] == "Security", name  # type: ignore[index]
+    for name, it in found.items():
+        document = await space.get_document(it.document_id)
+        assert document.text is not None
+        assert document.text[it.start : it.end] == it.content, name
+    assert counts(await space.ingest(folder)) == {"unchanged": len(good())}
+
+
+async def test_changes_are_followed_while_they_happen(space: kbchat.KnowledgeSpace, docs: Path) -> None:
+    """A report for each that matters, until the block is left."""
+    with anyio.fail_after(15):
+        async with space.watch(docs) as reports:
+            assert counts(await anext(reports)) == {"added": 3}
+            (docs / "new.md").write_text("A new one.")
+            assert (await anext(reports)).added == 1
+            (docs / "new.md").unlink()
+            assert (await anext(reports)).removed == 1
+    assert len(await names(space)) == 3
