@@ -128,7 +128,7 @@ async def test_a_body_is_asked_for_only_when_it_may_come(tmp_path: Path) -> None
 @pytest.mark.parametrize("prefix", ["", "/kb", "/a/b"])
 async def test_an_unknown_route_has_the_one_body(tmp_path: Path, prefix: str) -> None:
     """Wherever the application is mounted."""
-    async with serving(tmp_path, prefix=prefix, api_keys="key-one") as served:
+    async with serving(tmp_path, prefix=prefix, api_keys="key-one", page=False) as served:
         for path in ("/nope", "/api/v2/nope", "/v1/nope", f"{SPACES}/1/2/3", "/"):
             status, body = await served.get(prefix + path, headers=KEY)
             assert status == 404

@@ -119,8 +119,8 @@ async def key(served: Served, owner: str, role: KeyRole) -> Headers:
 
 
 async def test_every_route_has_its_rule(tmp_path: Path) -> None:
-    """And every rule its route."""
-    async with serving(tmp_path) as served:
+    """And every rule its route; the page, which shows nothing of anybody's, is open to all."""
+    async with serving(tmp_path, page=False) as served:
         assert isinstance(served.runner.app, web.Application)
         routes = {
             (route.method, route.resource.canonical)

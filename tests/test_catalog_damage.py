@@ -221,7 +221,7 @@ async def test_an_open_catalog_needs_no_alembic(file: Path, child: Child) -> Non
     body = """
 await catalog.open()
 await catalog.aclose()
-heavy = ("alembic", "mako", "psycopg", "sqlalchemy.orm", "sqlalchemy.dialects.postgresql")
+heavy = ("alembic", "mako", "psycopg", "sqlalchemy.orm")
 print([name for name in heavy if name in sys.modules])
 """
     assert await anyio.to_thread.run_sync(child(body, file).communicate) == ("[]\n", "")

@@ -189,7 +189,7 @@ WRONG = {
     "search handbook x --score-threshold 2": "between 0 and 1",
     "ask handbook ' '": "the question is empty",
     "ask handbook x --model nobody": "there is no model 'nobody'; configured are: extractive",
-    "ingest handbook nowhere.md": "'nowhere.md' does not exist",
+    "ingest handbook nowhere.md": "there is no file or folder 'nowhere.md'",
     "ingest empty-folder empty": "holds no readable documents; see `kbchat formats`",
     "ingest '' docs": "must not be empty",
     "spaces create ''": "must not be empty",

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ def small_disk(tmp_path: Path) -> Iterator[Resize]:
     def mount(options: str) -> None:
         subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", tmp_path], check=True)
 
-    mount("size=12m")
+    mount("size=80m")
     try:
         yield lambda size: mount(f"remount,size={size}")
     finally:
@@ -48,6 +49,8 @@ async def test_nothing_acknowledged_is_lost(small_disk: Resize, tmp_path: Path) 
     async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
         space = await kb.create_space("a")
         await space.ingest(documents[:20])
+        filler = tmp_path / "filler"
+        filler.write_bytes(bytes(shutil.disk_usage(tmp_path).free - 4_000_000))
         with pytest.raises(KbchatError, match=r"disk is full|No space left|cannot be (used|written)"):
             await space.ingest(documents)
         assert (await space.retrieve(documents[3].text[:100]))[0].name == "n3"

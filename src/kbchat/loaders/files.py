@@ -72,7 +72,7 @@ def discover(
             roots.append(f"{root}{os.sep}")
             sources = list(_files(root, chosen, closed, str(without.resolve()) if without else ""))
             if not sources and not allow_empty:
-                raise InvalidInputError("paths", f"{str(path)!r} holds no documents; see `kbchat formats`")
+                raise InvalidInputError("paths", f"{str(path)!r} holds no readable documents; see `kbchat formats`")
         found.update((source.path, source) for source in sources)
     return Found(tuple(found.values()), tuple(roots), tuple(closed))
 
