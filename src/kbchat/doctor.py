@@ -11,7 +11,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 
 from kbchat.errors import EmbedderMismatchError, KbchatError
 from kbchat.models import VectorType
+from kbchat.threads import Threads
 
 if TYPE_CHECKING:
     from kbchat.settings import Settings
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 State = Literal["ok", "note", "wrong"]
 LOW_DISK = 1024**3
+NOT_THERE = "not there yet"
 SECONDS = 30.0
 """How long one check may take."""
 QUESTION = "How often are keys rotated?"
@@ -104,13 +107,15 @@ async def parts_that_answer(settings: Settings) -> list[Finding]:
     """Each part that the settings name, asked."""
     from kbchat.wiring import Parts
 
+    threads = Threads(1)
     try:
-        parts = Parts(settings)
+        parts = await threads.read(Parts, settings)
     except KbchatError as error:
         return [_wrong("settings", error)]
     try:
-        found = [_disk(settings)]
-        if not settings.catalog_url and not settings.data_dir.expanduser().exists():
+        folder = await threads.read(_folder, settings)
+        found = [folder]
+        if not settings.catalog_url and folder.detail.endswith(NOT_THERE):
             detail = "there is no data yet"
             remedy = "kbchat ingest SPACE PATH makes it"
             found.append(Finding(topic="parts", name="catalog", state="note", detail=detail, remedy=remedy))
@@ -132,8 +137,8 @@ async def trial(settings: Settings) -> Finding:
     from kbchat.models import TextDocument
 
     async def ask() -> str:
-        with tempfile.TemporaryDirectory(prefix="kbchat-doctor-") as folder:
-            own = {"data_dir": Path(folder), "catalog_url": None, "chroma_url": None, "milvus_uri": None}
+        async with _own_folder() as folder:
+            own = {"data_dir": folder, "catalog_url": None, "chroma_url": None, "milvus_uri": None}
             async with KnowledgeBase(settings=settings.model_copy(update=own)) as kb:
                 space = await kb.create_space("trial")
                 report = await space.ingest(TextDocument(name="trial", text=DOCUMENT))
@@ -195,12 +200,24 @@ def _wrong(name: str, error: KbchatError, *, topic: str = "parts") -> Finding:
     return Finding(topic=topic, name=name, state="wrong", detail=what or error.message, remedy=remedy if what else "")
 
 
-def _disk(settings: Settings) -> Finding:
+@asynccontextmanager
+async def _own_folder() -> AsyncIterator[Path]:
+    threads = Threads(1)
+    folder = await threads.write(lambda: tempfile.mkdtemp(prefix="kbchat-doctor-"))
+    try:
+        yield Path(folder)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await threads.write(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def _folder(settings: Settings) -> Finding:
     folder = settings.data_dir.expanduser().absolute()
     there = next(it for it in (folder, *folder.parents) if it.exists())
     free = shutil.disk_usage(there).free
     low, locked = free < LOW_DISK, not os.access(there, os.W_OK)
-    detail = f"{folder}, {free / 1024**3:,.1f} GiB free" + (", which cannot be written to" if locked else "")
+    state_of_it = "cannot be written to" if locked else "" if folder.exists() else NOT_THERE
+    detail = ", ".join(filter(None, [f"{folder}, {free / 1024**3:,.1f} GiB free", state_of_it]))
     remedy = "choose another data_dir, or get the right to write there" if locked else "make room" if low else ""
     state: State = "wrong" if locked else "note" if low else "ok"
     return Finding(topic="parts", name="data folder", state=state, detail=detail, remedy=remedy)

@@ -32,11 +32,11 @@ def doctor(
     given = {} if data_dir is None else {"data_dir": data_dir}
     in_use = checks.settings_in_use(settings, given=given, toml=checks.read_toml())
 
-    async def look() -> "list[Finding]":
-        found = [*checks.installed(), *checks.serving(settings), *await checks.parts_that_answer(settings)]
+    async def ask() -> "list[Finding]":
+        found = await checks.parts_that_answer(settings)
         return found if no_trial else [*found, await checks.trial(settings)]
 
-    findings = anyio.run(look)
+    findings = [*checks.installed(), *checks.serving(settings), *anyio.run(ask)]
     wrong = list(checks.problems(findings))
     if json:
         screen.print_json(
