@@ -62,11 +62,32 @@ class TestTools:
         assert second["next_offset"] is None
         assert len(first["documents"] + second["documents"]) == 2
 
+    async def test_many_documents(self, kb: kbchat.KnowledgeBase, toolbox: Toolbox) -> None:
+        """A large space is listed page by page, and a glob finds what is far behind."""
+        space = await kb.create_space("large")
+        await space.ingest(
+            [kbchat.TextDocument(name=f"{number:04}.md", text=f"Text {number}.") for number in range(620)]
+        )
+        listed = await call(toolbox, "list_documents", space="large", limit=200, offset=400)
+        assert (len(listed["documents"]), listed["next_offset"]) == (200, 600)
+        last = await call(toolbox, "list_documents", space="large", glob="*0619*")
+        assert [it["name"] for it in last["documents"]] == ["0619.md"]
+        found = await call(toolbox, "grep", space="large", pattern=r"Text 61\d")
+        assert len(found["matches"]) == 10
+
     async def test_search(self, toolbox: Toolbox) -> None:
         """Hits have the offsets of their document's text."""
         hit = (await call(toolbox, "search", space="handbook", query="How often are keys rotated?"))["hits"][0]
         assert hit["document"] == "keys.md"
         assert KEYS[hit["start"] : hit["end"]] == hit["text"]
+
+    async def test_filters(self, kb: kbchat.KnowledgeBase, toolbox: Toolbox) -> None:
+        """A filter on the metadata leaves other documents out."""
+        space = await kb.get_space("handbook")
+        await space.ingest(kbchat.TextDocument(name="alt.md", text=KEYS, metadata={"lang": "de"}))
+        only = {"field": "lang", "eq": "de"}
+        found = await call(toolbox, "search", space="handbook", query="How often are keys rotated?", filter=only)
+        assert {hit["document"] for hit in found["hits"]} == {"alt.md"}
 
     async def test_read(self, kb: kbchat.KnowledgeBase, toolbox: Toolbox) -> None:
         """A range, by name or id; what is long comes in parts; what begins behind the end is empty."""
@@ -123,7 +144,11 @@ class TestTools:
             ("search", {"space": "handbook"}, "query: Field required"),
             ("search", {"space": "handbook", "query": "a", "top_k": 0}, "top_k"),
             ("search", {"space": "handbook", "query": " "}, "query"),
-            ("search", {"space": "handbook", "question": "a"}, "the arguments of search are: space, query, top_k"),
+            (
+                "search",
+                {"space": "handbook", "question": "a"},
+                "the arguments of search are: space, query, top_k, filter",
+            ),
             ("list_documents", {"space": "handbook", "glob": "*" * 250}, None),
             ("list_documents", {"space": "handbook", "glob": "a" * 300}, "at most 256"),
             ("grep", {"space": "handbook", "pattern": "("}, "literal"),
@@ -132,6 +157,7 @@ class TestTools:
             ("read", {"space": "handbook", "document": "/etc/passwd"}, "files of this machine cannot be read"),
             ("read", {"space": "../handbook", "document": "a"}, "list_spaces"),
             ("read", {"space": "handbook", "document": "nothing"}, "list_documents"),
+            ("search", {"space": "handbook", "query": "a", "filter": {"field": "x"}}, "where"),
             ("fly", {}, "there is no tool 'fly'"),
         ],
     )

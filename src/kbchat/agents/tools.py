@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
@@ -32,6 +32,13 @@ _PAGE = 500
 SpaceName = Annotated[str | int, Field(description="A space's name or id, as list_spaces gives them.")]
 DocumentName = Annotated[str | int, Field(description="A document's name or id, as list_documents gives them.")]
 Glob = Annotated[str, Field(description="Which documents, by name: `*.md`, `guide/*`. `*` crosses `/`.")]
+Where = Annotated[
+    dict[str, JsonValue] | None,
+    Field(
+        description='Which documents, by their metadata: {"field": "lang", "eq": "de"}, with eq, ne, in, ge, gt, '
+        "le, lt, prefix or exists; joined by and, or, not."
+    ),
+]
 Offset = Annotated[int, Field(ge=0, description="How many documents to pass over.")]
 
 
@@ -54,6 +61,7 @@ class SearchArguments(_Arguments):
     space: SpaceName
     query: str = Field(description="A question or words to look for.")
     top_k: int = Field(default=5, ge=1, le=50, description="How many passages at most.")
+    filter: Where = None
 
 
 class ReadArguments(_Arguments):
@@ -77,6 +85,7 @@ class AskArguments(_Arguments):
     space: SpaceName
     question: str
     top_k: int | None = Field(default=None, ge=1, le=50)
+    filter: Where = None
 
 
 class AddArguments(_Arguments):
@@ -88,9 +97,6 @@ class AddArguments(_Arguments):
 class DeleteArguments(_Arguments):
     space: SpaceName
     document: DocumentName
-
-
-A = TypeVar("A", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +218,7 @@ class Toolbox:
 
     async def _search(self, arguments: SearchArguments) -> results.SearchResult:
         space = await self._space(arguments.space)
-        found = await space.retrieve(arguments.query, top_k=arguments.top_k)
+        found = await space.retrieve(arguments.query, top_k=arguments.top_k, where=arguments.filter)
         return results.SearchResult(hits=[results.Hit.of(reference, chars=SHOWN_CHARS) for reference in found])
 
     async def _read(self, arguments: ReadArguments) -> results.Excerpt:
@@ -256,7 +262,7 @@ class Toolbox:
 
     async def _ask(self, arguments: AskArguments) -> results.AnswerResult:
         space = await self._space(arguments.space)
-        answer = await space.chat(arguments.question, top_k=arguments.top_k)
+        answer = await space.chat(arguments.question, top_k=arguments.top_k, where=arguments.filter)
         return results.AnswerResult(
             answer=answer.text,
             references=[results.Hit.of(reference, chars=SHOWN_CHARS) for reference in answer.references],
