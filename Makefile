@@ -11,7 +11,7 @@ PYTEST = $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest $(PYTEST_ARGS
 KBCHAT = $(BIN)/kbchat
 QUESTION ?= What does a recall score below 0.5 mean?
 
-.PHONY: demo test clients check cov bench lock dist clean
+.PHONY: demo test clients check cov bench lock dist clean docs sync
 
 # Ingest the project's own documentation into a space and ask it a question.
 demo: $(VENV)/.ready
@@ -36,6 +36,15 @@ check: $(VENV)/.ready
 sync: $(VENV)/.ready
 	$(BIN)/python tools/sync_face.py
 
+# Build the documentation as a site, strictly: a broken link or a name that is not there is an error.
+docs: $(VENV)/docs/.ready
+	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build --strict --quiet
+
+$(VENV)/docs/.ready: $(VENV)/.ready tools/docs.lock
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/docs
+	$(BIN)/uv pip install --quiet --python $(VENV)/docs --require-hashes -r tools/docs.lock
+	touch $@
+
 # Report what `make test COVERAGE=1` measured.
 cov: $(VENV)/.ready
 	$(BIN)/python -m coverage combine --quiet
@@ -50,8 +59,10 @@ dist: $(VENV)/.ready
 # Needs no environment that the old lock can make.
 lock: $(VENV)/.uv
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --group dev \
-		--extra server --extra milvus --extra documents --extra postgres --extra bench \
+		--extra server --extra milvus --extra documents --extra postgres --extra mcp --extra bench \
 		--custom-compile-command "make lock" --no-emit-index-url --no-emit-find-links -o requirements.lock
+	$(BIN)/uv pip compile tools/docs.in --universal --python-version 3.11 --generate-hashes \
+		--custom-compile-command "make lock" --no-emit-index-url --no-emit-find-links -o tools/docs.lock
 
 $(VENV)/.uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

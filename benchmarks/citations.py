@@ -371,7 +371,9 @@ def paraphrases(data: Path) -> Iterator[Case]:
         text = dict(corpus((data / file).parent))[key] if key else (data / file).read_text()
         language = "zh" if re.search("[\u4e00-\u9fff]", sentence) else "en"
         spans = split(LoadedDocument(text=text, metadata={}, markup="markdown"))
-        passage = next(text[span.start : span.end] for span in spans if span.end > int(offset))
+        start = next(span.start for span in spans if span.end > int(offset))
+        # A passage ends with its sentence, also where a chunk does not.
+        passage = text[start : max(int(offset) + 300, next(span.end for span in spans if span.end > int(offset)))]
         passage = clean(passage)
         yield Case("paraphrase", language, "by hand", sentence, passage)
         if found := list(DIGITS.finditer(sentence)):

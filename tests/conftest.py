@@ -24,6 +24,9 @@ from servers import ChromaServer, MilvusServer
 
 pytest.register_assert_rewrite("kbchat.testing")  # The suites there are tests, though they ship with the package.
 
+collect_ignore = ["neighbours"]
+"""Run in environments of their own, by `e2e/test_neighbours.py`."""
+
 SHARED_THREADS = re.compile(
     r"AnyIO worker thread"  # they wait for more work until their loop ends
     r"|asyncio_\d+"  # the loop's own executor, likewise

@@ -43,7 +43,7 @@ async def test_the_description_says_where_a_key_is_needed(tmp_path: Path) -> Non
         _, description = await served.get("/openapi.json")
         for path, methods in description["paths"].items():
             for operation in methods.values():
-                keyed = path.startswith(("/api/", "/v1/"))
+                keyed = path.startswith(("/api/", "/v1/", "/mcp"))
                 assert bool(operation["security"]) is keyed
                 assert ("401" in operation["responses"]) is keyed
                 assert {int(status) for status in operation["responses"]} - {200} <= {

@@ -81,6 +81,7 @@ def test_what_the_passage_says_is_supported(answer: str) -> None:
         ("被吊销的密钥能再次使用[3]。", ("能再",)),
         ("备份保存在日内瓦[3]。", ("日内瓦",)),
         ("密钥不是每九十天轮换一次[3]。", ("不",)),
+        ("张伟在2020年3月批准了这项规定[3]。", ("2020",)),
     ],
 )
 def test_what_it_does_not_say_is_named(answer: str, words: tuple[str, ...]) -> None:
@@ -227,3 +228,13 @@ def test_similarity() -> None:
     strict, lenient = CitationChecker(PASSAGES), CitationChecker(PASSAGES, similarity=lambda one, other: 0.9)
     assert not (strict.feed(sentence) + strict.flush())[0].supported
     assert (lenient.feed(sentence) + lenient.flush())[0].supported
+
+
+def test_dates_hold_together() -> None:
+    """A month is carried by the month of that day and year, not by any month of the passage."""
+    source = passage(1, "It was opened on 6 June 1998 and closed in May 2001.")
+    checker = CitationChecker([source])
+    (wrong,) = checker.feed("It was opened on 6 May 1998 [1].")
+    assert "May" in wrong.unsupported
+    (right,) = CitationChecker([source]).feed("It was closed in May 2001 [1].")
+    assert right.supported

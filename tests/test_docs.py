@@ -23,7 +23,7 @@ from kbchat.cli.app import app
 from kbchat.cli.exits import Exit
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 NOT_RUN = re.compile(r"<!-- not run: \S.* -->\s*$")
 """Stands above a block that cannot be run here, with the reason."""
@@ -111,6 +111,8 @@ def test_commands_parse(where: str, command: list[str], monkeypatch: pytest.Monk
             for option, value in pairwise(arguments):
                 if option in ("-d", "--data"):
                     json.loads(value)
+        case ["python", program, *_]:
+            assert (ROOT / program).exists()
         case ["pip", "install", target]:
             assert target.partition("[")[0] == "kbchat"
         case _:

@@ -62,6 +62,17 @@ def test_events_stream(kb: kbchat.sync.KnowledgeBase) -> None:
         next(iter(stream))
 
 
+def test_watching_a_folder(kb: kbchat.sync.KnowledgeBase, tmp_path: Path) -> None:
+    """A plain `for` sees each report; leaving the block ends the watching."""
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "keys.md").write_text(KEYS)
+    space = kb.create_space("watched")
+    with space.watch(folder) as reports:
+        assert_type(next(iter(reports)), kbchat.IngestReport)
+    assert [it.name for it in space.documents()] != []
+
+
 def test_errors_come_out_as_they_are(kb: kbchat.sync.KnowledgeBase) -> None:
     """An error of the async face is raised by the call that caused it, also in mid-stream."""
     with pytest.raises(kbchat.errors.SpaceNotFoundError):

@@ -126,10 +126,11 @@ RETURNS = {
     "KnowledgeSpace": "KnowledgeSpace(self._loop, {call}, self)",
     "list[KnowledgeSpace]": "[KnowledgeSpace(self._loop, it, self) for it in {call}]",
     "AnswerStream": "AnswerStream(self._loop, {call}, self)",
+    "AbstractAsyncContextManager[AsyncIterator[IngestReport]]": "ReportStream(self._loop, {call}, self)",
     "Keys": "Keys(self._loop, {call}, self)",
 }
 """What is wrapped on its way out."""
-SKIPPED = {"aclose", "info", "watch"}
+SKIPPED = {"aclose", "info"}
 
 
 def main() -> None:
@@ -163,7 +164,7 @@ from typing import TYPE_CHECKING, Self
 
 from kbchat import keys, knowledge, space
 from kbchat.models import KeyRole, VectorType
-from kbchat.sync.calls import AnswerStream, Loop, closed_at_exit"""
+from kbchat.sync.calls import AnswerStream, Loop, ReportStream, closed_at_exit"""
 
 
 def imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
@@ -191,8 +192,11 @@ def method(function: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     """One method that delegates."""
     is_property = any(ast.unparse(it) == "property" for it in function.decorator_list)
     returns = ast.unparse(function.returns) if function.returns else "None"
+    shown = {"AbstractAsyncContextManager[AsyncIterator[IngestReport]]": "ReportStream"}.get(returns, returns)
     signature = ast.unparse(function.args)
-    docstring = ast.get_docstring(function, clean=False)
+    docstring = (
+        (ast.get_docstring(function, clean=False) or "").replace("async with", "with").replace("async for", "for")
+    )
     target = f"self._async.{function.name}"
     if is_property:
         call = target
@@ -201,7 +205,7 @@ def method(function: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     else:
         call = f"{target}({', '.join(arguments(function.args))})"
     value = RETURNS.get(returns, "{call}").format(call=call)
-    lines = ["", *(["    @property"] if is_property else []), f"    def {function.name}({signature}) -> {returns}:"]
+    lines = ["", *(["    @property"] if is_property else []), f"    def {function.name}({signature}) -> {shown}:"]
     lines += [f'        """{docstring}"""'] if docstring else []
     lines += [f"        return {value}" if returns != "None" else f"        {value}", ""]
     return "\n".join(lines)

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from aiohttp import web
 
 from kbchat.knowledge import KnowledgeBase
+from kbchat_aiohttp.agents import Agents
 from kbchat_aiohttp.auth import ApiKeys, Authenticate
 from kbchat_aiohttp.chat import Chat
 from kbchat_aiohttp.conversations import ConversationRoutes
@@ -52,6 +53,8 @@ def create_app(
         Health(kb),
         metrics,
     ]
+    if settings.mcp and Agents.installed():
+        rooms.append(Agents(kb))
     routes = [route for room in rooms for route in routes_of(room)]
     for route in (*routes, *routes_of(Description(routes))):
         guard.add(app, route)

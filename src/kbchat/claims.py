@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from kbchat import numbers, sentences
 from kbchat.analysis import PAIRED, STOP_WORDS, analyse
+from kbchat.numbers import Number
 
 Kind = Literal["word", "name", "opening", "char"]
 Language = Literal["english", "other", "unspaced"]
@@ -43,8 +44,12 @@ class Text:
         self.text = text.translate(_HALF_WIDTH)  # One character for one: offsets hold.
 
     @cached_property
-    def numbers(self) -> list[numbers.Number]:
+    def numbers(self) -> list[Number]:
         return numbers.find(self.text)
+
+    @cached_property
+    def dates(self) -> list[tuple[Number, Number]]:
+        return numbers.dates(self.text, self.numbers)
 
     @cached_property
     def units(self) -> list[Unit]:

@@ -200,6 +200,7 @@ def _missing_numbers(claim: Text, sources: Sequence[Source], chosen: _Chosen) ->
     exact = [number for _, one in chosen for number in one.text.numbers]
     near = [number for at, one in chosen for number in _beside(sources[at], one)]
     everywhere = [number for source in sources for number in source.numbers]
+    yield from _missing_dates(claim, chosen)
     for number in claim.numbers:
         if _carried(number, exact):
             continue
@@ -210,6 +211,24 @@ def _missing_numbers(claim: Text, sources: Sequence[Source], chosen: _Chosen) ->
             if small or _carried(number, everywhere if number.spelt else near):
                 continue
         yield number.start, number.end
+
+
+def _missing_dates(claim: Text, chosen: _Chosen) -> Iterator[tuple[int, int]]:
+    """Months that have another day or year beside them in the source, and days and years that have another month: 6 May
+    is not carried by 6 June and a May elsewhere."""
+    theirs = [date for _, one in chosen for date in one.text.dates]
+    for month, beside in claim.dates:
+        same_kind = [(m, b) for m, b in theirs if _is_year(b) == _is_year(beside)]
+        months = [m for m, b in same_kind if numbers.same(beside, b)]
+        if months and not _carried(month, months):
+            yield month.start, month.end
+        others = [b for m, b in same_kind if m.month == month.month]
+        if others and not _carried(beside, others):
+            yield beside.start, beside.end
+
+
+def _is_year(number: numbers.Number) -> bool:
+    return number.values[0] > numbers.MAX_DAY
 
 
 def _beside(source: Source, one: _Sentence) -> list[numbers.Number]:

@@ -7,6 +7,7 @@
 import re
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import pairwise
 from typing import NamedTuple
 
 
@@ -41,6 +42,15 @@ def same(number: Number, other: Number) -> bool:
     if number.about:
         return any(abs(value - near) * 20 <= abs(near) for value in number.values for near in other.values)
     return False
+
+
+def dates(text: str, found: list[Number]) -> list[tuple[Number, Number]]:
+    """Months with the day or year beside them, the month first."""
+    pairs = []
+    for one, other in pairwise(found):
+        if bool(one.month) != bool(other.month) and _BETWEEN.fullmatch(text, one.end, max(one.end, other.start)):
+            pairs.append((one, other) if one.month else (other, one))
+    return pairs
 
 
 def _digits(text: str) -> Iterator[Number]:
@@ -155,6 +165,7 @@ _DIGITS = re.compile(
     re.IGNORECASE,
 )
 _RANGE = re.compile(rf" ?(?:-|–|—|~|to|and|or|至|到|或) ?[$€£¥]?[\d.,]*\d[ -]?({_SCALE})(?![A-Za-z])", re.IGNORECASE)
+_BETWEEN = re.compile(r"(?:[年月,./-]|st|nd|rd|th|of|\s){0,4}")
 _ABOUT = re.compile(
     r"(?:about|around|approximately|roughly|nearly|almost|some|over|under|more than|less than|at least|up to|circa"
     r"|ca\.|~|≈) ?[$€£¥]?$|[约近超逾](?:过)?$|(?:大约|将近|接近|超过|不到|至少|左右)$",
@@ -197,6 +208,7 @@ _HAN_TENS = {"十": 10, "百": 100, "千": 1000}
 _IDIOMS = "十分(?!之)|万一|千万(?![元人吨美公])|四处|四周|三角|七夕|十字|九龙|三国|五四|八卦|四川|百分之"
 _HAN = re.compile(rf"(?:{_IDIOMS})|(?P<han>[〇零一二三四五六七八九十百千万亿两兩]+)(?P<month>月(?!亮|球))?")
 MONTHS = 12
+MAX_DAY = 31
 _DATE = re.compile(r"(?<!\d)\d{4}(?P<separator>[-/.])(?P<month>\d{1,2})(?P=separator)\d{1,2}(?!\d)")
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _MONTH = re.compile(

@@ -90,6 +90,10 @@ class Settings(BaseSettings):
     conversation_turns: int = Field(default=40, ge=2, le=10_000, description="Questions and answers kept of each")
     conversation_days: float = Field(default=30.0, gt=0, le=36_500, description="Forgotten so long after the last turn")
 
+    # Agents
+    mcp: bool = Field(default=True, description="Serve agents at /mcp, where the extra mcp is installed")
+    mcp_write: bool = Field(default=False, description="Let agents with a writer's key add and delete documents")
+
     # Serving
     host: str = "127.0.0.1"
     port: int = Field(default=5670, ge=0, le=65535)

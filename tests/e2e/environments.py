@@ -11,6 +11,7 @@ from pathlib import Path
 
 FOLDER = Path(sys.prefix) / "clients"
 SOURCES = Path(__file__).parent / "node"
+ROOT = Path(__file__).parents[2]
 
 PYTHON = {
     "dbgpt-0.6.3": ["dbgpt[client]==0.6.3"],
@@ -20,6 +21,12 @@ PYTHON = {
     "schemathesis": ["schemathesis==4.32.5"],
 }
 """Environments for Python, and what is installed into each."""
+NEIGHBOURS = {
+    "langchain": ["langchain-core==1.8.3", "langchain-tests==1.1.9"],
+    "llamaindex": ["llama-index-core==0.14.25", "pytest==9.2.0"],
+    "haystack": ["haystack-ai==3.4.1", "pytest==9.2.0", "pytest-asyncio==1.5.0"],
+}
+"""Environments that kbchat itself is installed into, beside a library that it has an interface for."""
 NODE = "node"
 """The environment for Node, made of `node/package-lock.json`; none where there is no npm."""
 
@@ -29,6 +36,11 @@ def python(name: str) -> Path:
     return program(name, "python")
 
 
+def neighbour(name: str) -> Path:
+    """The interpreter of a neighbour's environment, which has been made."""
+    return python(f"neighbour-{name}")
+
+
 def program(name: str, command: str) -> Path:
     """A program of an environment, which has been made."""
     found = FOLDER / name / "bin" / command
@@ -36,11 +48,11 @@ def program(name: str, command: str) -> Path:
     return found
 
 
-def make_python(name: str, requirements: list[str]) -> None:
-    """Make an environment, unless it is there and holds just that."""
+def make_python(name: str, requirements: list[str], *, state: str = "") -> None:
+    """Make an environment, unless it is there and holds just that. `state` is what else it was made of."""
     folder = FOLDER / name
     stamp = folder / ".made-of"
-    made_of = hashlib.sha256("\n".join([sys.version, *requirements]).encode()).hexdigest()
+    made_of = hashlib.sha256("\n".join([sys.version, *requirements, state]).encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == made_of:
         return
     uv = str(Path(sys.executable).with_name("uv"))
@@ -69,6 +81,10 @@ def make_node() -> None:
 def main() -> None:
     for name, requirements in PYTHON.items():
         make_python(name, requirements)
+    lock = (ROOT / "requirements.lock").read_text()
+    ours = ["--constraint", str(ROOT / "requirements.lock"), "--editable", str(ROOT)]
+    for name, requirements in NEIGHBOURS.items():
+        make_python(f"neighbour-{name}", [*ours, *requirements], state=lock)
     make_node()
 
 

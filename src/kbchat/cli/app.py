@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
-from kbchat.cli import keys, screen, spaces
+from kbchat.cli import doctor, keys, screen, spaces
 from kbchat.cli.exits import Exit, say
 from kbchat.cli.session import AsJson, DataDir, read_settings, run
 from kbchat.cli.spaces import Space
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(spaces.app, name="spaces")
 app.add_typer(keys.app, name="keys")
+app.command(epilog="Example: kbchat doctor --data-dir ./kb-data")(doctor.doctor)
 
 
 class Chosen(TypedDict):
@@ -76,7 +77,7 @@ def root(
     pass
 
 
-@app.command()
+@app.command(epilog="Example: kbchat ingest handbook docs/ notes.md")
 def ingest(
     space: Space,
     paths: Annotated[
@@ -180,7 +181,7 @@ def import_(
     return run(read_settings(data_dir), action)
 
 
-@app.command()
+@app.command(epilog="Example: kbchat formats --json")
 def formats(json: AsJson = False) -> int:
     """List the kinds of files that are taken of a folder, with their suffixes."""
     from kbchat.loaders.formats import BUILT_IN, plugins
@@ -193,7 +194,7 @@ def formats(json: AsJson = False) -> int:
     return Exit.DONE
 
 
-@app.command()
+@app.command(epilog='Example: kbchat search handbook "key rotation" --top-k 3')
 def search(
     space: Space,
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.", show_default=False)],
@@ -218,7 +219,7 @@ def search(
     return run(read_settings(data_dir), action)
 
 
-@app.command()
+@app.command(epilog='Example: kbchat ask handbook "How often are keys rotated?"')
 def ask(
     space: Space,
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to answer.", show_default=False)],
@@ -249,7 +250,7 @@ def ask(
     return run(read_settings(data_dir), action)
 
 
-@app.command()
+@app.command(epilog="Example: kbchat serve --host 0.0.0.0 --port 8000")
 def serve(
     host: Annotated[
         str | None, typer.Option(help="Address. Default: 127.0.0.1, or KBCHAT_HOST.", show_default=False)
@@ -268,6 +269,22 @@ def serve(
         await serve_http(kb, insecure=insecure, on_ready=lambda urls: say(f"listening at {' and '.join(urls)}"))
 
     return run(read_settings(data_dir, host=host, port=port), action)
+
+
+@app.command(epilog="Example: kbchat mcp --data-dir ./kb-data")
+def mcp(
+    write: Annotated[bool, typer.Option("--write", help="Let the agent add and delete documents too.")] = False,
+    data_dir: DataDir = None,
+) -> int:
+    """Give an agent tools to search and read, by the Model Context Protocol on standard input and output."""
+
+    async def action(kb: "KnowledgeBase") -> None:
+        from kbchat.agents.mcp import serve_stdio
+        from kbchat.agents.tools import Toolbox
+
+        await serve_stdio(Toolbox(kb, writable=write))
+
+    return run(read_settings(data_dir), action)
 
 
 async def _watch(target: "KnowledgeSpace", paths: list[str], chosen: "Chosen", *, json: bool) -> int:

@@ -17,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
 RoleName = Literal["admin", "writer", "reader"]
 
 
-@app.command()
+@app.command(epilog="Example: kbchat keys create --name laptop --owner alice --role writer")
 def create(
     name: Annotated[str, typer.Option(help="What to call it.", show_default=False)],
     owner: Annotated[str, typer.Option(help="Whose things it sees and touches, unless it is an admin's.")] = "",
@@ -40,7 +40,7 @@ def create(
     return run(read_settings(data_dir), action)
 
 
-@app.command("list")
+@app.command("list", epilog="Example: kbchat keys list --all")
 def list_keys(
     everything: Annotated[bool, typer.Option("--all", help="Also those that were revoked.")] = False,
     data_dir: DataDir = None,
@@ -72,7 +72,7 @@ def list_keys(
     return run(read_settings(data_dir), action)
 
 
-@app.command()
+@app.command(epilog="Example: kbchat keys revoke laptop")
 def revoke(
     key: Annotated[str, typer.Argument(metavar="NAME", help="The name of a key, or its id.", show_default=False)],
     data_dir: DataDir = None,

@@ -20,7 +20,7 @@ Space = Annotated[str, typer.Argument(metavar="SPACE", help="Name or id of a spa
 Store = Literal["Chroma", "Milvus"]
 
 
-@app.command("list")
+@app.command("list", epilog="Example: kbchat spaces list --owner alice")
 def list_spaces(
     owner: Annotated[str | None, typer.Option(help="Only this owner's.", show_default=False)] = None,
     data_dir: DataDir = None,
@@ -49,7 +49,7 @@ def list_spaces(
     return run(read_settings(data_dir), action)
 
 
-@app.command()
+@app.command(epilog='Example: kbchat spaces create handbook --desc "How we work"')
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Any script; unique for its owner.", show_default=False)],
     vector_type: Annotated[Store, typer.Option(help="The store of its vectors.", case_sensitive=False)] = "Chroma",
@@ -67,7 +67,7 @@ def create(
     return run(read_settings(data_dir), action)
 
 
-@app.command()
+@app.command(epilog="Example: kbchat spaces show handbook --json")
 def show(
     space: Space,
     documents: Annotated[bool, typer.Option("--documents", help="Also list its documents.")] = False,
@@ -91,7 +91,7 @@ def show(
     return run(read_settings(data_dir), action)
 
 
-@app.command()
+@app.command(epilog="Example: kbchat spaces update handbook --name manual")
 def update(
     space: Space,
     name: Annotated[str | None, typer.Option(help="New name.", show_default=False)] = None,
@@ -114,7 +114,7 @@ def update(
     return run(read_settings(data_dir), action)
 
 
-@app.command()
+@app.command(epilog="Example: kbchat spaces delete handbook --yes")
 def delete(
     space: Space,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -139,7 +139,7 @@ def delete(
     return run(read_settings(data_dir), action)
 
 
-@app.command()
+@app.command(epilog="Example: kbchat spaces reembed handbook")
 def reembed(space: Space, data_dir: DataDir = None, json: AsJson = False) -> int:
     """Embed a space anew with the embedder in use. Readers keep the old vectors until all new ones are there."""
 

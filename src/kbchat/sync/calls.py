@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar
+from typing import Generic, ParamSpec, Self, TypeVar
 
 import anyio
 import anyio.from_thread
 
 from kbchat import answers
-from kbchat.models import Delta, Deltas, EngineEvent, Event
+from kbchat.models import Delta, Deltas, EngineEvent, Event, IngestReport
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _AHEAD = 16
-"""How many reads of the model may wait for a slow reader before the model's server waits too."""
+"""How much may wait for a slow reader before what is read waits too."""
 
 
 class Loop:
@@ -90,24 +91,64 @@ async def _serve(opened: Future[anyio.from_thread.BlockingPortal]) -> None:
         await portal.sleep_until_stopped()
 
 
-class AnswerStream:
-    """The events of one answer, as `kbchat.AnswerStream` has them, for a plain `for`.
+class _Pump(Generic[T]):
+    """Reads an asynchronous iterator in the loop, a little ahead of whoever takes from it here."""
 
-        for event in space.stream("How are keys rotated?"):
-            ...
-
-    It can be iterated once. Leaving the loop early leaves the model working until Python drops the iterator;
-    `with space.stream(…) as events` stops it at once.
-    """
-
-    def __init__(self, loop: Loop, stream: answers.AnswerStream, parent: object) -> None:
-        self._parent = parent  # Kept open while this is used.
+    def __init__(self, loop: Loop, source: AbstractAsyncContextManager[AsyncIterator[T]]) -> None:
         self._loop = loop
-        self._stream = stream
-        self._send, self._receive = anyio.create_memory_object_stream[EngineEvent](_AHEAD)
+        self._source = source
+        self._send, self._receive = anyio.create_memory_object_stream[T](_AHEAD)
         self._ended = anyio.Event()
-        self._pump: Future[None] | None = None
+        self._running: Future[None] | None = None
         self._closed = False
+
+    def read(self) -> Iterator[T]:
+        if self._closed or self._running is not None:
+            raise RuntimeError("this was read to its end or closed; ask again for another")
+        try:
+            # One task from beginning to end: what the source opens must be closed where it was opened.
+            self._running = self._loop.start(self._run)
+            while (item := self._loop.call(self._next)) is not None:
+                yield item
+            self._running.result()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._running is not None:
+            self._running.cancel()
+            self._loop.call(self._end)
+
+    async def _run(self) -> None:
+        try:
+            async with self._send, self._source as items:
+                async for item in items:
+                    await self._send.send(item)
+        finally:
+            self._ended.set()
+
+    async def _next(self) -> T | None:
+        try:
+            return await self._receive.receive()
+        except anyio.EndOfStream:
+            return None
+
+    async def _end(self) -> None:
+        self._receive.close()
+        await self._ended.wait()
+
+
+class _Stream(Generic[T]):
+    """What can be iterated once, and closed before its end."""
+
+    def __init__(
+        self, loop: Loop, source: AbstractAsyncContextManager[AsyncIterator[T]], parent: object = None
+    ) -> None:
+        self._pump = _Pump(loop, source)
+        self._parent = parent  # Kept open while this is used.
 
     def __enter__(self) -> Self:
         return self
@@ -117,47 +158,48 @@ class AnswerStream:
     ) -> None:
         self.close()
 
-    def __iter__(self) -> Iterator[Event]:
-        if self._closed or self._pump is not None:
-            raise RuntimeError("this answer was streamed to its end or closed; ask again for another")
-        try:
-            # One task from beginning to end: what the answer opens must be closed where it was opened.
-            self._pump = self._loop.start(self._run)
-            while (event := self._loop.call(self._next)) is not None:
-                if isinstance(event, Deltas):
-                    yield from map(Delta, event.texts)
-                else:
-                    yield event
-            self._pump.result()
-        finally:
-            self.close()
-
     def close(self) -> None:
-        """Stop the answer. Closing twice does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._pump is not None:
-            self._pump.cancel()
-            self._loop.call(self._end)
+        """Stop it. Closing twice does nothing."""
+        self._pump.close()
 
-    async def _run(self) -> None:
-        try:
-            async with self._send, self._stream as stream:
-                async for event in stream.batches():
-                    await self._send.send(event)
-        finally:
-            self._ended.set()
 
-    async def _next(self) -> EngineEvent | None:
-        try:
-            return await self._receive.receive()
-        except anyio.EndOfStream:
-            return None
+class AnswerStream(_Stream[EngineEvent]):
+    """The events of one answer, as `kbchat.AnswerStream` has them, for a plain `for`.
 
-    async def _end(self) -> None:
-        self._receive.close()
-        await self._ended.wait()
+        for event in space.stream("How are keys rotated?"):
+            ...
+
+    It can be iterated once. Leaving the loop early leaves the model working until Python drops the iterator;
+    `with space.stream(…) as events` stops it at once.
+    """
+
+    def __init__(self, loop: Loop, stream: answers.AnswerStream, parent: object = None) -> None:
+        super().__init__(loop, _batches(stream), parent)
+
+    def __iter__(self) -> Iterator[Event]:
+        for event in self._pump.read():
+            if isinstance(event, Deltas):
+                yield from map(Delta, event.texts)
+            else:
+                yield event
+
+
+class ReportStream(_Stream[IngestReport]):
+    """The reports of a folder that is watched.
+
+    with space.watch("docs") as reports:
+        for report in reports:
+            ...
+    """
+
+    def __iter__(self) -> Iterator[IngestReport]:
+        yield from self._pump.read()
+
+
+@asynccontextmanager
+async def _batches(stream: answers.AnswerStream) -> AsyncIterator[AsyncIterator[EngineEvent]]:
+    async with stream:
+        yield stream.batches()
 
 
 def closed_at_exit(owner: object, close: Callable[[], None]) -> Callable[[], None]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from kbchat import keys, knowledge, space
 from kbchat.models import KeyRole, VectorType
-from kbchat.sync.calls import AnswerStream, Loop, closed_at_exit
+from kbchat.sync.calls import AnswerStream, Loop, ReportStream, closed_at_exit
 
 if TYPE_CHECKING:
     import os
@@ -352,6 +352,32 @@ class KnowledgeSpace(_Delegate):
             splitting=splitting,
             allow_empty=allow_empty,
             progress=progress,
+        )
+
+    def watch(
+        self,
+        paths: intake.Paths,
+        *,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        gitignore: bool = False,
+        splitting: Splitting | None = None,
+        progress: intake.Progress = None,
+    ) -> ReportStream:
+        """Sync folders now, and again whenever something changes in them, until the block is left.
+
+            with space.watch("docs") as reports:
+                for report in reports:
+                    ...
+
+        The first report comes always, later ones when something was added, updated, moved or removed.
+        """
+        return ReportStream(
+            self._loop,
+            self._async.watch(
+                paths, include=include, exclude=exclude, gitignore=gitignore, splitting=splitting, progress=progress
+            ),
+            self,
         )
 
     def add_document(

@@ -1,0 +1,320 @@
+"""The tools: what an agent may ask of a knowledge base. They know nothing of the protocol they are called by."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from kbchat.agents import results
+from kbchat.agents.grep import Pattern, matcher
+from kbchat.errors import DocumentNotFoundError, InvalidInputError, NotFoundError, SpaceNotFoundError
+from kbchat.models import Document, TextDocument
+from kbchat.threads import Threads
+
+if TYPE_CHECKING:
+    from kbchat.knowledge import KnowledgeBase
+    from kbchat.space import KnowledgeSpace
+
+SHOWN_CHARS = 800
+"""What a search shows of a passage."""
+READ_CHARS = 20_000
+"""What a read gives at once."""
+GREP_SECONDS = 5.0
+LISTED = 200
+MAX_ID_DIGITS = 18
+_PAGE = 500
+
+SpaceName = Annotated[str | int, Field(description="A space's name or id, as list_spaces gives them.")]
+DocumentName = Annotated[str | int, Field(description="A document's name or id, as list_documents gives them.")]
+Glob = Annotated[str, Field(description="Which documents, by name: `*.md`, `guide/*`. `*` crosses `/`.")]
+Where = Annotated[
+    dict[str, JsonValue] | None,
+    Field(
+        description='Which documents, by their metadata: {"field": "lang", "eq": "de"}, with eq, ne, in, ge, gt, '
+        "le, lt, prefix or exists; joined by and, or, not."
+    ),
+]
+Offset = Annotated[int, Field(ge=0, description="How many documents to pass over.")]
+
+
+class _Arguments(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NoArguments(_Arguments):
+    pass
+
+
+class ListArguments(_Arguments):
+    space: SpaceName
+    glob: Glob = "*"
+    offset: Offset = 0
+    limit: int = Field(default=100, ge=1, le=LISTED)
+
+
+class SearchArguments(_Arguments):
+    space: SpaceName
+    query: str = Field(description="A question or words to look for.")
+    top_k: int = Field(default=5, ge=1, le=50, description="How many passages at most.")
+    filter: Where = None
+
+
+class ReadArguments(_Arguments):
+    space: SpaceName
+    document: DocumentName
+    start: int = Field(default=0, ge=0, description="The first character.")
+    end: int | None = Field(default=None, ge=0, description=f"At most {READ_CHARS} characters are given at once.")
+
+
+class GrepArguments(_Arguments):
+    space: SpaceName
+    pattern: str = Field(description="A regular expression; `^` and `$` are the ends of lines.")
+    glob: Glob = "*"
+    ignore_case: bool = False
+    literal: bool = Field(default=False, description="Search for the pattern as it stands.")
+    offset: Offset = 0
+    limit: int = Field(default=50, ge=1, le=LISTED)
+
+
+class AskArguments(_Arguments):
+    space: SpaceName
+    question: str
+    top_k: int | None = Field(default=None, ge=1, le=50)
+    filter: Where = None
+
+
+class AddArguments(_Arguments):
+    space: SpaceName
+    name: str = Field(description="The document's name. A document of that name is replaced.")
+    text: str
+
+
+class DeleteArguments(_Arguments):
+    space: SpaceName
+    document: DocumentName
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool as an agent sees it."""
+
+    name: str
+    description: str
+    arguments: type[BaseModel]
+    result: type[BaseModel]
+    call: Callable[[Any], Awaitable[BaseModel]]
+    writes: bool = False
+
+
+class Toolbox:
+    """The tools over one knowledge base, for one who asks.
+
+    `owner` is whose spaces there are (None: everybody's). Only with `writable` are there tools that change anything.
+    """
+
+    def __init__(self, kb: KnowledgeBase, *, owner: str | None = None, writable: bool = False) -> None:
+        self._kb = kb
+        self._owner = owner
+        self._threads = Threads(2)
+        self.tools: dict[str, Tool] = {tool.name: tool for tool in self._all() if writable or not tool.writes}
+
+    async def call(self, name: str, arguments: Mapping[str, JsonValue]) -> BaseModel:
+        """Call a tool. Raises `NotFoundError` or `InvalidInputError`, in words an agent can act upon, and the errors
+        of the knowledge base."""
+        tool = self.tools.get(name)
+        if tool is None:
+            raise NotFoundError(f"there is no tool {name!r}; there are: {', '.join(self.tools)}")
+        try:
+            checked = tool.arguments.model_validate(arguments)
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, it['loc']))}: {it['msg']}" for it in error.errors())
+            known = ", ".join(tool.arguments.model_fields) or "none"
+            raise InvalidInputError("arguments", f"{wrong} (the arguments of {name} are: {known})") from None
+        return await tool.call(checked)
+
+    def _all(self) -> list[Tool]:
+        return [
+            Tool("list_spaces", "The knowledge spaces there are.", NoArguments, results.SpaceList, self._list_spaces),
+            Tool(
+                "list_documents", "The documents of a space.", ListArguments, results.DocumentList, self._list_documents
+            ),
+            Tool(
+                "search",
+                "Find the passages of a space that fit a question best, with their places. A best score below 0.5 "
+                "means that the space does not hold the answer.",
+                SearchArguments,
+                results.SearchResult,
+                self._search,
+            ),
+            Tool(
+                "read",
+                "Read a document's text, or the part between two characters.",
+                ReadArguments,
+                results.Excerpt,
+                self._read,
+            ),
+            Tool(
+                "grep",
+                "Find the lines of a space's documents that a regular expression matches.",
+                GrepArguments,
+                results.GrepResult,
+                self._grep,
+            ),
+            Tool(
+                "ask",
+                "Have a question answered from a space's documents, with references.",
+                AskArguments,
+                results.AnswerResult,
+                self._ask,
+            ),
+            Tool(
+                "add_document",
+                "Put a text into a space as a document.",
+                AddArguments,
+                results.WriteResult,
+                self._add,
+                writes=True,
+            ),
+            Tool(
+                "delete_document",
+                "Remove a document from a space.",
+                DeleteArguments,
+                results.WriteResult,
+                self._delete,
+                writes=True,
+            ),
+        ]
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    async def _list_spaces(self, arguments: NoArguments) -> results.SpaceList:
+        spaces = [space.info for space in await self._kb.list_spaces(owner=self._owner)]
+        return results.SpaceList(
+            spaces=[
+                results.SpaceLine(
+                    name=it.name, id=it.id, desc=it.desc, documents=it.document_count, chunks=it.chunk_count
+                )
+                for it in spaces
+            ]
+        )
+
+    async def _list_documents(self, arguments: ListArguments) -> results.DocumentList:
+        space = await self._space(arguments.space)
+        lines: list[results.DocumentLine] = []
+        async for offset, document in _documents(space, arguments.glob, arguments.offset):
+            if len(lines) == arguments.limit:
+                return results.DocumentList(documents=lines, next_offset=offset)
+            lines.append(
+                results.DocumentLine(
+                    name=document.name, id=document.id, status=document.status.value, chunks=document.chunk_count
+                )
+            )
+        return results.DocumentList(documents=lines, next_offset=None)
+
+    async def _search(self, arguments: SearchArguments) -> results.SearchResult:
+        space = await self._space(arguments.space)
+        found = await space.retrieve(arguments.query, top_k=arguments.top_k, where=arguments.filter)
+        return results.SearchResult(hits=[results.Hit.of(reference, chars=SHOWN_CHARS) for reference in found])
+
+    async def _read(self, arguments: ReadArguments) -> results.Excerpt:
+        document = await self._document(await self._space(arguments.space), arguments.document)
+        text = document.text or ""
+        start = min(arguments.start, len(text))
+        wanted = len(text) if arguments.end is None else min(arguments.end, len(text))
+        end = max(start, min(wanted, start + READ_CHARS))
+        return results.Excerpt(
+            document=document.name,
+            start=start,
+            end=end,
+            length=len(text),
+            next_start=end if end < wanted else None,
+            text=text[start:end],
+        )
+
+    async def _grep(self, arguments: GrepArguments) -> results.GrepResult:
+        space = await self._space(arguments.space)
+        pattern = Pattern(arguments.pattern, ignore_case=arguments.ignore_case, literal=arguments.literal)
+        until = time.monotonic() + GREP_SECONDS
+        matches: list[results.Match] = []
+        async for offset, document in _documents(space, arguments.glob, arguments.offset):
+            left = until - time.monotonic()
+            if left <= 0:
+                return results.GrepResult(matches=matches, next_offset=offset, note="out of time; go on with `offset`")
+            text = (await space.get_document(document.id)).text or ""
+            limit = arguments.limit - len(matches)
+            if limit == 0:
+                return results.GrepResult(matches=matches, next_offset=offset, note="there are more; narrow it down")
+            try:
+                found = await self._threads.read(lambda: pattern.search(text, limit=limit, seconds=left))  # noqa: B023
+            except TimeoutError:
+                note = f"the pattern takes too long in {document.name!r}; use a simpler one, or `literal`"
+                return results.GrepResult(matches=matches, next_offset=offset + 1, note=note)
+            matches += [
+                results.Match(document=document.name, line=it.line, start=it.start, end=it.end, text=it.text)
+                for it in found
+            ]
+        return results.GrepResult(matches=matches, next_offset=None, note=None)
+
+    async def _ask(self, arguments: AskArguments) -> results.AnswerResult:
+        space = await self._space(arguments.space)
+        answer = await space.chat(arguments.question, top_k=arguments.top_k, where=arguments.filter)
+        return results.AnswerResult(
+            answer=answer.text,
+            references=[results.Hit.of(reference, chars=SHOWN_CHARS) for reference in answer.references],
+            doubts=[results.Doubt.of(it, answer.text) for it in answer.citations if not it.supported],
+        )
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    async def _add(self, arguments: AddArguments) -> results.WriteResult:
+        space = await self._space(arguments.space)
+        report = await space.ingest(TextDocument(name=arguments.name, text=arguments.text))
+        for failure in report.failed:
+            raise InvalidInputError("text", failure.reason)
+        done = "added" if report.added else "replaced" if report.updated else "unchanged"
+        return results.WriteResult(document=arguments.name, done=done)
+
+    async def _delete(self, arguments: DeleteArguments) -> results.WriteResult:
+        space = await self._space(arguments.space)
+        document = await self._document(space, arguments.document)
+        await space.delete_document(document.id)
+        return results.WriteResult(document=document.name, done="deleted")
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    async def _space(self, name: str | int) -> KnowledgeSpace:
+        try:
+            return await self._kb.get_space(name, owner=self._owner)
+        except SpaceNotFoundError:
+            raise NotFoundError(f"there is no space {name!r}{_hint(name)}; list_spaces gives those there are") from None
+
+    async def _document(self, space: KnowledgeSpace, name: str | int) -> Document:
+        with suppress(DocumentNotFoundError):
+            return await space.get_document(name)
+        if isinstance(name, str) and name.isascii() and name.isdigit() and len(name) <= MAX_ID_DIGITS:
+            with suppress(DocumentNotFoundError):
+                return await space.get_document(int(name))
+        raise NotFoundError(
+            f"there is no document {name!r} in this space{_hint(name)}; list_documents gives those there are"
+        )
+
+
+def _hint(name: str | int) -> str:
+    if isinstance(name, str) and (name.startswith(("/", "./", "../", "~")) or "\\" in name):
+        return " (files of this machine cannot be read; what looks like a path must be a name in the space)"
+    return ""
+
+
+async def _documents(space: KnowledgeSpace, glob: str, offset: int) -> AsyncIterator[tuple[int, Document]]:
+    """The documents that match, each with its place in the space's order."""
+    matches = matcher(glob)
+    while page := await space.documents(offset=offset, limit=_PAGE):
+        for place, document in enumerate(page, offset):
+            if matches(document.name):
+                yield place, document
+        offset += len(page)
