@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import kbchat
 from kbchat_aiohttp.page import POLICY, load
 from serving import serving
 from upstream import Exchange, Upstream, model
@@ -17,10 +18,15 @@ from upstream import Exchange, Upstream, model
 __all__ = ["model"]
 
 CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 KEYS = "# Keys 😀\n\nAPI keys are rotated every ninety days. The old key stays valid for a week.\n"
 HOSTILE = (
     "<script>window.ran=1</script><img src=x onerror=window.ran=1> [x](javascript:window.ran=1) "
@@ -130,16 +136,15 @@ async def test_what_others_wrote_runs_nothing(tmp_path: Path, model: Upstream) -
         await exchange.say(HOSTILE, "\n\n", HOSTILE, " [1]\n\n- [1]")
         await exchange.end()
 
-    model.script(hostile) if hasattr(model, "script") else setattr(model, "answer", hostile)
+    model.behave = hostile
     async with serving(tmp_path / "kb", model=model) as served:
         space = await served.kb.create_space("<img src=x onerror=window.ran=1>")
-        import kbchat
-
         await space.ingest(kbchat.TextDocument(name="<svg onload=window.ran=1>", text=f"Keys rotate. {HOSTILE}"))
         async with browsing(f"http://{served.host}:{served.port}/") as page:
             await ask(page, "How do keys rotate?")
             await page.locator(".references li button").first.click()
             await page.locator("dialog mark").wait_for()
+            assert "onerror" in await page.locator(".answer").inner_text()
             assert await page.evaluate("window.ran") is None
             assert await page.locator(".answer img, .answer script, .answer svg, a[href^=javascript]").count() == 0
 
@@ -159,3 +164,55 @@ async def test_a_key_is_asked_for(tmp_path: Path) -> None:
             await page.locator("#key").press("Enter")
             await (page.get_by_role("alert") if key == "wrong" else page.locator("#space-name")).wait_for()
         assert await page.locator("#key").count() == 0
+
+
+@browser_needed
+@pytest.mark.server
+@pytest.mark.timeout(90)
+@pytest.mark.leaves("the driver of the browser ends in its own time")
+async def test_a_cut_answer_is_said_to_be_cut(tmp_path: Path, model: Upstream) -> None:
+    """What came before the server went away stays, and the page says that it is not the whole answer."""
+
+    async def cut(exchange: Exchange) -> None:
+        await exchange.open()
+        await exchange.say("Keys are rotated")
+        await exchange.gone.wait()
+
+    model.behave = cut
+    async with serving(tmp_path / "kb", model=model) as served:
+        space = await served.kb.create_space("handbook")
+        await space.ingest(kbchat.TextDocument(name="keys.md", text=KEYS))
+        async with browsing(f"http://{served.host}:{served.port}/") as page:
+            await ask(page, "How often are API keys rotated?")
+            await page.get_by_text("Keys are rotated").wait_for()
+            await served.runner.cleanup()
+            await page.locator(".turn [role=alert]").wait_for()
+            assert "Keys are rotated" in await page.locator(".answer").inner_text()
+
+
+@browser_needed
+@pytest.mark.server
+@pytest.mark.timeout(90)
+@pytest.mark.leaves("the driver of the browser ends in its own time")
+async def test_a_long_answer_stays_smooth(tmp_path: Path, model: Upstream) -> None:
+    """While 5,000 deltas come in, nothing keeps the page busy for more than 100 ms."""
+
+    async def long(exchange: Exchange) -> None:
+        await exchange.open()
+        for i in range(500):
+            await exchange.say(*["word **bold** "] * 9, "end [1].\n\n" if i % 5 == 4 else "and ")
+        await exchange.end()
+
+    model.behave = long
+    async with serving(tmp_path / "kb", model=model) as served:
+        space = await served.kb.create_space("handbook")
+        await space.ingest(kbchat.TextDocument(name="keys.md", text=KEYS))
+        async with browsing(f"http://{served.host}:{served.port}/") as page:
+            await page.evaluate(
+                "window.tasks = [];"
+                "new PerformanceObserver(list => tasks.push(...list.getEntries().map(e => e.duration)))"
+                ".observe({type: 'longtask'})"
+            )
+            await ask(page, "How often are API keys rotated?")
+            await page.locator(".references").wait_for(timeout=60_000)
+            assert max(await page.evaluate("tasks"), default=0) <= 100
