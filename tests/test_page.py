@@ -1,0 +1,190 @@
+"""The page: what it is made of, and what people can do with it in a real browser (where Chromium is installed)."""
+
+import gzip
+import re
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kbchat
+from kbchat_aiohttp.page import POLICY, load
+from serving import serving
+from upstream import Exchange, Upstream, model
+
+__all__ = ["model"]
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+KEYS = "# Keys 😀\n\nAPI keys are rotated every ninety days. The old key stays valid for a week.\n"
+HOSTILE = (
+    "<script>window.ran=1</script><img src=x onerror=window.ran=1> [x](javascript:window.ran=1) "
+    '<references title="x" references="[]" /> <svg onload=window.ran=1>'
+)
+browser_needed = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+
+def test_the_page_is_small() -> None:
+    """All its files together are under 150 KB as they are sent, and each of our own is short."""
+    page = load()
+    assert sum(len(file.compressed) for file in (page.index, *page.others.values())) < 150_000
+    for name, file in page.others.items():
+        assert gzip.decompress(file.compressed) == file.body
+        if not name.startswith("vendor/"):
+            assert file.body.count(b"\n") < 400, name
+
+
+def test_the_page_has_nothing_inline_or_from_elsewhere() -> None:
+    """Its policy allows nothing unsafe, and its document needs nothing that the policy forbids."""
+    index = load().index.body.decode()
+    assert "unsafe" not in POLICY
+    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\bon\w+=|style=|https?://", index)
+
+
+async def test_files_are_kept_and_the_page_is_asked_for(tmp_path: Path) -> None:
+    """A file's address changes with its content, so it is kept for ever; the page itself is looked up each time."""
+    async with serving(tmp_path) as served:
+        async with served.client.get("/") as response:
+            assert response.headers["Content-Security-Policy"] == POLICY
+            assert response.headers["Referrer-Policy"] == "no-referrer"
+            assert response.headers.getall("X-Content-Type-Options") == ["nosniff"]
+            assert response.headers["Cache-Control"] == "no-cache"
+            tag = response.headers["ETag"]
+        async with served.client.get("/", headers={"If-None-Match": tag}) as response:
+            assert response.status == 304
+        async with served.client.get(f"/page/{load().hash}/app.js") as response:
+            assert response.content_type == "text/javascript"
+            assert "immutable" in response.headers["Cache-Control"]
+        for path in ("app.js/..", "nothing.js", "../page.py", "%2e%2e/page.py"):
+            assert (await served.get(f"/page/{load().hash}/{path}"))[0] == 404
+        assert (await served.get("/page/0000/app.js"))[0] == 404
+
+
+async def test_the_page_can_be_left_out(tmp_path: Path) -> None:
+    """With the setting off there is no page."""
+    async with serving(tmp_path, page=False) as served:
+        assert (await served.get("/"))[0] == 404
+
+
+@asynccontextmanager
+async def browsing(url: str) -> AsyncIterator[Any]:
+    """The page in a browser of its own, in English; an error of the page or of its policy fails the test."""
+    playwright = pytest.importorskip("playwright.async_api")
+    errors: list[str] = []
+    async with playwright.async_playwright() as started:
+        browser = await started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        try:
+            page = await browser.new_page(locale="en-GB")
+            page.set_default_timeout(10_000)
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.on("console", lambda line: errors.append(line.text) if "Security Policy" in line.text else None)
+            await page.goto(url)
+            yield page
+        finally:
+            await browser.close()
+    assert errors == []
+
+
+async def ask(page: Any, question: str) -> None:
+    await page.get_by_role("tab", name="Ask").click()
+    await page.locator("#question").fill(question)
+    await page.locator("#question").press("Enter")
+
+
+@browser_needed
+@pytest.mark.server
+@pytest.mark.timeout(90)
+@pytest.mark.leaves("the driver of the browser ends in its own time")
+async def test_from_an_empty_server_to_a_checked_reference(tmp_path: Path) -> None:
+    """Make a space, put files in, ask, and open a reference: the document's own text is marked where it says."""
+    (tmp_path / "keys.md").write_text(KEYS, encoding="utf-8")
+    (tmp_path / "bad.pdf").write_bytes(b"%PDF-1.4 nothing")
+    async with serving(tmp_path / "kb") as served, browsing(f"http://{served.host}:{served.port}/") as page:
+        await page.locator("#space-name").fill("Handbook")
+        await page.locator("#space-name").press("Enter")
+        await page.locator("input[type=file]").set_input_files([tmp_path / "keys.md", tmp_path / "bad.pdf"])
+        await page.locator("li.FINISHED").wait_for()
+        assert await page.locator("li.FAILED .problem").inner_text()
+        await ask(page, "How often are API keys rotated?")
+        await page.locator(".cite").first.click()
+        marked = page.locator("dialog mark")
+        await page.locator("dialog .quiet", has_text="characters").wait_for()
+        _, found = await served.post("/api/v2/serve/knowledge/spaces/1/retrieve", {"query": "API keys"})
+        assert await marked.text_content() == found["data"][0]["content"]
+
+
+@browser_needed
+@pytest.mark.server
+@pytest.mark.timeout(90)
+@pytest.mark.leaves("the driver of the browser ends in its own time")
+async def test_what_others_wrote_runs_nothing(tmp_path: Path, model: Upstream) -> None:
+    """Scripts, handlers, links and tags in names, documents and answers are text."""
+
+    async def hostile(exchange: Exchange) -> None:
+        await exchange.open()
+        await exchange.say(HOSTILE, "\n\n", HOSTILE, " [1]\n\n- [1]")
+        await exchange.end()
+
+    model.behave = hostile
+    async with serving(tmp_path / "kb", model=model) as served:
+        space = await served.kb.create_space("<img src=x onerror=window.ran=1>")
+        await space.ingest(kbchat.TextDocument(name="<svg onload=window.ran=1>", text=f"Keys rotate. {HOSTILE}"))
+        async with browsing(f"http://{served.host}:{served.port}/") as page:
+            await ask(page, "How do keys rotate?")
+            await page.locator(".references li button").first.click()
+            await page.locator("dialog mark").wait_for()
+            assert "onerror" in await page.locator(".answer").inner_text()
+            assert await page.evaluate("window.ran") is None
+            assert await page.locator(".answer img, .answer script, .answer svg, a[href^=javascript]").count() == 0
+
+
+@browser_needed
+@pytest.mark.server
+@pytest.mark.timeout(90)
+@pytest.mark.leaves("the driver of the browser ends in its own time")
+async def test_a_key_is_asked_for(tmp_path: Path) -> None:
+    """Where keys are required the page asks for one, says that a wrong one is refused, and goes on with a right one."""
+    async with (
+        serving(tmp_path / "kb", api_keys=("right",)) as served,
+        browsing(f"http://{served.host}:{served.port}/") as page,
+    ):
+        for key in ("wrong", "right"):
+            await page.locator("#key").fill(key)
+            await page.locator("#key").press("Enter")
+            await (page.get_by_role("alert") if key == "wrong" else page.locator("#space-name")).wait_for()
+        assert await page.locator("#key").count() == 0
+
+
+@browser_needed
+@pytest.mark.server
+@pytest.mark.timeout(90)
+@pytest.mark.leaves("the driver of the browser ends in its own time")
+async def test_a_cut_answer_is_said_to_be_cut(tmp_path: Path, model: Upstream) -> None:
+    """What came before the server went away stays, and the page says that it is not the whole answer."""
+
+    async def cut(exchange: Exchange) -> None:
+        await exchange.open()
+        await exchange.say("Keys are rotated")
+        await exchange.gone.wait()
+
+    model.behave = cut
+    async with serving(tmp_path / "kb", model=model) as served:
+        space = await served.kb.create_space("handbook")
+        await space.ingest(kbchat.TextDocument(name="keys.md", text=KEYS))
+        async with browsing(f"http://{served.host}:{served.port}/") as page:
+            await ask(page, "How often are API keys rotated?")
+            await page.get_by_text("Keys are rotated").wait_for()
+            await served.runner.cleanup()
+            await page.locator(".turn [role=alert]").wait_for()
+            assert "Keys are rotated" in await page.locator(".answer").inner_text()
