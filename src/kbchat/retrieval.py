@@ -7,7 +7,8 @@ the question is of its best hit.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from kbchat import fusion
 from kbchat.analysis import Terms, analyse
@@ -31,6 +32,8 @@ DEEPER = 1.5
 """A filter's share is an average: the hits of one question may be rarer among what it selects."""
 DEEPEST = 16_000
 """No store answers with more hits than this; the lexical search knows no such end."""
+READ = 32
+"""So many of the most promising candidates are read and scored in full, at least: sentences move nothing further."""
 LIFTED = 50
 """Among so many of the best a chunk is lifted by its neighbours."""
 INLINE_CHARS = 2000
@@ -47,8 +50,7 @@ class Retrieval:
     """What the confidence was made from; None where nothing was found."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Candidate(NamedTuple):
     """A live chunk that a search found, and its scores. `cosine` is None where question or chunk have no vector."""
 
     chunk: Chunk
@@ -110,7 +112,7 @@ class Retriever:
         limit = max(CANDIDATES, top_k)
         while True:
             found = await search.run(limit)
-            live = await self._score(search, found)
+            live = await self._best(search, found, top_k)
             if len(live) >= top_k or not search.may_find_more(limit):
                 break
             limit *= 4  # Many of those found belong to generations that are dead and not yet collected.
@@ -118,11 +120,10 @@ class Retriever:
             return Retrieval(())
         evidence = await self._evidence(search, live[0])
         confidence = fusion.confidence(evidence)
-        best = live[:top_k]
-        scores = fusion.recall_scores([candidate.fused for candidate in best], confidence)
+        scores = fusion.recall_scores([candidate.fused for candidate in live], confidence)
         references = [
             candidate.reference(score)
-            for candidate, score in zip(best, scores, strict=True)
+            for candidate, score in zip(live, scores, strict=True)
             if score_threshold is None or score >= score_threshold
         ]
         return Retrieval(tuple(references), confidence, evidence)
@@ -130,20 +131,28 @@ class Retriever:
     async def _analyse(self, text: str) -> Terms:
         return analyse(text) if len(text) <= INLINE_CHARS else await self._threads.read(analyse, text)
 
-    async def _score(self, search: "_Search", ids: Sequence[int]) -> list[_Candidate]:
-        """Those of the chunks that are live, best first."""
-        live = await self._catalog.live_vectors(search.space.id, ids)
+    async def _best(self, search: "_Search", ids: Sequence[int], top_k: int) -> list[_Candidate]:
+        """The best of the chunks that are live, in order. `ids` are read until there are enough of them."""
+        live: dict[int, tuple[Chunk, bytes]] = {}
+        step = max(READ, top_k + READ // 2)
+        for first in range(0, len(ids), step):
+            live |= await self._catalog.live_vectors(search.space.id, ids[first : first + step])
+            if len(live) >= top_k:
+                break
         chunks = [chunk for chunk, _ in live.values()]
         packed = await self._packed(search, chunks, [vectors for _, vectors in live.values()])
         alike = passages.compare(await search.static_vector(), packed)
+        sentences = alike.sentence.tolist()
         cosines = await search.cosines(list(live), alike.chunk.tolist())
-        lexical = dict(search.lexical_hits)
-        candidates = []
-        for chunk, sentence in zip(chunks, alike.sentence.tolist(), strict=True):
-            score, cosine = lexical.get(chunk.id, 0.0), cosines.get(chunk.id)
-            fused = fusion.fuse(score, cosine or 0.0, sentence, search.weighing)
-            candidates.append(_Candidate(chunk, score, cosine, sentence, fused))
-        return _in_order(_lifted(_in_order(candidates)))
+        found = dict(search.lexical_hits)
+        lexical = [found.get(chunk.id, 0.0) for chunk in chunks]
+        fused = [
+            fusion.fuse(words, cosine or 0.0, sentence, search.weighing)
+            for words, cosine, sentence in zip(lexical, cosines, sentences, strict=True)
+        ]
+        fused = _lifted(chunks, fused)
+        order = sorted(range(len(chunks)), key=lambda number: (-fused[number], chunks[number].id))
+        return [_Candidate(chunks[n], lexical[n], cosines[n], sentences[n], fused[n]) for n in order[:top_k]]
 
     async def _packed(self, search: "_Search", chunks: Sequence[Chunk], packed: Sequence[bytes]) -> Sequence[bytes]:
         """What is kept of each chunk; made now for those that were written before anything was kept."""
@@ -210,7 +219,7 @@ class _Search:
         self._is_exhausted = False
 
     async def run(self, limit: int) -> list[int]:
-        """The ids that the two searches find; all of the selected ones where these are few."""
+        """What the two searches find, and all of the selected ones where these are few, the most promising first."""
         depth = self._depth(limit)
         deepest = min(depth, DEEPEST)
         dense, (lexical, self.weights) = await together(
@@ -218,10 +227,20 @@ class _Search:
         )
         self._is_exhausted = (depth > DEEPEST or len(dense) < depth) and len(lexical) < depth
         self._dense_hits, self.lexical_hits = await self._selected(dense, lexical)
-        if self._few is not None:
-            return list(self._few)
-        ids = [hit.id for hit in self._dense_hits[:limit]] + [hit.id for hit in self.lexical_hits[:limit]]
-        return list(dict.fromkeys(ids))
+        found = self._few
+        if found is None:
+            hits = (*self._dense_hits[:limit], *self.lexical_hits[:limit])
+            found = tuple(dict.fromkeys(hit.id for hit in hits))
+        return self._by_promise(found, limit)
+
+    def _by_promise(self, found: Sequence[int], limit: int) -> list[int]:
+        lexical, dense = dict(self.lexical_hits), dict(self._dense_hits)
+        # The cosine of what the dense search did not find is unknown yet, but no better than that of its last hit.
+        unknown = self._dense_hits[-1].score if len(self._dense_hits) >= limit else 0.0
+        promise = {
+            key: fusion.fuse(lexical.get(key, 0.0), dense.get(key, unknown), 0.0, self.weighing) for key in found
+        }
+        return sorted(promise, key=lambda key: (-promise[key], key))
 
     @property
     def _few(self) -> tuple[int, ...] | None:
@@ -251,15 +270,16 @@ class _Search:
         own = self._vector if self._embedder is self.static else None
         return await self.static.embed_query(self._question) if own is None else own
 
-    async def cosines(self, ids: Sequence[int], static: Sequence[float]) -> dict[int, float]:
-        """The question's cosines with chunks, where both have vectors. `static` are those of the static embedder."""
+    async def cosines(self, ids: Sequence[int], static: Sequence[float]) -> list[float | None]:
+        """The question's cosines with chunks, None where either has no vector; `static` are the static embedder's."""
         if self._vector is None or not self._vector.any():
-            return {}
+            return [None] * len(ids)
         if self._embedder is self.static:
-            return {key: cosine for key, cosine in zip(ids, static, strict=True) if cosine}
+            return [cosine or None for cosine in static]
         known = dict(self._dense_hits)
         missing = await self._store.fetch(self.space.collection, [key for key in ids if key not in known])
-        return known | {key: cosine(self._vector, vector) for key, vector in missing.items()}
+        known |= {key: cosine(self._vector, vector) for key, vector in missing.items()}
+        return [known.get(key) for key in ids]
 
     async def _search_dense(self, limit: int) -> list[VectorHit]:
         if self._vector is None:
@@ -272,20 +292,16 @@ class _Search:
         return await self._lexical.search(self.space.lexical_name, self._terms, limit=limit, among=self._few)
 
 
-def _in_order(candidates: Sequence[_Candidate]) -> list[_Candidate]:
-    return sorted(candidates, key=lambda candidate: (-candidate.fused, candidate.chunk.id))
-
-
-def _lifted(candidates: Sequence[_Candidate]) -> list[_Candidate]:
-    """The candidates, the best of them lifted towards better neighbours in their document."""
-    best = {(each.chunk.document_id, each.chunk.position): each.fused for each in candidates[:LIFTED]}
-
-    def lifted(candidate: _Candidate) -> _Candidate:
-        document, position = candidate.chunk.document_id, candidate.chunk.position
-        beside = [best[place] for place in ((document, position - 1), (document, position + 1)) if place in best]
-        return replace(candidate, fused=fusion.lift(candidate.fused, beside)) if beside else candidate
-
-    return [*map(lifted, candidates[:LIFTED]), *candidates[LIFTED:]]
+def _lifted(chunks: Sequence[Chunk], fused: Sequence[float]) -> list[float]:
+    """The scores, the best of them lifted towards those of better neighbours in their document."""
+    best = sorted(range(len(chunks)), key=lambda number: -fused[number])[:LIFTED]
+    places = {(chunks[number].document_id, chunks[number].position): fused[number] for number in best}
+    lifted = list(fused)
+    for number in best:
+        document, position = chunks[number].document_id, chunks[number].position
+        beside = [places[place] for place in ((document, position - 1), (document, position + 1)) if place in places]
+        lifted[number] = fusion.lift(fused[number], beside)
+    return lifted
 
 
 def cosine(one: Vector, other: Vector) -> float:

@@ -50,10 +50,10 @@ def embed_and_pack(static: StaticEmbedder, texts: Sequence[str]) -> tuple[Vector
 def compare(question: Vector, packed: Sequence[bytes]) -> Similarities:
     """A question's cosines with packed chunks, in their order. `question` is its static vector."""
     heads = np.frombuffer(b"".join([each[:_HEAD_BYTES] for each in packed]), dtype=np.float16)
-    chunk = np.clip(_unit(heads.reshape(-1, DIMENSION).astype(np.float32)) @ question, -1.0, 1.0)
+    chunk = np.clip(_cosines(heads.reshape(-1, DIMENSION), question), -1.0, 1.0)
     counts = np.array([(len(each) - _HEAD_BYTES) // DIMENSION for each in packed], dtype=np.intp)
     tails = np.frombuffer(b"".join([each[_HEAD_BYTES:] for each in packed]), dtype=np.int8)
-    cosines = np.clip(_unit(tails.reshape(-1, DIMENSION).astype(np.float32)) @ question, 0.0, 1.0)
+    cosines = np.clip(_cosines(tails.reshape(-1, DIMENSION), question), 0.0, 1.0)
     sentence = np.zeros(len(packed), dtype=np.float32)
     found = np.flatnonzero(counts)
     if len(found):
@@ -68,7 +68,10 @@ def _as_bytes(vectors: Vectors) -> npt.NDArray[np.int8]:
     return numbers
 
 
-def _unit(vectors: Vectors) -> Vectors:
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None]
-    unit: Vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
-    return unit
+def _cosines(rows: npt.NDArray[np.float16] | npt.NDArray[np.int8], question: Vector) -> npt.NDArray[np.float32]:
+    """By einsum, not by BLAS: that wakes its threads for every question, who then spin for longer than this takes."""
+    wide = rows.astype(np.float32)
+    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide) * np.float32(question @ question))
+    products = np.einsum("ij,j->i", wide, question)
+    cosines: npt.NDArray[np.float32] = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
+    return cosines

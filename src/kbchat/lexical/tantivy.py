@@ -152,11 +152,8 @@ class _Space:
                     break
                 wanted *= 4
             ids = searcher.fast_field_values("id", [address for _, address in found])
-            hits = [
-                LexicalHit(int(key or 0), round(score / top, 7)) for key, (score, _) in zip(ids, found, strict=True)
-            ]
-            hits.sort(key=lambda hit: (-hit.score, hit.id))
-            return LexicalResult(hits[:limit], weights)
+            ordered = sorted(zip([-round(score / top, 7) for score, _ in found], ids, strict=True))
+            return LexicalResult([LexicalHit(int(key or 0), -score) for score, key in ordered[:limit]], weights)
 
     def _question(self, searcher: "Searcher | None", question: Terms) -> "tuple[Weighted, Query | None]":
         """What the question's terms weigh in this index, and the query that adds them up."""
