@@ -28,7 +28,12 @@ clients: $(VENV)/.ready
 check: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tools/sync_face.py --check
 	$(BIN)/mypy
+
+# Write the face for programs without `await` anew, after a change of the async one.
+sync: $(VENV)/.ready
+	$(BIN)/python tools/sync_face.py
 
 # Report what `make test COVERAGE=1` measured.
 cov: $(VENV)/.ready

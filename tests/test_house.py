@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py")) + sorted((ROOT / "adapters").rglob("*.py"))
 
 FLOORS = {
-    0: {"models", "errors", "settings", "threads"},
+    0: {"display", "models", "errors", "settings", "threads"},
     1: {
         "analysis",
         "chinese",
@@ -43,7 +43,7 @@ FLOORS = {
         "tokens",
     },
     2: {"catalog", "datafolder", "embedders", "generators", "lexical", "loaders", "stores"},
-    3: {"chat", "ingest", "preparing", "reembed", "replica", "retrieval", "selecting"},
+    3: {"chat", "indexing", "ingest", "preparing", "reembed", "replica", "retrieval", "selecting"},
     4: {"answers", "keys", "knowledge", "space", "wiring"},
     5: {"__main__", "cli", "kbchat_aiohttp", "sync", "testing"},
 }
@@ -52,6 +52,8 @@ FLOORS = {
 NEIGHBOURS = {
     ("__main__", "cli"),
     ("cli", "kbchat_aiohttp"),  # `kbchat serve`
+    ("indexing", "ingest"),
+    ("indexing", "preparing"),
     ("ingest", "preparing"),
     ("ingest", "reembed"),
     ("reembed", "ingest"),
@@ -99,7 +101,7 @@ VENDORS = {
     "pypdfium2": {"kbchat.loaders.pdf"},
     "pytest": {"kbchat.testing"},
     "python_calamine": {"kbchat.loaders.tables"},
-    "rich": {"kbchat.cli"},
+    "rich": {"kbchat.cli", "kbchat.display"},
     "selectolax": {"kbchat.loaders.html", "kbchat.loaders.markup"},
     "semantic_text_splitter": {"kbchat.splitting"},
     "sentence_transformers": {"kbchat.embedders.sentence_transformers"},
@@ -274,7 +276,7 @@ def may_load(room: str) -> tuple[str, ...]:
             return ("aiohttp",)
         case "embedders" | "lexical" | "stores":
             return ("numpy",)
-        case "chat" | "ingest" | "preparing" | "reembed" | "retrieval":
+        case "chat" | "indexing" | "ingest" | "preparing" | "reembed" | "replica" | "retrieval" | "selecting":
             return ("numpy", "sqlalchemy")  # The face loads them with the first call that needs them.
         case "testing":
             return ("aiohttp", "numpy", "sqlalchemy")

@@ -14,7 +14,7 @@ import anyio.to_thread
 from kbchat.answers import AnswerStream
 from kbchat.errors import AmbiguousSpaceError, BusyError, SpaceExistsError, SpaceNotFoundError
 from kbchat.inputs import Messages, checked_messages, checked_name, checked_owner, checked_prose, checked_vector_type
-from kbchat.models import Sampling, SpaceInfo, VectorType
+from kbchat.models import Document, Sampling, SpaceInfo, VectorType
 from kbchat.space import KnowledgeSpace, open_answer
 
 if TYPE_CHECKING:
@@ -174,6 +174,18 @@ class KnowledgeBase:
             info = await parts.catalog.begin_space_deletion(found.id)
             await self._remove(parts, info)
         return info
+
+    # -- documents of all spaces -------------------------------------------------------------------------------------
+
+    async def get_document(self, document_id: int, *, owner: str | None = None, with_text: bool = True) -> Document:
+        """The document of that id, in whatever space; with an owner, of no other's. Raises `DocumentNotFoundError`."""
+        return await self._open.catalog.find_document_anywhere(document_id, owner=owner, with_text=with_text)
+
+    async def list_documents(
+        self, *, owner: str | None = None, offset: int = 0, limit: int | None = None
+    ) -> tuple[list[Document], int]:
+        """A page of the documents of all spaces, in the order they came, and how many there are in all."""
+        return await self._open.catalog.list_all_documents(owner=owner, offset=offset, limit=limit)
 
     # -- keys --------------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from kbchat.display import ShownAnswer, ShownReference
+
 Metadata = dict[str, JsonValue]
 """What is known about a document or chunk beside its text. Chunks use `page`, `page_end`, `slide`, `sheet` (pages and
 slides from 1) and `headings` (a list, outermost first); documents use `source`, `title` and what the caller adds."""
@@ -145,7 +147,7 @@ class Chunk(_Value):
     """The document's metadata overlaid with the chunk's own (page, headings)."""
 
 
-class Reference(_Value):
+class Reference(ShownReference, _Value):
     """A chunk found for a question, with how well it fits and where it stands.
 
     `recall_score` is in [0, 1] and means the same on every store; a best hit below 0.5 means that the space does not
@@ -290,7 +292,7 @@ SUPPORTED = 0.5
 """A citation with a lower `support` does not hold."""
 
 
-class Answer(_Value):
+class Answer(ShownAnswer, _Value):
     """A whole answer. `text` carries no references tag; `dropped` are hits the prompt's budget left no room for.
 
     `citations` are the checks of its cited sentences, in their order.

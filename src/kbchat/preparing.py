@@ -30,7 +30,17 @@ from kbchat.threads import Threads
 if TYPE_CHECKING:
     from kbchat.embedders.static import StaticEmbedder
 
-Source = FileSource | TextDocument
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """A file whose bytes are at hand. `path` says where it came from, for people only."""
+
+    name: str
+    data: bytes
+    path: str | None = None
+
+
+Source = FileSource | FileContent | TextDocument
 
 STATE_NAMES = 1000
 """Documents whose state is asked of the catalog at once."""
@@ -79,7 +89,7 @@ class Unchanged:
 class _Raw:
     """A document that is read and not loaded."""
 
-    source: FileSource
+    source: FileSource | FileContent
     known: SourceState | None
     data: bytes
     content_hash: str
@@ -168,8 +178,7 @@ class Preparer:
             except UnreadableDocumentError as error:
                 settled.append(_failed(source, error.message))
                 continue
-            size = len(source.text) if isinstance(source, TextDocument) else stat.st_size if stat else 0
-            todo.append(_Todo(source, known, min(size, self._max_bytes)))
+            todo.append(_Todo(source, known, min(_size(source, stat), self._max_bytes)))
         return settled, todo
 
     def _is_untouched(self, source: FileSource, known: SourceState, stat: os.stat_result | None) -> bool:
@@ -246,10 +255,13 @@ class Preparer:
         document = LoadedDocument(source.text, metadata=metadata, markup="markdown")
         return self._split(document, source.name, known, content_hash=content_hash, source=source.source)
 
-    def _read_file(self, source: FileSource, known: SourceState | None) -> _Split | Unchanged | _Raw:
-        data, state = read(source, max_bytes=self._max_bytes)
-        racy = time.time_ns() - state.st_mtime_ns < RACY_NS
-        stat = Stat() if racy else Stat(state.st_size, state.st_mtime_ns)
+    def _read_file(self, source: FileSource | FileContent, known: SourceState | None) -> _Split | Unchanged | _Raw:
+        if isinstance(source, FileContent):
+            data, stat = source.data, Stat()
+        else:
+            data, state = read(source, max_bytes=self._max_bytes)
+            racy = time.time_ns() - state.st_mtime_ns < RACY_NS
+            stat = Stat() if racy else Stat(state.st_size, state.st_mtime_ns)
         content_hash = self.hash(data)
         if known is not None and is_current(known, content_hash):
             return Unchanged(source.name, known.document_id, stat)
@@ -352,8 +364,18 @@ def _grouped(todo: Iterable[_Todo]) -> Iterator[list[_Todo]]:
         yield group
 
 
+def _size(source: Source, stat: os.stat_result | None) -> int:
+    match source:
+        case TextDocument():
+            return len(source.text)
+        case FileContent():
+            return len(source.data)
+        case FileSource():
+            return stat.st_size if stat else 0
+
+
 def _stat(source: Source) -> os.stat_result | None:
-    if isinstance(source, TextDocument):
+    if not isinstance(source, FileSource):
         return None
     try:
         return os.stat(source.path)  # noqa: PTH116 (a folder may hold very many)

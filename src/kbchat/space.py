@@ -20,6 +20,7 @@ from kbchat.models import (
     IngestProgress,
     IngestReport,
     Message,
+    Metadata,
     Reference,
     Sampling,
     SpaceInfo,
@@ -106,6 +107,47 @@ class KnowledgeSpace:
         async with self._parts.writing(self.id):
             ingester = await self._ingester()
             return await ingester.ingest([*found.files, *texts], progress=progress)
+
+    async def add_document(
+        self,
+        name: str,
+        *,
+        data: bytes | None = None,
+        text: str | None = None,
+        source: str | None = None,
+        metadata: Metadata | None = None,
+        replace: bool = False,
+    ) -> Document:
+        """Take a file's bytes or a text, to be found once `index_documents` has indexed it; its status is TODO.
+
+        `source` says where it came from. With `replace` it takes the place of a document of that name, which is found
+        until then. Raises `DocumentExistsError` without, and `InvalidInputError` naming the argument.
+        """
+        from kbchat.indexing import upload
+
+        parts = self._parts
+        limit = parts.settings.max_document_bytes
+        given = upload(name, data=data, text=text, source=source, metadata=metadata, max_bytes=limit)
+        return await parts.catalog.keep_upload(self.id, given, replace=replace, writer=parts.writer)
+
+    async def index_documents(
+        self, ids: Sequence[int], *, chunk_tokens: int | None = None, chunk_overlap: int | None = None
+    ) -> None:
+        """Index documents that were added. Their status says how far each is: RUNNING, then FINISHED or FAILED.
+
+        Chunks are as the settings say unless said otherwise. Raises the error of a part that failed; the documents that
+        it stopped are FAILED with its reason.
+        """
+        from kbchat.indexing import Indexing, check_chunks
+
+        check_chunks(chunk_tokens, chunk_overlap)
+        indexing = Indexing(
+            self.id,
+            catalog=self._parts.catalog,
+            writing=lambda: self._parts.writing(self.id),
+            ingester=lambda: self._ingester(chunk_tokens=chunk_tokens, chunk_overlap=chunk_overlap),
+        )
+        await indexing.run(ids)
 
     async def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:
         """The space's documents in the order they came, without their texts."""
@@ -246,7 +288,7 @@ class KnowledgeSpace:
             raise DocumentNotFoundError(id_or_name)
         return document
 
-    async def _ingester(self) -> Ingester:
+    async def _ingester(self, *, chunk_tokens: int | None = None, chunk_overlap: int | None = None) -> Ingester:
         """A writer for this space, whose collection is there and was made by the embedder in use."""
         from kbchat.ingest import Ingester
         from kbchat.preparing import Preparer
@@ -271,8 +313,8 @@ class KnowledgeSpace:
                 readers=parts.readers,
                 static=parts.static,
                 is_static=parts.embedder is parts.static,
-                chunk_tokens=settings.chunk_tokens,
-                chunk_overlap=settings.chunk_overlap,
+                chunk_tokens=chunk_tokens or settings.chunk_tokens,
+                chunk_overlap=settings.chunk_overlap if chunk_overlap is None else chunk_overlap,
                 max_document_bytes=settings.max_document_bytes,
             ),
             writer=parts.writer,

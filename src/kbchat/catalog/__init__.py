@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from kbchat.catalog.records import NewChunk, NewGeneration, PendingGeneration, SourceState
+from kbchat.catalog.records import NewChunk, NewGeneration, PendingGeneration, SourceState, Upload
 
 if TYPE_CHECKING:
     from kbchat.catalog.catalog import Catalog
 
-__all__ = ["Catalog", "NewChunk", "NewGeneration", "PendingGeneration", "SourceState"]
+__all__ = ["Catalog", "NewChunk", "NewGeneration", "PendingGeneration", "SourceState", "Upload"]
 
 
 def __getattr__(name: str) -> object:

@@ -9,10 +9,10 @@ from typing import TypeVar
 import anyio
 from sqlalchemy import Connection
 
-from kbchat.catalog import chunks, documents, keys, locks, spaces
+from kbchat.catalog import chunks, documents, keys, locks, spaces, uploads
 from kbchat.catalog import generations as generation_sql
 from kbchat.catalog.database import Database, database_url
-from kbchat.catalog.records import NewGeneration, PendingGeneration, SourceState
+from kbchat.catalog.records import NewGeneration, PendingGeneration, SourceState, Upload
 from kbchat.models import (
     Chunk,
     Document,
@@ -227,6 +227,45 @@ class Catalog:
         return await self._write(
             lambda connection: documents.delete(connection, space_id, document_id, writer=writer, now=now)
         )
+
+    async def find_document_anywhere(
+        self, document_id: int, *, owner: str | None = None, with_text: bool = False
+    ) -> Document:
+        """The document of that id, in whatever space of the owner's. Raises `DocumentNotFoundError`."""
+        return await self._read(
+            lambda connection: documents.anywhere(connection, document_id, owner=owner, with_text=with_text)
+        )
+
+    async def list_all_documents(
+        self, *, owner: str | None = None, offset: int = 0, limit: int | None = None
+    ) -> tuple[list[Document], int]:
+        """A page of the documents of all spaces by id, and how many there are in all."""
+        return await self._read(
+            lambda connection: documents.page_of_all(connection, owner=owner, offset=offset, limit=limit)
+        )
+
+    # -- uploads -----------------------------------------------------------------------------------------------------
+
+    async def keep_upload(self, space_id: int, upload: Upload, *, replace: bool, writer: str) -> Document:
+        """Keep a document that is to be indexed later: it is TODO from now on, also when it was FINISHED before, and
+        what readers find of it stays until then. Raises `DocumentExistsError` unless it may `replace` one."""
+        now = self._clock()
+        return await self._write(
+            lambda connection: uploads.keep(connection, space_id, upload, replace=replace, writer=writer, now=now)
+        )
+
+    async def upload_sizes(self, space_id: int, ids: Sequence[int]) -> dict[int, int]:
+        """Bytes of those of the documents that were uploaded."""
+        return await self._read(lambda connection: uploads.sizes(connection, space_id, ids))
+
+    async def uploads(self, space_id: int, ids: Sequence[int]) -> dict[int, Upload]:
+        """Those of the documents that were uploaded, as they were."""
+        return await self._read(lambda connection: uploads.kept(connection, space_id, ids))
+
+    async def mark_documents(self, space_id: int, states: Mapping[int, tuple[DocumentStatus, str | None]]) -> None:
+        """Set status and error of documents. Those that are not there are passed over."""
+        now = self._clock()
+        await self._write(lambda connection: uploads.mark(connection, space_id, states, now=now))
 
     # -- generations -------------------------------------------------------------------------------------------------
 

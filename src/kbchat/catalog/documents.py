@@ -19,6 +19,11 @@ _documents = schema.documents
 _generations = schema.generations
 _seen = (_documents.c.space_id == bindparam("space_id"), _documents.c.visible)
 _BY_ID = select(_documents).where(*_seen, _documents.c.id == bindparam("id"))
+_SPACE_OF = (
+    select(_documents.c.space_id)
+    .join(schema.spaces, schema.spaces.c.id == _documents.c.space_id)
+    .where(_documents.c.id == bindparam("id"), _documents.c.visible, spaces.visible_to(None))
+)
 _BY_NAME = select(_documents).where(*_seen, _documents.c.name == bindparam("name"))
 _STATES = select(
     _documents.c.id,
@@ -116,6 +121,27 @@ def metadata(conn: Connection, space_id: int) -> list[tuple[int, int, Metadata]]
     return [(key, chunks, load(stored)) for key, chunks, stored in rows]
 
 
+def anywhere(conn: Connection, document_id: int, *, owner: str | None, with_text: bool) -> Document:
+    space_id = conn.execute(_SPACE_OF, {"id": document_id}).scalar_one_or_none()
+    if space_id is None or (owner is not None and spaces.get(conn, space_id).owner != owner):
+        raise DocumentNotFoundError(document_id)
+    return get(conn, space_id, document_id, with_text=with_text)
+
+
+def page_of_all(conn: Connection, *, owner: str | None, offset: int, limit: int | None) -> tuple[list[Document], int]:
+    of_owner = spaces.visible_to(owner)
+    total = conn.execute(select(func.coalesce(func.sum(schema.spaces.c.document_count), 0)).where(of_owner))
+    rows = conn.execute(
+        select(_documents)
+        .join(schema.spaces, schema.spaces.c.id == _documents.c.space_id)
+        .where(of_owner, _documents.c.visible)
+        .order_by(_documents.c.id)
+        .offset(offset)
+        .limit(limit)
+    )
+    return [_document(row) for row in rows], int(total.scalar_one())
+
+
 def touch(conn: Connection, space_id: int, stats: Mapping[int, tuple[int | None, int | None]]) -> None:
     spaces.hold(conn, space_id)
     rows = [{"of": document_id, "now": size, "at": mtime_ns} for document_id, (size, mtime_ns) in stats.items()]
@@ -133,6 +159,7 @@ def delete(conn: Connection, space_id: int, document_id: int, *, writer: str, no
         .where(_generations.c.document_id == document_id, _generations.c.state != GenerationState.DEAD)
         .values(state=GenerationState.DEAD.value)
     )
+    conn.execute(schema.uploads.delete().where(schema.uploads.c.document_id == document_id))
     conn.execute(_documents.delete().where(_documents.c.id == document_id))
     spaces.changed(conn, space_id, documents=-1, chunks=-document.chunk_count, writer=writer, now=now)
     return document

@@ -1,7 +1,7 @@
 """What goes into and comes out of the catalog beside the words of `kbchat.models`. Loads no database library."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
@@ -44,6 +44,20 @@ class PendingGeneration:
     id: int
     document_id: int
     chunk_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A document that was handed over and is kept until it is deleted, to be indexed when that is asked for.
+
+    `data` is a file's bytes, or a text in UTF-8 where `doc_type` is TEXT.
+    """
+
+    name: str
+    data: bytes
+    doc_type: str
+    source: str | None = None
+    metadata: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,6 +164,21 @@ chunks = Table(
 )
 
 
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("space_id", Id, nullable=False, index=True),
+    Column("document_id", Id, ForeignKey("documents.id"), nullable=False, unique=True),
+    Column("doc_type", Text, nullable=False),
+    Column("source", Text),
+    Column("metadata", Text, nullable=False),
+    Column("size", sa.BigInteger, nullable=False),
+    # Last, because SQLite walks through it to reach what is stored behind it.
+    Column("data", sa.LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 keys = Table(
     "keys",
     metadata,

@@ -23,6 +23,7 @@ _EXCLUSIVE = _SPACE.with_for_update()
 SLICE_CHUNKS = 5000
 """Rows removed in one transaction, so that other writers need not wait long."""
 SLICE_ROWS = 500
+SLICE_UPLOADS = 20
 
 
 class SpaceFilter(NamedTuple):
@@ -117,6 +118,11 @@ def create(
     return _info(row)
 
 
+def visible_to(owner: str | None) -> sa.ColumnElement[bool]:
+    """Which spaces there are for an owner; for None, which there are."""
+    return _is_live if owner is None else sa.and_(_is_live, _spaces.c.owner == owner)
+
+
 def get(conn: Connection, space_id: int) -> SpaceInfo:
     return _info(_one(conn, _SPACE, space_id))
 
@@ -174,6 +180,7 @@ def finish_deletion(conn: Connection, space_id: int) -> bool:
     for table, count in (
         (schema.chunks, SLICE_CHUNKS),
         (schema.generations, SLICE_ROWS),
+        (schema.uploads, SLICE_UPLOADS),
         (schema.documents, SLICE_ROWS),
     ):
         some = select(table.c.id).where(table.c.space_id == space_id).limit(count)

@@ -196,6 +196,7 @@ def _print_report(report: "IngestReport", space: str, *, json: bool) -> None:
 
 
 async def _print_answer(stream: "AnswerStream") -> None:
+    from kbchat.display import doubt_text
     from kbchat.models import Citation, Delta, Done, References, Retrieved
 
     numbers: dict[int, int] = {}
@@ -220,6 +221,5 @@ async def _print_answer(stream: "AnswerStream") -> None:
     if references is not None:
         screen.console().print()
         screen.print_references(references.references, numbers)
-    for citation in doubtful:
-        words = ", ".join(map(screen.one_line, citation.unsupported))
-        say(f"[{citation.number}] does not carry what is said of it: {words}")
+    for doubt in dict.fromkeys(map(doubt_text, doubtful)):
+        say(screen.one_line(doubt))

@@ -1,0 +1,101 @@
+"""Transactions on uploads: documents that were handed over, before and after they are indexed.
+
+Each function runs inside the caller's transaction.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select
+
+from kbchat.catalog import documents, schema, spaces
+from kbchat.catalog.records import Upload
+from kbchat.catalog.schema import among
+from kbchat.errors import DocumentExistsError
+from kbchat.models import Document, DocumentStatus
+
+_documents = schema.documents
+_uploads = schema.uploads
+_NAMED = select(_documents.c.id, _documents.c.visible).where(
+    _documents.c.space_id == bindparam("space_id"), _documents.c.name == bindparam("name")
+)
+_KEPT = (
+    select(_uploads, _documents.c.name)
+    .join(_documents, _documents.c.id == _uploads.c.document_id)
+    .where(_uploads.c.space_id == bindparam("space_id"), among(_uploads.c.document_id, schema.ids("ids")))
+)
+_SIZES = select(_uploads.c.document_id, _uploads.c.size).where(
+    _uploads.c.space_id == bindparam("space_id"), among(_uploads.c.document_id, schema.ids("ids"))
+)
+
+
+def keep(conn: Connection, space_id: int, upload: Upload, *, replace: bool, writer: str, now: datetime) -> Document:
+    spaces.lock(conn, space_id)
+    there = conn.execute(_NAMED, {"space_id": space_id, "name": upload.name}).one_or_none()
+    if there is not None and there.visible and not replace:
+        raise DocumentExistsError(upload.name)
+    state: dict[str, Any] = {"visible": True, "status": DocumentStatus.TODO.value, "error": None, "updated_at": now}
+    if there is None:
+        row = _new_row(space_id, upload, now) | state
+        document_id = conn.execute(_documents.insert().values(row).returning(_documents.c.id)).scalar_one()
+    else:
+        document_id = there.id
+        conn.execute(_documents.update().where(_documents.c.id == document_id).values(state))
+    conn.execute(_uploads.delete().where(_uploads.c.document_id == document_id))
+    conn.execute(_uploads.insert().values(_upload_row(space_id, document_id, upload)))
+    if there is None or not there.visible:
+        spaces.changed(conn, space_id, documents=1, chunks=0, writer=writer, now=now)
+    return documents.get(conn, space_id, document_id, with_text=False)
+
+
+def _new_row(space_id: int, upload: Upload, now: datetime) -> dict[str, Any]:
+    return {
+        "space_id": space_id,
+        "name": upload.name,
+        "doc_type": upload.doc_type,
+        "source": upload.source,
+        "metadata": documents.dump(upload.metadata),
+        "content_hash": "",
+        "chunk_count": 0,
+        "created_at": now,
+    }
+
+
+def _upload_row(space_id: int, document_id: int, upload: Upload) -> dict[str, Any]:
+    return {
+        "space_id": space_id,
+        "document_id": document_id,
+        "doc_type": upload.doc_type,
+        "source": upload.source,
+        "metadata": documents.dump(upload.metadata),
+        "size": len(upload.data),
+        "data": upload.data,
+    }
+
+
+def sizes(conn: Connection, space_id: int, ids: Sequence[int]) -> dict[int, int]:
+    spaces.require(conn, space_id)
+    return {row.document_id: row.size for row in conn.execute(_SIZES, {"space_id": space_id, "ids": ids})}
+
+
+def kept(conn: Connection, space_id: int, ids: Sequence[int]) -> dict[int, Upload]:
+    spaces.require(conn, space_id)
+    return {
+        row.document_id: Upload(row.name, row.data, row.doc_type, row.source, documents.load(row.metadata))
+        for row in conn.execute(_KEPT, {"space_id": space_id, "ids": ids})
+    }
+
+
+def mark(
+    conn: Connection, space_id: int, states: Mapping[int, tuple[DocumentStatus, str | None]], *, now: datetime
+) -> None:
+    spaces.hold(conn, space_id)
+    rows = [{"of": document_id, "to": status.value, "why": error} for document_id, (status, error) in states.items()]
+    if rows:
+        statement = (
+            _documents.update()
+            .where(_documents.c.space_id == space_id, _documents.c.id == bindparam("of"))
+            .values(status=bindparam("to"), error=bindparam("why"), updated_at=now)
+        )
+        conn.execute(statement, rows)

@@ -1,0 +1,140 @@
+"""Documents that are handed over now and indexed later, as servers do: what was uploaded is kept in the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
+
+import anyio
+from pydantic import JsonValue
+
+from kbchat.catalog import Upload
+from kbchat.errors import InvalidInputError, KbchatError
+from kbchat.inputs import checked_name, checked_text
+from kbchat.models import DocumentStatus, TextDocument
+from kbchat.preparing import FileContent, Source
+
+if TYPE_CHECKING:
+    from kbchat.catalog import Catalog
+    from kbchat.ingest import Ingester
+
+GROUP_BYTES = 48 * 1024 * 1024
+GROUP_DOCUMENTS = 256
+"""How much is taken out of the catalog at once."""
+CHUNK_TOKENS = (16, 8192)
+"""The smallest and the largest chunk that may be asked for."""
+
+State = tuple[DocumentStatus, str | None]
+
+
+def upload(
+    name: str,
+    *,
+    data: bytes | None,
+    text: str | None,
+    source: str | None,
+    metadata: Mapping[str, JsonValue] | None,
+    max_bytes: int,
+) -> Upload:
+    """What is to be kept of a document: a file's bytes or a text. Raises `InvalidInputError` naming the argument."""
+    name = checked_name(name, field="name")
+    if (data is None) == (text is None):
+        raise InvalidInputError("data", "give either a file's bytes or a text")
+    if text is not None:
+        data = checked_text(text, field="text").encode()
+    assert data is not None
+    if not data.strip():
+        raise InvalidInputError("text" if text is not None else "data", "the document is empty")
+    if len(data) > max_bytes:
+        raise InvalidInputError("data", f"{len(data):,} bytes are more than the limit of {max_bytes:,}")
+    doc_type = "DOCUMENT" if text is None else "TEXT"
+    return Upload(name=name, data=data, doc_type=doc_type, source=source, metadata=metadata or {})
+
+
+def check_chunks(chunk_tokens: int | None, chunk_overlap: int | None) -> None:
+    """Raise `InvalidInputError` for chunks of a size that cannot be."""
+    smallest, largest = CHUNK_TOKENS
+    if chunk_tokens is not None and not smallest <= chunk_tokens <= largest:
+        raise InvalidInputError("chunk_tokens", f"must be between {smallest} and {largest}, not {chunk_tokens}")
+    if chunk_overlap is not None and not 0 <= chunk_overlap < (chunk_tokens or largest):
+        raise InvalidInputError("chunk_overlap", "must be smaller than the chunk")
+
+
+class Indexing:
+    """One run over uploaded documents of a space. Their status says how far each of them is.
+
+    `writing` makes the caller the only one to write to the space, `ingester` then gives its writer.
+    """
+
+    def __init__(
+        self,
+        space_id: int,
+        *,
+        catalog: Catalog,
+        writing: Callable[[], AbstractAsyncContextManager[None]],
+        ingester: Callable[[], Awaitable[Ingester]],
+    ) -> None:
+        self._space_id = space_id
+        self._catalog = catalog
+        self._writing = writing
+        self._ingester = ingester
+
+    async def run(self, ids: Sequence[int]) -> None:
+        """Index those of the documents that were uploaded, and set what became of each.
+
+        When a part fails, what is not indexed is FAILED with the reason, and the error is raised. When the run is
+        cancelled, it is TODO again.
+        """
+        sizes = await self._catalog.upload_sizes(self._space_id, ids)
+        left = set(sizes)
+        await self._mark(dict.fromkeys(left, (DocumentStatus.RUNNING, None)))
+        try:
+            for group in _groups(sizes):
+                await self._index(group)
+                left -= set(group)
+        except KbchatError as error:
+            await self._mark(dict.fromkeys(left, (DocumentStatus.FAILED, error.message)))
+            raise
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._mark(dict.fromkeys(left, (DocumentStatus.TODO, None)))
+            raise
+
+    async def _index(self, ids: Sequence[int]) -> None:
+        async with self._writing():
+            # Read while nobody can delete: what is gone must not come back.
+            kept = await self._catalog.uploads(self._space_id, ids)
+            ingester = await self._ingester()
+            report = await ingester.ingest([_source(upload) for upload in kept.values()])
+        reasons = {failure.name: failure.reason for failure in report.failed}
+        await self._mark({document_id: _state(reasons.get(upload.name)) for document_id, upload in kept.items()})
+
+    async def _mark(self, states: Mapping[int, State]) -> None:
+        if states:
+            await self._catalog.mark_documents(self._space_id, states)
+
+
+def _source(upload: Upload) -> Source:
+    if upload.doc_type == "TEXT":
+        return TextDocument(
+            name=upload.name, text=upload.data.decode(), metadata=dict(upload.metadata), source=upload.source
+        )
+    return FileContent(upload.name, upload.data, upload.source)
+
+
+def _state(reason: str | None) -> State:
+    return (DocumentStatus.FINISHED, None) if reason is None else (DocumentStatus.FAILED, reason)
+
+
+def _groups(sizes: Mapping[int, int]) -> Iterator[list[int]]:
+    group: list[int] = []
+    size = 0
+    for document_id, each in sizes.items():
+        if group and (size + each > GROUP_BYTES or len(group) >= GROUP_DOCUMENTS):
+            yield group
+            group, size = [], 0
+        group.append(document_id)
+        size += each
+    if group:
+        yield group

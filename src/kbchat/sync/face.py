@@ -1,0 +1,352 @@
+"""The face of kbchat for programs without `await`. Written by tools/sync_face.py: change that instead.
+
+import kbchat.sync
+
+with kbchat.sync.KnowledgeBase("./kb-data") as kb:
+    space = kb.create_space("handbook")
+    space.ingest("docs/")
+    print(space.chat("How are keys rotated?").text)
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Self
+
+from kbchat import keys, knowledge, space
+from kbchat.models import KeyRole, VectorType
+from kbchat.sync.calls import AnswerStream, Loop, closed_at_exit
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+
+    from kbchat.inputs import Messages
+    from kbchat.models import Answer, Document, IngestProgress, IngestReport, KeyInfo, Reference, Sampling, SpaceInfo
+    from kbchat.settings import Settings
+    from kbchat.space import Source
+
+
+class _Delegate:
+    """What every object here has: the loop that its calls run in, and what it came from, which it keeps open."""
+
+    def __init__(self, loop: Loop, parent: object = None) -> None:
+        self._loop = loop
+        self._parent = parent
+
+
+class KnowledgeBase(_Delegate):
+    """Knowledge spaces in a data folder (or wherever the settings say), opened when first used.
+
+        with kbchat.sync.KnowledgeBase("./kb-data") as kb:
+            space = kb.create_space("handbook")
+
+    A notebook may leave out the `with`: the end of the program closes it too. Several threads may use one object.
+    """
+
+    def __init__(self, data_dir: str | os.PathLike[str] | None = None, *, settings: Settings | None = None) -> None:
+        """See `kbchat.KnowledgeBase`."""
+        super().__init__(Loop())
+        self._face = knowledge.KnowledgeBase(data_dir, settings=settings)
+        self._opening = threading.Lock()
+        self._opened = False
+        self._close = closed_at_exit(self, partial(_close, self._loop, self._face))
+
+    def __enter__(self) -> Self:
+        """Open the catalog. Raises `CatalogError` when it cannot be used."""
+        _ = self._async
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of every file, thread and connection. Closing twice does nothing."""
+        self._close()
+
+    @property
+    def settings(self) -> Settings:
+        """What it was opened with."""
+        return self._face.settings
+
+    @property
+    def _async(self) -> knowledge.KnowledgeBase:
+        with self._opening:
+            if not self._opened:
+                self._loop.call(self._face.__aenter__)
+                self._opened = True
+        return self._face
+
+    def create_space(
+        self,
+        name: str,
+        *,
+        vector_type: VectorType | str = VectorType.CHROMA,
+        desc: str = "",
+        owner: str = "",
+        context: str | None = None,
+        exist_ok: bool = False,
+    ) -> KnowledgeSpace:
+        """Make an empty space. Its name may be of any script and is unique to its owner.
+
+        With `exist_ok`, a space of that name and owner that is already there is returned as it is. Raises
+        `SpaceExistsError`, or `InvalidInputError` naming the argument.
+        """
+        return KnowledgeSpace(
+            self._loop,
+            self._loop.call(
+                self._async.create_space,
+                name,
+                vector_type=vector_type,
+                desc=desc,
+                owner=owner,
+                context=context,
+                exist_ok=exist_ok,
+            ),
+            self,
+        )
+
+    def get_space(self, name_or_id: str | int, *, owner: str | None = None) -> KnowledgeSpace:
+        """The space of that name, else of that id. With an owner, no other's spaces are seen.
+
+        Raises `SpaceNotFoundError`, and `AmbiguousSpaceError` when several owners have one of that name.
+        """
+        return KnowledgeSpace(self._loop, self._loop.call(self._async.get_space, name_or_id, owner=owner), self)
+
+    def list_spaces(
+        self,
+        *,
+        owner: str | None = None,
+        name: str | None = None,
+        vector_type: VectorType | str | None = None,
+        offset: int = 0,
+        limit: int | None = None,
+    ) -> list[KnowledgeSpace]:
+        """Spaces in the order they were made, those that match every filter given."""
+        return [
+            KnowledgeSpace(self._loop, it, self)
+            for it in self._loop.call(
+                self._async.list_spaces, owner=owner, name=name, vector_type=vector_type, offset=offset, limit=limit
+            )
+        ]
+
+    def count_spaces(
+        self, *, owner: str | None = None, name: str | None = None, vector_type: VectorType | str | None = None
+    ) -> int:
+        """How many spaces match every filter given."""
+        return self._loop.call(self._async.count_spaces, owner=owner, name=name, vector_type=vector_type)
+
+    def update_space(
+        self,
+        name_or_id: str | int,
+        *,
+        name: str | None = None,
+        owner: str | None = None,
+        vector_type: VectorType | str | None = None,
+        desc: str | None = None,
+        context: str | None = None,
+    ) -> KnowledgeSpace:
+        """Change what is given. The vector type can only change while the space is empty (`SpaceInUseError`)."""
+        return KnowledgeSpace(
+            self._loop,
+            self._loop.call(
+                self._async.update_space,
+                name_or_id,
+                name=name,
+                owner=owner,
+                vector_type=vector_type,
+                desc=desc,
+                context=context,
+            ),
+            self,
+        )
+
+    def delete_space(self, name_or_id: str | int) -> SpaceInfo:
+        """Remove a space and every trace of it; returns it as it was.
+
+        It is gone for every reader at once. Should the process die while its vectors are being removed, the next one
+        to open the data finishes that.
+        """
+        return self._loop.call(self._async.delete_space, name_or_id)
+
+    @property
+    def keys(self) -> Keys:
+        """The API keys of those who may ask over HTTP."""
+        return Keys(self._loop, self._async.keys, self)
+
+    def models(self) -> list[str]:
+        """Names of the configured models, the default one first."""
+        return self._async.models()
+
+    @property
+    def default_model(self) -> str:
+        """The model that answers when none is named."""
+        return self._async.default_model
+
+    def stream(self, messages: Messages, *, model: str | None = None, sampling: Sampling | None = None) -> AnswerStream:
+        """Chat with a model alone, without a space. Raises `ModelNotFoundError` or `InvalidInputError`."""
+        return AnswerStream(self._loop, self._async.stream(messages, model=model, sampling=sampling), self)
+
+    def ping(self) -> None:
+        """Return when the catalog and the stores in use answer; else raise their error."""
+        self._loop.call(self._async.ping)
+
+
+class KnowledgeSpace(_Delegate):
+    """One space: what goes in, what is found in it, and what is answered from it.
+
+    `info` is how the catalog held the space when this object was made; `refresh` reads it again.
+    """
+
+    def __init__(self, loop: Loop, face: space.KnowledgeSpace, parent: object) -> None:
+        super().__init__(loop, parent)
+        self._async = face
+
+    def __repr__(self) -> str:
+        return repr(self._async)
+
+    @property
+    def info(self) -> SpaceInfo:
+        return self._async.info
+
+    @property
+    def id(self) -> int:
+        return self._async.id
+
+    @property
+    def name(self) -> str:
+        return self._async.name
+
+    @property
+    def owner(self) -> str:
+        return self._async.owner
+
+    @property
+    def vector_type(self) -> VectorType:
+        return self._async.vector_type
+
+    @property
+    def desc(self) -> str:
+        return self._async.desc
+
+    @property
+    def context(self) -> str | None:
+        return self._async.context
+
+    def refresh(self) -> SpaceInfo:
+        """Read the space again. Raises `SpaceNotFoundError` when it was deleted."""
+        return self._loop.call(self._async.refresh)
+
+    def ingest(
+        self, sources: Source | Iterable[Source], *, progress: Callable[[IngestProgress], None] | None = None
+    ) -> IngestReport:
+        """Bring files, folders and texts into the space. What did not change since the last time is left alone.
+
+        A document that cannot be read is reported with its reason and the others go in. `progress` is called in the
+        event loop after each document or batch. Raises `InvalidInputError` for a path that is not there,
+        `EmbedderMismatchError`, `BusyError`, or the error of a part that failed; batches already published stay.
+        """
+        return self._loop.call(self._async.ingest, sources, progress=progress)
+
+    def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:
+        """The space's documents in the order they came, without their texts."""
+        return self._loop.call(self._async.documents, offset=offset, limit=limit)
+
+    def get_document(self, id_or_name: int | str) -> Document:
+        """A document with its text. Raises `DocumentNotFoundError`."""
+        return self._loop.call(self._async.get_document, id_or_name)
+
+    def delete_document(self, id_or_name: int | str) -> Document:
+        """Remove a document, which nobody finds from then on; returns it as it was. Raises `DocumentNotFoundError`."""
+        return self._loop.call(self._async.delete_document, id_or_name)
+
+    def reembed(self, *, progress: Callable[[IngestProgress], None] | None = None) -> SpaceInfo:
+        """Embed every chunk anew with the embedder in use, from the texts in the catalog.
+
+        Readers keep the old vectors until all new ones are there. `progress` counts chunks.
+        """
+        return self._loop.call(self._async.reembed, progress=progress)
+
+    def retrieve(
+        self, query: str, *, top_k: int | None = None, score_threshold: float | None = None
+    ) -> list[Reference]:
+        """The chunks that fit a question best, best first: at most `top_k`, none below `score_threshold`.
+
+        A best hit with a `recall_score` below 0.5 means that the space does not hold the answer. Raises
+        `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
+        """
+        return self._loop.call(self._async.retrieve, query, top_k=top_k, score_threshold=score_threshold)
+
+    def stream(
+        self,
+        messages: Messages,
+        *,
+        model: str | None = None,
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        sampling: Sampling | None = None,
+    ) -> AnswerStream:
+        """Answer a question, or the last of a conversation's messages, from the space's documents, event by event.
+
+        Raises `ModelNotFoundError` or `InvalidInputError` at once, the errors of parts while it is iterated.
+        """
+        return AnswerStream(
+            self._loop,
+            self._async.stream(messages, model=model, top_k=top_k, score_threshold=score_threshold, sampling=sampling),
+            self,
+        )
+
+    def chat(
+        self,
+        messages: Messages,
+        *,
+        model: str | None = None,
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        sampling: Sampling | None = None,
+    ) -> Answer:
+        """The whole answer that `stream` gives in pieces."""
+        return self._loop.call(
+            self._async.chat, messages, model=model, top_k=top_k, score_threshold=score_threshold, sampling=sampling
+        )
+
+
+class Keys(_Delegate):
+    """The keys of one knowledge base."""
+
+    def __init__(self, loop: Loop, face: keys.Keys, parent: object) -> None:
+        super().__init__(loop, parent)
+        self._async = face
+
+    def create(self, name: str, *, owner: str = "", role: KeyRole = KeyRole.READER) -> tuple[KeyInfo, str]:
+        """Make a key; returns what is known of it and the key itself, which nobody can find out again.
+
+        One that is not an admin's sees and touches only what belongs to its owner. Raises `KeyExistsError` while
+        another one of that name is valid, and `InvalidInputError`.
+        """
+        return self._loop.call(self._async.create, name, owner=owner, role=role)
+
+    def find(self, key: str) -> KeyInfo | None:
+        """What is known of a key; None for one that is not known or was revoked."""
+        return self._loop.call(self._async.find, key)
+
+    def list(self) -> list[KeyInfo]:
+        """All keys there ever were, in the order they were made."""
+        return self._loop.call(self._async.list)
+
+    def any(self) -> bool:
+        """Whether a key was ever made. Revoking the last one does not open the doors again."""
+        return self._loop.call(self._async.any)
+
+    def revoke(self, name_or_id: str | int) -> KeyInfo:
+        """Make a key worthless, at once and for ever. Raises `KeyNotFoundError`."""
+        return self._loop.call(self._async.revoke, name_or_id)
+
+
+def _close(loop: Loop, face: knowledge.KnowledgeBase) -> None:
+    """Holds no reference to the object that is closed, so that dropping that is enough."""
+    loop.close(face.aclose)

@@ -1,0 +1,189 @@
+"""Documents that are handed over now and indexed later."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+import kbchat
+from kbchat.errors import DocumentExistsError, DocumentNotFoundError, EmbedderMismatchError, InvalidInputError
+from kbchat.models import DocumentStatus
+
+KEYS = "# Keys\n\nKeys are rotated every ninety days by the vault. Nobody rotates them by hand.\n"
+
+
+@pytest.fixture
+async def space(tmp_path: Path) -> AsyncIterator[kbchat.KnowledgeSpace]:
+    async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
+        yield await kb.create_space("handbook")
+
+
+async def test_a_document_is_found_once_it_is_indexed(space: kbchat.KnowledgeSpace) -> None:
+    """Until then it is listed as TODO, and counted."""
+    added = await space.add_document("keys.md", data=KEYS.encode(), source="https://example.org/keys")
+    assert (added.status, added.doc_type, added.chunk_count) == (DocumentStatus.TODO, "DOCUMENT", 0)
+    assert await space.documents() == [added]
+    assert (await space.refresh()).document_count == 1
+    assert await space.retrieve("How often are keys rotated?") == []
+    await space.index_documents([added.id])
+    indexed = await space.get_document(added.id)
+    assert (indexed.status, indexed.text, indexed.source) == (DocumentStatus.FINISHED, KEYS, "https://example.org/keys")
+    assert (await space.refresh()).document_count == 1
+    [found] = await space.retrieve("How often are keys rotated?")
+    assert found.document_id == added.id
+
+
+async def test_a_text_is_a_document_too(space: kbchat.KnowledgeSpace) -> None:
+    """With what is known of it."""
+    added = await space.add_document("note", text="Lunch is at noon.", metadata={"lang": "en"})
+    assert added.doc_type == "TEXT"
+    await space.index_documents([added.id])
+    document = await space.get_document("note")
+    assert (document.text, document.metadata) == ("Lunch is at noon.", {"lang": "en"})
+
+
+async def test_what_cannot_be_read_fails_with_its_reason(space: kbchat.KnowledgeSpace) -> None:
+    """And the others go in; tried again with other content, it goes in too."""
+    bad = await space.add_document("bad.pdf", data=b"%PDF-1.4 cut")
+    good = await space.add_document("good.md", data=KEYS.encode())
+    await space.index_documents([bad.id, good.id])
+    failed = await space.get_document(bad.id)
+    assert failed.status is DocumentStatus.FAILED
+    assert failed.error
+    assert (await space.get_document(good.id)).status is DocumentStatus.FINISHED
+    again = await space.add_document("bad.pdf", data=KEYS.encode(), replace=True)
+    assert (again.id, again.status, again.error) == (bad.id, DocumentStatus.TODO, None)
+    await space.index_documents([bad.id])
+    assert (await space.get_document(bad.id)).status is DocumentStatus.FINISHED
+
+
+async def test_a_name_is_unique_unless_it_replaces(space: kbchat.KnowledgeSpace) -> None:
+    """What it replaces is found until the new content is indexed."""
+    first = await space.add_document("keys.md", data=KEYS.encode())
+    with pytest.raises(DocumentExistsError):
+        await space.add_document("keys.md", data=b"other")
+    await space.index_documents([first.id])
+    second = await space.add_document("keys.md", data=b"Lunch is served at noon.", replace=True)
+    assert second.id == first.id
+    assert [found.content for found in await space.retrieve("How often are keys rotated?")]
+    await space.index_documents([second.id])
+    assert (await space.get_document(first.id)).text == "Lunch is served at noon."
+    assert (await space.refresh()).document_count == 1
+
+
+async def test_a_document_of_an_ingest_can_be_replaced(space: kbchat.KnowledgeSpace) -> None:
+    """Whoever brought it."""
+    await space.ingest(kbchat.TextDocument(name="keys.md", text=KEYS))
+    with pytest.raises(DocumentExistsError):
+        await space.add_document("keys.md", text="new")
+    replaced = await space.add_document("keys.md", text="Lunch is at noon.", replace=True)
+    await space.index_documents([replaced.id])
+    assert (await space.get_document("keys.md")).text == "Lunch is at noon."
+    assert (await space.refresh()).document_count == 1
+
+
+async def test_indexing_again_changes_nothing_unless_chunks_are_to_be_others(space: kbchat.KnowledgeSpace) -> None:
+    """Then the same text is split anew."""
+    text = "\n\n".join(f"Paragraph {number} says something about the number {number}." for number in range(40))
+    added = await space.add_document("long.md", text=text)
+    await space.index_documents([added.id])
+    before = await space.get_document(added.id)
+    await space.index_documents([added.id])
+    same = await space.get_document(added.id)
+    assert (same.chunk_count, same.status) == (before.chunk_count, DocumentStatus.FINISHED)
+    await space.index_documents([added.id], chunk_tokens=32, chunk_overlap=0)
+    assert (await space.get_document(added.id)).chunk_count > before.chunk_count
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"name": "", "text": "x"}, "name"),
+        ({"name": "x"}, "data"),
+        ({"name": "x", "text": "x", "data": b"x"}, "data"),
+        ({"name": "x", "text": " "}, "text"),
+        ({"name": "x", "data": b" \n"}, "data"),
+        ({"name": "x", "text": "a\x00b"}, "text"),
+        ({"name": "x", "data": b"x" * 2000}, "data"),
+    ],
+)
+async def test_what_cannot_be_kept_is_refused(tmp_path: Path, arguments: dict[str, object], field: str) -> None:
+    """With the argument at fault, and nothing kept."""
+    settings = kbchat.Settings(data_dir=tmp_path, max_document_bytes=1000)
+    async with kbchat.KnowledgeBase(settings=settings) as kb:
+        space = await kb.create_space("handbook")
+        with pytest.raises(InvalidInputError) as caught:
+            await space.add_document(**arguments)  # type: ignore[arg-type]
+        assert caught.value.field == field
+        assert await space.documents() == []
+
+
+@pytest.mark.parametrize(
+    "chunks", [{"chunk_tokens": 1}, {"chunk_tokens": 10_000}, {"chunk_tokens": 64, "chunk_overlap": 64}]
+)
+async def test_chunks_that_cannot_be_are_refused(space: kbchat.KnowledgeSpace, chunks: dict[str, int]) -> None:
+    """Before anything is begun."""
+    added = await space.add_document("keys.md", text=KEYS)
+    with pytest.raises(InvalidInputError, match="chunk"):
+        await space.index_documents([added.id], **chunks)
+    assert (await space.get_document(added.id)).status is DocumentStatus.TODO
+
+
+async def test_a_part_that_fails_is_told_in_the_documents(space: kbchat.KnowledgeSpace) -> None:
+    """The space was embedded by another model: nothing can go in, and each document says so."""
+    await space.ingest(kbchat.TextDocument(name="a", text=KEYS))
+    added = await space.add_document("keys.md", text=KEYS)
+    pin = space.info.embedder or (await space.refresh()).embedder
+    assert pin is not None
+    other = pin.model_copy(update={"fingerprint": "another", "name": "another", "dimension": 3})
+    catalog = space._parts.catalog
+    await catalog.replace_collection(space.id, collection="kb-other", pin=other, writer="x")
+    with pytest.raises(EmbedderMismatchError):
+        await space.index_documents([added.id])
+    failed = await space.get_document(added.id)
+    assert failed.status is DocumentStatus.FAILED
+    assert "reembed" in (failed.error or "")
+
+
+async def test_a_run_that_is_stopped_can_be_begun_again(space: kbchat.KnowledgeSpace) -> None:
+    """What it did not reach is TODO, not RUNNING for ever."""
+    ids = [(await space.add_document(f"{number}.md", text=KEYS)).id for number in range(5)]
+    with anyio.CancelScope() as scope:
+        async with space._parts.writing(space.id), anyio.create_task_group() as tasks:
+            tasks.start_soon(space.index_documents, ids)
+            while (await space.documents())[0].status is not DocumentStatus.RUNNING:
+                await anyio.sleep(0.001)
+            scope.cancel()
+    assert {document.status for document in await space.documents()} == {DocumentStatus.TODO}
+    await space.index_documents(ids)
+    assert {document.status for document in await space.documents()} == {DocumentStatus.FINISHED}
+
+
+async def test_a_deleted_document_does_not_come_back(space: kbchat.KnowledgeSpace) -> None:
+    """Nor does what was kept of it."""
+    added = await space.add_document("keys.md", text=KEYS)
+    await space.delete_document(added.id)
+    await space.index_documents([added.id])
+    assert await space.documents() == []
+    assert (await space.refresh()).document_count == 0
+
+
+async def test_documents_are_found_in_whatever_space(tmp_path: Path) -> None:
+    """By id, and listed in pages; another owner's are not there."""
+    async with kbchat.KnowledgeBase(tmp_path) as kb:
+        documents = []
+        for owner in ("alice", "bob", "alice"):
+            space = await kb.create_space(f"s{len(documents)}", owner=owner)
+            documents.append(await space.add_document("a", text=KEYS))
+        assert await kb.list_documents() == (documents, 3)
+        assert await kb.list_documents(owner="alice") == ([documents[0], documents[2]], 2)
+        assert await kb.list_documents(owner="alice", offset=1, limit=1) == ([documents[2]], 2)
+        assert await kb.list_documents(owner="carol") == ([], 0)
+        assert (await kb.get_document(documents[1].id)).id == documents[1].id
+        with pytest.raises(DocumentNotFoundError):
+            await kb.get_document(documents[1].id, owner="alice")
+        await kb.delete_space("s1")
+        with pytest.raises(DocumentNotFoundError):
+            await kb.get_document(documents[1].id)
+        assert (await kb.list_documents())[1] == 2
