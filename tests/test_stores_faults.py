@@ -17,7 +17,7 @@ from kbchat.errors import MissingExtraError, StoreUnavailableError
 from kbchat.stores import VectorStore
 from kbchat.stores.chroma import ChromaStore
 from kbchat.stores.milvus import MilvusStore
-from kbchat.testing.store_suite import DIMENSION, all_ids, some_vectors
+from kbchat.testing.vectors import DIMENSION, all_ids, some_vectors
 from kbchat.threads import Threads
 from servers import ChromaServer, MilvusServer, Proxy, free_port
 
@@ -229,7 +229,7 @@ class TestChromaFolderFaults:
         script = """
 import asyncio, sys
 from kbchat.stores.chroma import ChromaStore
-from kbchat.testing.store_suite import some_vectors
+from kbchat.testing.vectors import some_vectors
 from kbchat.threads import Threads
 
 async def main():

@@ -25,7 +25,7 @@ from kbchat.stores import VectorStore
 from kbchat.stores.chroma import ChromaStore
 from kbchat.stores.memory import MemoryStore
 from kbchat.stores.milvus import MilvusStore
-from kbchat.testing.store_suite import TOLERANCE, alike
+from kbchat.testing.vectors import TOLERANCE, alike
 from kbchat.threads import Threads
 from servers import ChromaServer, MilvusServer
 

@@ -229,8 +229,8 @@ class _Search:
         self._dense_hits, self.lexical_hits = await self._selected(dense, lexical)
         found = self._few
         if found is None:
-            hits = (*self._dense_hits[:limit], *self.lexical_hits[:limit])
-            found = tuple(dict.fromkeys(hit.id for hit in hits))
+            dense, lexical = self._dense_hits[:limit], self.lexical_hits[:limit]
+            found = tuple(dict.fromkeys((*(hit.id for hit in dense), *(hit.id for hit in lexical))))
         return self._by_promise(found, limit)
 
     def _by_promise(self, found: Sequence[int], limit: int) -> list[int]:
