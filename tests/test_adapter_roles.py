@@ -49,6 +49,15 @@ class Rule:
     admin: int = 200
 
 
+async def call_tool(served: Served, things: Things, headers: Headers) -> int:
+    """An agent's call, whose own answer says what it may not see: its status is that of the protocol."""
+    call = {"name": "list_documents", "arguments": {"space": things.space_id}}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+    accepting = {"Accept": "application/json, text/event-stream", **headers}
+    status, _ = await served.send("POST", "/mcp", json=body, headers=accepting)
+    return status
+
+
 KNOWLEDGE = "/api/v2/serve/knowledge"
 DOCUMENTS = KNOWLEDGE + "/documents"
 TALK = "/api/v2/conversations/{conv_uid}"
@@ -92,6 +101,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/api/v2/conversations"): Rule(READER, asks("GET", "/api/v2/conversations"), foreign=200),
     ("GET", TALK): Rule(READER, asks("GET", TALK), admin=404),
     ("DELETE", TALK): Rule(READER, asks("DELETE", TALK), admin=404),
+    ("POST", "/mcp"): Rule(READER, call_tool, foreign=200),
     # Last, because nothing is left of it then.
     ("DELETE", SPACES + "/{space_id}"): Rule(WRITER, asks("DELETE", SPACES + "/{space_id}")),
     ("GET", "/healthz"): OPEN,

@@ -12,6 +12,7 @@ from kbchat.agents.mcp import answer_http
 from kbchat.agents.tools import Toolbox
 from kbchat.knowledge import KnowledgeBase
 from kbchat_aiohttp.auth import Role
+from kbchat_aiohttp.bodies import require_content_type
 from kbchat_aiohttp.routes import Call, route
 
 PATH = "/mcp"
@@ -36,11 +37,12 @@ class Agents:
         Role.READER,
         "The tools for agents, by the Model Context Protocol (streamable HTTP)",
         media_type="application/json",
-        fails=(415,),
+        fails=(400, 406, 415),
         streams=True,
     )
     async def answer(self, call: Call) -> web.StreamResponse:
         """Only what the key may: a reader's sees its owner's spaces and changes nothing."""
+        require_content_type(call.request, "application/json")
         principal = call.principal
         writable = self._kb.settings.mcp_write and principal.role >= Role.WRITER
         exchange = _Exchange(call.request)

@@ -88,8 +88,8 @@ class Indexing:
         """
         sizes = await self._catalog.upload_sizes(self._space_id, ids)
         left = set(sizes)
-        await self._mark(dict.fromkeys(left, (DocumentStatus.RUNNING, None)))
         try:
+            await self._mark(dict.fromkeys(left, (DocumentStatus.RUNNING, None)))
             for group in _groups(sizes):
                 await self._index(group)
                 left -= set(group)

@@ -121,7 +121,7 @@ def ingest(
     return run(read_settings(data_dir), action)
 
 
-@app.command()
+@app.command(epilog="Example: kbchat fsck handbook --repair")
 def fsck(
     spaces_: Annotated[
         list[str] | None, typer.Argument(metavar="SPACE", help="Default: all spaces.", show_default=False)
@@ -145,7 +145,7 @@ def fsck(
     return run(read_settings(data_dir), action)
 
 
-@app.command()
+@app.command(epilog="Example: kbchat export handbook handbook.kbchat")
 def export(
     space: Space,
     path: Annotated[Path, typer.Argument(metavar="FILE", help="What to write.", show_default=False)],
@@ -162,7 +162,7 @@ def export(
     return run(read_settings(data_dir), action)
 
 
-@app.command("import")
+@app.command("import", epilog="Example: kbchat import handbook.kbchat --vector-type Milvus")
 def import_(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="What `kbchat export` wrote.", show_default=False)],
     name: Annotated[str | None, typer.Option(help="Another name than the space had.", show_default=False)] = None,
