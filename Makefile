@@ -48,7 +48,7 @@ $(VENV)/docs/.ready: $(VENV)/.ready tools/docs.lock
 # Report what `make test COVERAGE=1` measured.
 cov: $(VENV)/.ready
 	$(BIN)/python -m coverage combine --quiet
-	$(BIN)/python -m coverage report --fail-under=85
+	$(BIN)/python -m coverage report --fail-under=90
 
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/quality.py

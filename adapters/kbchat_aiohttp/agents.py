@@ -37,7 +37,7 @@ class Agents:
         Role.READER,
         "The tools for agents, by the Model Context Protocol (streamable HTTP)",
         media_type="application/json",
-        fails=(400, 406, 415),
+        fails=(400, 415),
         streams=True,
     )
     async def answer(self, call: Call) -> web.StreamResponse:
