@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 import anyio
 import pytest
 
-from kbchat.chat import collect, open_chat, retrieval_question
+from kbchat.chat import collect, open_chat
 from kbchat.errors import GeneratorUnavailableError, InvalidInputError, StoreUnavailableError
 from kbchat.generators import Generator
 from kbchat.generators.extractive import ExtractiveGenerator
@@ -65,6 +65,7 @@ class Chat:
         self.generator = generator
         self.found = found
         self.searched: list[str] = []
+        self.rewriter: Generator | None = None
         self.counter = TokenCounter(lambda: None)
 
     def open(
@@ -82,6 +83,7 @@ class Chat:
             budget_tokens=budget,
             counter=self.counter,
             threads=Threads(4),
+            rewriter=self.rewriter,
         )
 
     async def events(
@@ -180,13 +182,58 @@ async def test_the_model_keeps_room_to_answer(server: ModelServer) -> None:
     await generator.aclose()
 
 
-def test_what_is_searched_for() -> None:
+async def test_what_is_searched_for() -> None:
     """The last message of the user, without a command."""
-    assert retrieval_question([Message(role="user", content="Introduce AWEL")]) == "AWEL"
-    turns = [QUESTION[0], Message(role="assistant", content="a"), Message(role="user", content="b")]
-    assert retrieval_question(turns) == "b"
-    assert retrieval_question([*turns, Message(role="assistant", content="c")]) == "b"
-    assert retrieval_question([]) == ""
+    chat = Chat(ExtractiveGenerator(), [hit()])
+    await chat.events([Message(role="user", content="Introduce AWEL")])
+    turns = [QUESTION[0], Message(role="assistant", content="a"), Message(role="user", content="Who holds AWEL keys?")]
+    await chat.events(turns)
+    await chat.events([*turns, Message(role="assistant", content="c")])
+    assert chat.searched == ["AWEL", "Who holds AWEL keys?", "Who holds AWEL keys?"]
+
+
+FOLLOW_UP = (*QUESTION, Message(role="assistant", content="Often."), Message(role="user", content="And who does it?"))
+
+
+async def test_a_follow_up_is_searched_for_with_what_it_follows() -> None:
+    """Where no model is there to put it into words of its own."""
+    chat = Chat(ExtractiveGenerator(), [hit()])
+    await chat.events(FOLLOW_UP)
+    assert chat.searched == ["How often are keys rotated?\nAnd who does it?"]
+
+
+async def test_what_only_looks_like_a_follow_up_is_searched_for_alone_too() -> None:
+    """When the two together find nothing."""
+    chat = Chat(ExtractiveGenerator(), [])
+    await chat.events(FOLLOW_UP)
+    assert chat.searched == ["How often are keys rotated?\nAnd who does it?", "And who does it?"]
+
+
+async def test_a_model_puts_a_follow_up_into_words_of_its_own(server: ModelServer, model: Generator) -> None:
+    """It is shown what was said, and the answer is asked for as it was."""
+    server.script(Script(texts=("Who rotates ", "the keys?")), Script(texts=("Ops do. [1]",)))
+    chat = Chat(model, [hit()])
+    chat.rewriter = model
+    await chat.events(FOLLOW_UP)
+    assert chat.searched == ["Who rotates the keys?"]
+    assert "How often are keys rotated?" in server.requests[0].body["messages"][1]["content"]
+    assert "And who does it?" in server.requests[1].body["messages"][-1]["content"]
+    await chat.events(QUESTION)
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "script", [Script(status=500), Script(texts=("a\n", "b")), Script(texts=("x" * 2000,)), Script(texts=(" ",))]
+)
+async def test_a_model_that_does_not_rewrite_is_done_without(
+    server: ModelServer, model: Generator, script: Script
+) -> None:
+    """The rule is good enough then."""
+    server.script(script, Script())
+    chat = Chat(model, [hit()])
+    chat.rewriter = model
+    await chat.events(FOLLOW_UP)
+    assert chat.searched == ["How often are keys rotated?\nAnd who does it?"]
 
 
 async def test_no_question_is_searched_for(model: Generator) -> None:

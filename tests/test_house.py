@@ -30,6 +30,7 @@ FLOORS = {
         "evidence",
         "evaluation",
         "filters",
+        "following",
         "frames",
         "fusion",
         "inputs",

@@ -87,6 +87,7 @@ def open_answer(
 ) -> AnswerStream:
     """An answer by the model asked for, grounded in what `retrieve` finds, or not at all when that is None."""
     from kbchat.chat import open_chat
+    from kbchat.wiring import EXTRACTIVE
 
     if model is None or model == DEFAULT_MODEL_ALIAS:
         model = next(iter(parts.generators))
@@ -94,14 +95,16 @@ def open_answer(
         if parts.settings.unknown_model == "error":
             raise ModelNotFoundError(model, list(parts.generators))
         model = next(iter(parts.generators))
+    generator = parts.generators[model]
     return AnswerStream(
         lambda: open_chat(
             turns,
             retrieve=retrieve,
-            generator=parts.generators[model],
+            generator=generator,
             sampling=sampling or Sampling(),
             budget_tokens=parts.settings.prompt_tokens,
             counter=parts.counter,
             threads=parts.threads,
+            rewriter=generator if parts.settings.rewrite == "model" and model != EXTRACTIVE else None,
         )
     )

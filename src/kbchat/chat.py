@@ -3,8 +3,11 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 
+import anyio
+
 from kbchat.citations import CitationChecker
-from kbchat.errors import GeneratorUnavailableError
+from kbchat.errors import GeneratorUnavailableError, KbchatError
+from kbchat.following import is_follow_up, joined, rewriting_prompt, rewritten
 from kbchat.generators import Generator
 from kbchat.models import (
     Answer,
@@ -27,6 +30,9 @@ FOUND = 0.5
 """A best hit with a lower `recall_score` means that the space does not hold the answer."""
 ANSWER_SHARE = 0.25
 """What is kept free of a model's context for its answer, when the request does not say how long that may be."""
+REWRITE_TOKENS = 100
+REWRITE_SECONDS = 5.0
+"""How long a rewritten question may be, and how long it is waited for."""
 _INLINE_CHARS = 8_000
 """A text up to this long is counted where it is: going to a thread and back takes as long."""
 _PART_CHARS = 250_000
@@ -45,13 +51,15 @@ async def open_chat(
     budget_tokens: int,
     counter: TokenCounter,
     threads: Threads,
+    rewriter: Generator | None = None,
 ) -> AsyncIterator[AsyncIterator[EngineEvent]]:
     """Open the answer to the last question of a conversation.
 
     The events are `Retrieved`, `Deltas` as the model sends them (with a `Citation` after the one that ends a sentence,
     for each passage that it cites), `References` when the answer rests on any, and `Done`. Without `retrieve` the model
-    answers alone: there is neither a `Retrieved` nor references. Nothing is done before the iterator is; leaving the
-    block stops the generation at once.
+    answers alone: there is neither a `Retrieved` nor references. A question that leans on earlier ones is put into
+    words of its own by `rewriter` before it is searched for, or joined with them where there is none. Nothing is done
+    before the iterator is; leaving the block stops the generation at once.
 
     The prompt has at most `budget_tokens`, and leaves the model room to answer. While iterated, raises
     `InvalidInputError` when there is no question or it does not fit, and the errors of retrieval and generator.
@@ -64,6 +72,7 @@ async def open_chat(
         budget_tokens=_budget(budget_tokens, generator, sampling),
         counter=counter,
         threads=threads,
+        rewriter=rewriter,
     )
     async with aclosing(events):
         yield events
@@ -99,15 +108,6 @@ async def collect(events: AsyncIterator[EngineEvent]) -> Answer:
     )
 
 
-def retrieval_question(messages: Sequence[Message]) -> str:
-    """What is searched for: the last message of the user without a command at its beginning. "" when there is none.
-
-    "Introduce AWEL" is asked of us and "AWEL" of the documents, in which "introduce" would be a rare and heavy word.
-    """
-    question = next((message.content for message in reversed(messages) if message.role == "user"), "")
-    return without_command(question)
-
-
 async def _events(
     messages: Sequence[Message],
     *,
@@ -117,11 +117,9 @@ async def _events(
     budget_tokens: int,
     counter: TokenCounter,
     threads: Threads,
+    rewriter: Generator | None,
 ) -> AsyncGenerator[EngineEvent, None]:
-    hits: Sequence[Reference] | None = None
-    if retrieve is not None:
-        question = retrieval_question(messages)
-        hits = await retrieve(question) if question.strip() else ()
+    hits = None if retrieve is None else await _hits(messages, retrieve, rewriter)
     packed = await _pack(messages, hits, budget_tokens, threads)
     if hits is not None:
         yield Retrieved(tuple(hits), packed.passages, packed.dropped)
@@ -147,6 +145,42 @@ async def _events(
     yield Done(finish_reason, usage or await said.usage(packed), generator.name)
 
 
+async def _hits(messages: Sequence[Message], retrieve: Retrieve, rewriter: Generator | None) -> Sequence[Reference]:
+    """What is found for the last question, or for what it means after what was said."""
+    asked = [without_command(message.content) for message in messages if message.role == "user"]
+    if not asked or not asked[-1].strip():
+        return ()
+    if len(asked) == 1 or not is_follow_up(asked[-1]):
+        return await retrieve(asked[-1])
+    hits = await retrieve(await _rewritten(messages, rewriter) or joined(asked))
+    # What looks like a follow-up may stand alone after all.
+    return hits if _is_found(hits) else max(hits, await retrieve(asked[-1]), key=_best_score)
+
+
+async def _rewritten(messages: Sequence[Message], rewriter: Generator | None) -> str | None:
+    """The last question in the model's words; None where it gave none in time: the rule is good enough then."""
+    if rewriter is None:
+        return None
+    texts: list[str] = []
+    sampling = Sampling(temperature=0.0, max_tokens=REWRITE_TOKENS)
+    try:
+        with anyio.move_on_after(REWRITE_SECONDS) as scope:
+            async with rewriter.stream(rewriting_prompt(messages), sampling) as pieces:
+                async for piece in pieces:
+                    texts += piece.texts
+    except KbchatError:
+        return None
+    return None if scope.cancelled_caught else rewritten("".join(texts))
+
+
+def _best_score(hits: Sequence[Reference]) -> float:
+    return max((hit.recall_score for hit in hits), default=-1.0)
+
+
+def _is_found(hits: Sequence[Reference]) -> bool:
+    return _best_score(hits) >= FOUND
+
+
 def _budget(budget_tokens: int, generator: Generator, sampling: Sampling) -> int:
     """What the prompt may have, so that the answer has room in the model's context too, but never less than half."""
     context = generator.context_tokens
@@ -158,7 +192,7 @@ async def _pack(
     messages: Sequence[Message], hits: Sequence[Reference] | None, budget_tokens: int, threads: Threads
 ) -> Packed:
     """The prompt, in which hits count only when the best of them is one."""
-    found = hits if hits is None or (hits and max(hit.recall_score for hit in hits) >= FOUND) else ()
+    found = hits if hits is None or _is_found(hits) else ()
 
     def packed() -> Packed:
         # Estimated, so that a prompt is the same on every machine.

@@ -117,7 +117,10 @@ def language_of(text: str) -> Language:
 
 
 def without_command(question: str) -> str:
-    """A question without the words that tell us what to do, where it begins with them and is more than that."""
+    """A question without the words that tell us what to do, where it begins with them and is more than that.
+
+    "Introduce AWEL" is asked of us and "AWEL" of the documents, in which "introduce" would be a rare and heavy word.
+    """
     rest = _COMMAND.sub("", question, count=1)
     return rest if rest.strip(" .!?。！？") else question
 

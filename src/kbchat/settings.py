@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     # Retrieval and prompt
     top_k: int = Field(default=5, ge=1, le=1000)
     score_threshold: float | None = Field(default=None, ge=0, le=1)
+    rewrite: Literal["model", "rule"] = Field(default="model", description="Who makes follow-up questions searchable")
     prompt_tokens: int = Field(default=4096, ge=256, description="Budget of passages, turns and question together")
 
     # Models
