@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from kbchat.errors import InvalidInputError, ReferencesError
@@ -192,9 +192,13 @@ class _Ask:
     question: str
     words: _Words
     count: Count
+    counted: dict[str, int] = field(default_factory=dict)
 
     def cost(self, message: Message) -> int:
-        return self.count(message.content) + MESSAGE_TOKENS
+        content = message.content
+        if content not in self.counted:
+            self.counted[content] = self.count(content) + MESSAGE_TOKENS
+        return self.counted[content]
 
     def passage_cost(self, reference: Reference) -> int:
         """What one more chunk costs at most, when it is a passage by itself."""
@@ -333,5 +337,5 @@ def _block(passage: Passage, fence: str) -> str:
 
 
 def _fence(texts: Sequence[str]) -> str:
-    longest = max((len(run) for text in texts for run in _BACKTICKS.findall(text)), default=0)
+    longest = max((len(run) for text in texts if "`" in text for run in _BACKTICKS.findall(text)), default=0)
     return "`" * max(4, longest + 1)

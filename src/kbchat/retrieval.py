@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import anyio
+
 from kbchat import fusion
 from kbchat.analysis import Terms, analyse
 from kbchat.catalog import Catalog
@@ -36,6 +38,8 @@ READ = 32
 """So many of the most promising candidates are read and scored in full, at least: sentences move nothing further."""
 LIFTED = 50
 """Among so many of the best a chunk is lifted by its neighbours."""
+TURNS = 4
+"""So many questions are searched for at a time, where all of the work is this machine's."""
 INLINE_CHARS = 2000
 """A longer text is analysed in a thread."""
 
@@ -85,6 +89,7 @@ class Retriever:
         self._threads = threads
         self._static = StaticEmbedder(threads=threads)
         self._selector = Selector(catalog=catalog, threads=threads)
+        self._turns = anyio.Semaphore(TURNS)
 
     async def retrieve(
         self,
@@ -102,6 +107,22 @@ class Retriever:
 
         Best first; ties break by chunk id. Raises the error of a part that failed.
         """
+        if not isinstance(embedder, StaticEmbedder):
+            return await self._retrieve(space, question, store, embedder, top_k, score_threshold, where)
+        # Side by side, each of many questions would be answered as late as the last of them.
+        async with self._turns:
+            return await self._retrieve(space, question, store, embedder, top_k, score_threshold, where)
+
+    async def _retrieve(
+        self,
+        space: SpaceInfo,
+        question: str,
+        store: VectorStore,
+        embedder: Embedder,
+        top_k: int,
+        score_threshold: float | None,
+        where: Filter | None,
+    ) -> Retrieval:
         static = embedder if isinstance(embedder, StaticEmbedder) else self._static
         terms = await self._analyse(question)
         selection = None if where is None else await self._selector.select(space, where)
