@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 CHUNK_TOKENS = 256
+BATCH = 256
+"""Documents that LlamaIndex is given at a time."""
 SUFFIXES = (".md", ".mdx")
 
 
@@ -115,7 +117,8 @@ def llamaindex(data: str, folders: list[str]) -> tuple[int, int, float, float]:
             Document(text=path.read_text(errors="replace"), id_=str(path), metadata={"source": str(path)})
             for path in files(folders)
         ]
-        pipeline.run(documents=documents)
+        for first in range(0, len(documents), BATCH):  # Chroma takes only so much at once.
+            pipeline.run(documents=documents[first : first + BATCH])
 
     fresh = timed(run)
     return len(files(folders)), collection.count(), fresh, timed(run)
