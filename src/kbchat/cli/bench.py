@@ -72,10 +72,13 @@ def bench(
         top_k=top_k,
         score_threshold=score_threshold,
     )
+    decides = trials.measure_named(measure, trials.measures(given, tried[0].top_k))
     _check_files(gate, out, plot)
     recorded = records.read_record(gate) if gate else None
+    if recorded:
+        records.check_comparable(recorded, given, tried)
     ran = _run(given, tried, settings)
-    made = records.record(given, ran, embedder=settings.embedder, measure=measure)
+    made = records.record(given, ran, embedder=settings.embedder, measure=decides)
     missed = records.shortfalls(recorded, made) if recorded else []
     if out:
         _write(out, made)
@@ -128,12 +131,12 @@ def _write(path: Path, record: "Record") -> None:
 def _print(record: "Record") -> None:
     out = screen.console()
     if record.left_out:
-        say(f"{record.left_out} questions are left out: nothing is judged relevant for them")
+        say(f"questions left out, because nothing is judged relevant for them: {record.left_out}")
     head = f"{screen.one_line(record.dataset)}: {record.questions} questions, embedder {record.embedder}"
     out.print(f"{head}, top_k {record.results[0].top_k}")
     for result in record.results:
         if result.failed:
-            say(f"{result.label}: {result.failed} documents could not be taken in")
+            say(f"{result.label}: documents that could not be taken in: {result.failed}")
     if len(record.results) == 1:
         _print_one(record.results[0])
     else:
@@ -175,7 +178,7 @@ def _print_grid(record: "Record") -> None:
             each.label,
             f"{each.difference.mean:+.4f}",
             f"{each.difference.low:+.4f} to {each.difference.high:+.4f}",
-            f"{each.p:.3f}",
+            "<0.001" if each.p < 0.001 else f"{each.p:.3f}",
             "worse" if each.p < 0.05 else "may be luck",
         )
         for each in record.contrasts

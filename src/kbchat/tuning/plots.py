@@ -34,8 +34,10 @@ def plot(record: Record, path: Path) -> None:
         by_time.errorbar([result.p50_ms for result in drawn], means, yerr=reach, fmt="o", capsize=3, label=name)
     by_size.set(xlabel="chunk size (tokens)", ylabel=f"{record.measure} (95 % interval)")
     by_time.set(xlabel="median time of a retrieval (ms)")
+    by_time.set_xlim(left=0)
     by_size.legend()
-    figure.suptitle(f"{record.dataset}: {record.questions} questions, embedder {record.embedder}")
+    title = f"{record.dataset}: {record.questions} questions, embedder {record.embedder}"
+    figure.suptitle(title, parse_math=False)
     try:
         figure.savefig(path)
     except OSError as error:

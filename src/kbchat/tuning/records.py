@@ -1,8 +1,8 @@
 """What is kept of trials: figures with intervals, comparisons, and the gate that later runs must pass."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import Field, FiniteFloat, ValidationError
 
@@ -11,7 +11,7 @@ from kbchat import evaluation
 from kbchat.errors import InvalidInputError
 from kbchat.models import Value
 from kbchat.tuning.sets import Dataset, fingerprint
-from kbchat.tuning.trials import Trial
+from kbchat.tuning.trials import Configuration, Trial, measures
 
 
 class Figure(Value):
@@ -63,7 +63,7 @@ class Record(Value):
     embedder: str
     measure: str
     best: str
-    results: tuple[Result, ...]
+    results: Annotated[tuple[Result, ...], Field(min_length=1)]
     contrasts: tuple[Contrast, ...] = ()
 
 
@@ -79,15 +79,9 @@ class Shortfall(NamedTuple):
         return f"{self.label}: {self.measure} is {self.now.mean:.4f}, recorded was {self.recorded}"
 
 
-def record(
-    datasets: Sequence[Dataset], trials: Sequence[Trial], *, embedder: str, measure: str | None = None
-) -> Record:
-    """Sum trials up. `measure` decides between them: `ndcg`, or `recall` where passages are judged, unless given.
-
-    Raises `InvalidInputError` for a measure that there is none of, and for values that are not finite.
-    """
-    chosen = measure_named(measure, trials[0])
-    best = max(trials, key=lambda trial: sum(trial.values[chosen]))  # The first of equals.
+def record(datasets: Sequence[Dataset], trials: Sequence[Trial], *, embedder: str, measure: str) -> Record:
+    """Sum trials up. `measure` decides between them. Raises `InvalidInputError` for values that are not finite."""
+    best = max(trials, key=lambda trial: sum(trial.values[measure]))  # The first of equals.
     return Record(
         kbchat=kbchat.__version__,
         dataset=datasets[0].name.partition("/")[0],
@@ -95,21 +89,11 @@ def record(
         questions=sum(len(dataset.questions) for dataset in datasets),
         left_out=sum(dataset.left_out for dataset in datasets),
         embedder=embedder,
-        measure=chosen,
+        measure=measure,
         best=best.configuration.label,
         results=tuple(map(_result, trials)),
-        contrasts=tuple(_contrast(trial, best, chosen) for trial in trials if trial is not best),
+        contrasts=tuple(_contrast(trial, best, measure) for trial in trials if trial is not best),
     )
-
-
-def measure_named(name: str | None, trial: Trial) -> str:
-    """The measure of that name, with or without its `@k`."""
-    known = {full: full for full in trial.values} | {full.partition("@")[0]: full for full in trial.values}
-    if name is None:
-        return known.get("ndcg") or known["recall"]
-    if name not in known:
-        raise InvalidInputError("measure", f"{name!r} is none of this set's: {', '.join(trial.values)}")
-    return known[name]
 
 
 def read_record(path: Path) -> Record:
@@ -124,40 +108,36 @@ def read_record(path: Path) -> Record:
         raise InvalidInputError("gate", f"{path} is not what --out wrote: {where}: {problem['msg']}") from None
 
 
-def shortfalls(recorded: Record, now: Record) -> list[Shortfall]:
-    """What a gate holds back. Times are not compared: they are the machine's.
-
-    Where each run tried one configuration the two are compared, whatever they are: so a change of the defaults has to
-    pass as well. Else each one is compared with the recorded one of its name. Raises `InvalidInputError` where they do
-    not compare: other data, or a configuration or measure that only one of them has.
-    """
-    if recorded.data != now.data:
+def check_comparable(recorded: Record, datasets: Sequence[Dataset], tried: Sequence[Configuration]) -> None:
+    """Know before a long run that its figures compare with the recorded ones. Raises `InvalidInputError` for other
+    data, another `top_k`, and a configuration that was not recorded, unless each run has but one."""
+    if recorded.data != fingerprint(datasets):
         what = f"was recorded on other texts, questions or judgements ({recorded.dataset}); record it anew with --out"
         raise InvalidInputError("gate", what)
+    if (k := recorded.results[0].top_k) != tried[0].top_k:
+        raise InvalidInputError("gate", f"was recorded with a top_k of {k}, not {tried[0].top_k}; give the same")
+    if {*recorded.results[0].figures} != {*(now := measures(datasets, k))}:
+        raise InvalidInputError("gate", f"has other measures than {', '.join(now)}; record it anew with --out")
+    known = [result.label for result in recorded.results]
+    for each in tried:
+        if each.label not in known and not len(known) == len(tried) == 1:
+            raise InvalidInputError("gate", f"has no {each.label!r}; recorded are: {', '.join(known)}")
+
+
+def shortfalls(recorded: Record, now: Record) -> list[Shortfall]:
+    """What a gate holds back, of records that compare. Times are not looked at: they are the machine's.
+
+    Where each run tried one configuration the two are compared, whatever they are: so a change of the defaults has to
+    pass as well. Else each one is compared with the recorded one of its name.
+    """
+    known = {result.label: result for result in recorded.results}
+    alone = recorded.results[0] if len(recorded.results) == len(now.results) == 1 else None
     return [
-        Shortfall(after.label, name, before.figures[name], after.figures[name])
-        for before, after in _pairs(recorded.results, now.results)
-        for name in _same_measures(before, after)
-        if after.figures[name].mean < before.figures[name].low
+        Shortfall(result.label, name, figure, result.figures[name])
+        for result in now.results
+        for name, figure in (alone or known[result.label]).figures.items()
+        if result.figures[name].mean < figure.low - 1e-9
     ]
-
-
-def _pairs(recorded: Sequence[Result], now: Sequence[Result]) -> Iterator[tuple[Result, Result]]:
-    if len(recorded) == len(now) == 1:
-        yield recorded[0], now[0]
-        return
-    known = {result.label: result for result in recorded}
-    for result in now:
-        if result.label not in known:
-            raise InvalidInputError("gate", f"has no {result.label!r}; recorded are: {', '.join(known)}")
-        yield known[result.label], result
-
-
-def _same_measures(recorded: Result, now: Result) -> list[str]:
-    if recorded.figures.keys() != now.figures.keys():
-        what = f"was recorded with top_k {recorded.top_k} and measures {', '.join(recorded.figures)}"
-        raise InvalidInputError("gate", f"{what}; here there are {', '.join(now.figures)}")
-    return list(recorded.figures)
 
 
 def _result(trial: Trial) -> Result:

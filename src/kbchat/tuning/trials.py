@@ -76,8 +76,7 @@ def configurations(
     That is 10 where documents are judged and 5 where passages are. Raises `InvalidInputError` naming the argument.
     """
     ours = settings.splitting
-    by_passages = any(question.excerpts for dataset in datasets for question in dataset.questions.values())
-    k = checked_top_k((PASSAGES if by_passages else DOCUMENTS) if top_k is None else top_k)
+    k = checked_top_k((PASSAGES if by_passages(datasets) else DOCUMENTS) if top_k is None else top_k)
     threshold = checked_threshold(settings.score_threshold if score_threshold is None else score_threshold)
     found: dict[str, Configuration] = {}
     for strategy in _each(strategies, ours.strategy):
@@ -86,6 +85,32 @@ def configurations(
                 made = Configuration(_splitting(strategy, size, overlap), k, threshold)
                 found.setdefault(made.label, made)
     return list(found.values())
+
+
+def by_passages(datasets: Sequence[Dataset]) -> bool:
+    """Whether passages are judged, not documents."""
+    return any(question.excerpts for dataset in datasets for question in dataset.questions.values())
+
+
+def measures(datasets: Sequence[Dataset], top_k: int) -> list[str]:
+    """What trials of these sets measure. `kept` is the share of questions whose best hit says that the answer is there;
+    `precision_omega` the precision if exactly the chunks that hold something wanted were found."""
+    if by_passages(datasets):
+        return [*(f"{name}@{top_k}" for name in evaluation.Excerpts._fields), "precision_omega", "kept"]
+    return [*(f"{name}@{top_k}" for name in evaluation.MEASURES), "kept"]
+
+
+def measure_named(name: str | None, known: Sequence[str]) -> str:
+    """The measure of that name, with or without its `@k`; by default that of documents or passages that says most.
+
+    Raises `InvalidInputError` when there is none.
+    """
+    names = {full.partition("@")[0]: full for full in known} | {full: full for full in known}
+    if name is None:
+        return names.get("ndcg") or names["recall"]
+    if name not in names:
+        raise InvalidInputError("measure", f"{name!r} is none of this set's: {', '.join(known)}")
+    return names[name]
 
 
 async def run(
@@ -177,7 +202,7 @@ async def _measure(
     space: KnowledgeSpace, dataset: Dataset, configuration: Configuration, found: Mapping[str, Sequence[Reference]]
 ) -> dict[str, list[float]]:
     questions, k = dataset.questions, configuration.top_k
-    if any(question.excerpts for question in questions.values()):
+    if by_passages([dataset]):
         chunks = [(chunk.start, chunk.end) for name in dataset.texts for chunk in await space.document_chunks(name)]
         values = excerpt_values(questions, found, chunks, k=k)
     else:
