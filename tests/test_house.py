@@ -103,8 +103,8 @@ NEIGHBOURS = {
 """Which rooms may use one of their own floor, besides those of floors 0 and 1, which hold words and pure functions."""
 
 HEAVY = set(
-    """aiohttp chromadb faiss httpx huggingface_hub matplotlib numpy openai onnxruntime opentelemetry pandas psycopg pymilvus
-    sentence_transformers sqlalchemy tantivy tiktoken tokenizers torch wordllama""".split()  # noqa: SIM905
+    """aiohttp chromadb faiss httpx huggingface_hub matplotlib numpy openai onnxruntime opentelemetry pandas psycopg
+    pymilvus sentence_transformers sqlalchemy tantivy tiktoken tokenizers torch wordllama""".split()  # noqa: SIM905
 )
 """What costs time or memory to load: it loads when it is first used."""
 

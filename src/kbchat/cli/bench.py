@@ -18,41 +18,49 @@ if TYPE_CHECKING:
     from kbchat.tuning.trials import Configuration, Trial
 
 
+Sizes = Annotated[
+    str | None, typer.Option(metavar="SIZES", help="Chunk sizes to try, such as 128,256,400.", show_default=False)
+]
+Overlaps = Annotated[
+    str | None, typer.Option(metavar="SIZES", help="Overlaps to try, such as 0,32.", show_default=False)
+]
+Strategies = Annotated[
+    str | None, typer.Option(metavar="NAMES", help="Such as structure,tokens,heading.", show_default=False)
+]
+Embedder = Annotated[
+    str | None, typer.Option(help="Which one. Default: static, or KBCHAT_EMBEDDER.", show_default=False)
+]
+TopK = Annotated[
+    int | None, typer.Option(help="How many passages. Default: 10, or 5 where passages are judged.", show_default=False)
+]
+Threshold = Annotated[
+    float | None, typer.Option(help="Leave out passages that score less, from 0 to 1.", show_default=False)
+]
+Measure = Annotated[
+    str | None, typer.Option(help="Which one decides. Default: ndcg, or recall for passages.", show_default=False)
+]
+Gate = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Fail if worse than what --out wrote there.", show_default=False)
+]
+Out = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures.", show_default=False)]
+Plot = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw quality against chunk size.", show_default=False)]
+
+
 def bench(
     dataset: Annotated[
         Path,
         typer.Argument(metavar="DATASET", help="A folder in BEIR's layout or Chroma's report's.", show_default=False),
     ],
-    chunk_tokens: Annotated[
-        str | None, typer.Option(metavar="SIZES", help="Chunk sizes to try, such as 128,256,400.", show_default=False)
-    ] = None,
-    chunk_overlap: Annotated[
-        str | None, typer.Option(metavar="SIZES", help="Overlaps to try, such as 0,32.", show_default=False)
-    ] = None,
-    chunk_strategy: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="Such as structure,tokens,heading.", show_default=False)
-    ] = None,
-    embedder: Annotated[
-        str | None, typer.Option(help="Which one. Default: static, or KBCHAT_EMBEDDER.", show_default=False)
-    ] = None,
-    top_k: Annotated[
-        int | None,
-        typer.Option(help="How many passages. Default: 10, or 5 where passages are judged.", show_default=False),
-    ] = None,
-    score_threshold: Annotated[
-        float | None, typer.Option(help="Leave out passages that score less, from 0 to 1.", show_default=False)
-    ] = None,
-    measure: Annotated[
-        str | None, typer.Option(help="Which one decides. Default: ndcg, or recall for passages.", show_default=False)
-    ] = None,
-    gate: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Fail if worse than what --out wrote there.", show_default=False),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures.", show_default=False)] = None,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw quality against chunk size.", show_default=False)
-    ] = None,
+    chunk_tokens: Sizes = None,
+    chunk_overlap: Overlaps = None,
+    chunk_strategy: Strategies = None,
+    embedder: Embedder = None,
+    top_k: TopK = None,
+    score_threshold: Threshold = None,
+    measure: Measure = None,
+    gate: Gate = None,
+    out: Out = None,
+    plot: Plot = None,
     json: AsJson = False,
 ) -> int:
     """Measure retrieval on questions whose answers are known, with intervals and times.

@@ -3,6 +3,7 @@
 from itertools import groupby
 from pathlib import Path
 
+from kbchat.chunking import ChunkStrategy
 from kbchat.errors import InvalidInputError, MissingExtraError
 from kbchat.tuning.records import Record, Result
 
@@ -24,18 +25,20 @@ def plot(record: Record, path: Path) -> None:
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     by_size, by_time = figure.subplots(1, 2, sharey=True)
-    for name, results in groupby(sorted(record.results, key=_line), key=_line_name):
-        drawn = list(results)
+    for number, (name, results) in enumerate(groupby(sorted(record.results, key=_line), key=_line_name)):
+        drawn, colour = list(results), f"C{number}"
         figures = [result.figures[record.measure] for result in drawn]
         means = [each.mean for each in figures]
         reach = [[each.mean - each.low for each in figures], [each.high - each.mean for each in figures]]
-        sizes = [result.chunk_tokens for result in drawn]
-        by_size.errorbar(sizes, means, yerr=reach, marker="o", capsize=3, label=name)
-        by_time.errorbar([result.p50_ms for result in drawn], means, yerr=reach, fmt="o", capsize=3, label=name)
+        if drawn[0].strategy != ChunkStrategy.DOCUMENT:  # It has no size.
+            sizes = [result.chunk_tokens for result in drawn]
+            by_size.errorbar(sizes, means, yerr=reach, marker="o", capsize=3, color=colour)
+        times = [result.p50_ms for result in drawn]
+        by_time.errorbar(times, means, yerr=reach, fmt="o", capsize=3, color=colour, label=name)
     by_size.set(xlabel="chunk size (tokens)", ylabel=f"{record.measure} (95 % interval)")
     by_time.set(xlabel="median time of a retrieval (ms)")
     by_time.set_xlim(left=0)
-    by_size.legend()
+    by_time.legend()
     title = f"{record.dataset}: {record.questions} questions, embedder {record.embedder}"
     figure.suptitle(title, parse_math=False)
     try:
