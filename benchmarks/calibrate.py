@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 import kbchat
 from kbchat import fusion
-from quality import Dataset, Question, read
+from kbchat.tuning.sets import Dataset, Question, read
 
 KEPT = 0.975
 """The share of answerable questions that the weakest group must keep at 0.5."""

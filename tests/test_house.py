@@ -60,7 +60,7 @@ FLOORS = {
         "selecting",
     },
     4: {"answers", "conversations", "intake", "keys", "knowledge", "space", "upkeep", "wiring"},
-    5: {"__main__", "agents", "cli", "doctor", "integrations", "kbchat_aiohttp", "sync", "testing"},
+    5: {"__main__", "agents", "cli", "doctor", "integrations", "kbchat_aiohttp", "sync", "testing", "tuning"},
 }
 """Each room's floor; a room is a module of kbchat or a package with all in it. A new room must be given one here."""
 
@@ -68,6 +68,7 @@ NEIGHBOURS = {
     ("__main__", "cli"),
     ("integrations", "sync"),
     ("cli", "doctor"),
+    ("cli", "tuning"),  # `kbchat bench`
     ("cli", "agents"),  # `kbchat mcp`
     ("kbchat_aiohttp", "agents"),
     ("cli", "kbchat_aiohttp"),  # `kbchat serve`
@@ -103,8 +104,8 @@ NEIGHBOURS = {
 """Which rooms may use one of their own floor, besides those of floors 0 and 1, which hold words and pure functions."""
 
 HEAVY = set(
-    """aiohttp chromadb faiss httpx huggingface_hub numpy openai onnxruntime opentelemetry pandas psycopg pymilvus
-    sentence_transformers sqlalchemy tantivy tiktoken tokenizers torch wordllama""".split()  # noqa: SIM905
+    """aiohttp chromadb faiss httpx huggingface_hub matplotlib numpy openai onnxruntime opentelemetry pandas psycopg
+    pymilvus sentence_transformers sqlalchemy tantivy tiktoken tokenizers torch wordllama""".split()  # noqa: SIM905
 )
 """What costs time or memory to load: it loads when it is first used."""
 
@@ -128,6 +129,7 @@ VENDORS = {
     "haystack": {"kbchat.integrations.haystack"},
     "langchain_core": {"kbchat.integrations.langchain"},
     "llama_index": {"kbchat.integrations.llamaindex"},
+    "matplotlib": {"kbchat.tuning.plots"},
     "mcp": {"kbchat.agents.mcp"},
     "mcp_types": {"kbchat.agents.mcp"},
     "milvus_lite": {"kbchat.stores.lite", "kbchat.stores.milvus"},

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
-from kbchat.cli import doctor, keys, screen, spaces
+from kbchat.cli import bench, doctor, keys, screen, spaces
 from kbchat.cli.exits import Exit, say
 from kbchat.cli.session import AsJson, DataDir, read_settings, run
 from kbchat.cli.spaces import Space
@@ -27,6 +27,7 @@ app = typer.Typer(
 app.add_typer(spaces.app, name="spaces")
 app.add_typer(keys.app, name="keys")
 app.command(epilog="Example: kbchat doctor --data-dir ./kb-data")(doctor.doctor)
+app.command(epilog="Example: kbchat bench data/my-questions --chunk-tokens 128,256,400")(bench.bench)
 
 
 class Chosen(TypedDict):

@@ -1,7 +1,7 @@
 """How a command ends: exit codes, and errors as one line on stderr.
 
 0    done
-1    done but for some documents, which the report names
+1    done but for some documents, which the report names; or a gate held
 2    a mistake in the call: usage, a name that does not exist, a setting, a value
 3    something that kbchat needs failed: catalog, store, embedder, model server
 70   a defect of kbchat; only this one shows a traceback

@@ -1,0 +1,206 @@
+"""`kbchat bench`: how good retrieval is on questions whose answers are known."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kbchat.cli import screen
+from kbchat.cli.exits import Exit, say
+from kbchat.cli.session import AsJson, read_settings
+from kbchat.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from kbchat import Settings
+    from kbchat.tuning.records import Record, Result
+    from kbchat.tuning.sets import Dataset
+    from kbchat.tuning.trials import Configuration, Trial
+
+
+Sizes = Annotated[
+    str | None, typer.Option(metavar="SIZES", help="Chunk sizes to try, such as 128,256,400.", show_default=False)
+]
+Overlaps = Annotated[
+    str | None, typer.Option(metavar="SIZES", help="Overlaps to try, such as 0,32.", show_default=False)
+]
+Strategies = Annotated[
+    str | None, typer.Option(metavar="NAMES", help="Such as structure,tokens,heading.", show_default=False)
+]
+Embedder = Annotated[
+    str | None, typer.Option(help="Which one. Default: static, or KBCHAT_EMBEDDER.", show_default=False)
+]
+TopK = Annotated[
+    int | None, typer.Option(help="How many passages. Default: 10, or 5 where passages are judged.", show_default=False)
+]
+Threshold = Annotated[
+    float | None, typer.Option(help="Leave out passages that score less, from 0 to 1.", show_default=False)
+]
+Measure = Annotated[
+    str | None, typer.Option(help="Which one decides. Default: ndcg, or recall for passages.", show_default=False)
+]
+Gate = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Fail if worse than what --out wrote there.", show_default=False)
+]
+Out = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures.", show_default=False)]
+Plot = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw quality against chunk size.", show_default=False)]
+
+
+def bench(
+    dataset: Annotated[
+        Path,
+        typer.Argument(metavar="DATASET", help="A folder in BEIR's layout or Chroma's report's.", show_default=False),
+    ],
+    chunk_tokens: Sizes = None,
+    chunk_overlap: Overlaps = None,
+    chunk_strategy: Strategies = None,
+    embedder: Embedder = None,
+    top_k: TopK = None,
+    score_threshold: Threshold = None,
+    measure: Measure = None,
+    gate: Gate = None,
+    out: Out = None,
+    plot: Plot = None,
+    json: AsJson = False,
+) -> int:
+    """Measure retrieval on questions whose answers are known, with intervals and times.
+
+    Several sizes, overlaps or strategies are all tried and compared. It works in a folder of its own, which it removes.
+    """
+    from kbchat.tuning import plots, records, sets, trials
+
+    settings = read_settings(embedder=embedder)
+    given = sets.read(dataset)
+    tried = trials.configurations(
+        given,
+        settings,
+        strategies=_listed(chunk_strategy),
+        sizes=_numbers(chunk_tokens, "chunk_tokens"),
+        overlaps=_numbers(chunk_overlap, "chunk_overlap"),
+        top_k=top_k,
+        score_threshold=score_threshold,
+    )
+    decides = trials.measure_named(measure, trials.measures(given, tried[0].top_k))
+    _check_files(gate, out, plot)
+    recorded = records.read_record(gate) if gate else None
+    if recorded:
+        records.check_comparable(recorded, given, tried)
+    ran = _run(given, tried, settings)
+    made = records.record(given, ran, embedder=settings.embedder, measure=decides)
+    missed = records.shortfalls(recorded, made) if recorded else []
+    if out:
+        _write(out, made)
+    if plot:
+        plots.plot(made, plot)
+    if json:
+        screen.print_json(made.model_dump(mode="json"))
+    else:
+        _print(made)
+    for shortfall in missed:
+        say(f"worse than recorded: {shortfall}")
+    return Exit.INCOMPLETE if missed else Exit.DONE
+
+
+def _run(given: "list[Dataset]", tried: "list[Configuration]", settings: "Settings") -> "list[Trial]":
+    from tempfile import TemporaryDirectory
+
+    import anyio
+
+    from kbchat.tuning import trials
+
+    with TemporaryDirectory(prefix="kbchat-bench-") as folder, screen.progress_bar() as advance:
+
+        async def action() -> "list[Trial]":
+            return await trials.run(given, tried, settings=settings, folder=Path(folder), progress=advance)
+
+        return anyio.run(action)
+
+
+def _check_files(gate: Path | None, out: Path | None, plot: Path | None) -> None:
+    """Know before a long run that its results can be written."""
+    for name, path in (("out", out), ("plot", plot)):
+        if path and (path.is_dir() or not path.absolute().parent.is_dir()):
+            raise InvalidInputError(name, f"{path} cannot be written: it is a folder, or its folder is not there")
+    if gate and out and gate.absolute() == out.absolute():
+        raise InvalidInputError("out", f"{out} is what the gate compares with; write to another file")
+    if plot:
+        from kbchat.tuning.plots import check_plot
+
+        check_plot(plot)
+
+
+def _write(path: Path, record: "Record") -> None:
+    try:
+        path.write_text(record.model_dump_json(indent=2) + "\n", "utf-8")
+    except OSError as error:
+        raise InvalidInputError("out", f"{path} cannot be written: {error.strerror}") from None
+
+
+def _print(record: "Record") -> None:
+    out = screen.console()
+    if record.left_out:
+        say(f"questions left out, because nothing is judged relevant for them: {record.left_out}")
+    head = f"{screen.one_line(record.dataset)}: {record.questions} questions, embedder {record.embedder}"
+    out.print(f"{head}, top_k {record.results[0].top_k}")
+    for result in record.results:
+        if result.failed:
+            say(f"{result.label}: documents that could not be taken in: {result.failed}")
+    if len(record.results) == 1:
+        _print_one(record.results[0])
+    else:
+        _print_grid(record)
+
+
+def _print_one(result: "Result") -> None:
+    out = screen.console()
+    out.print(f"{result.label}: {result.documents} documents, {result.chunks} chunks\n")
+    rows = [
+        (name, f"{figure.mean:.4f}", f"{figure.low:.4f} to {figure.high:.4f}")
+        for name, figure in result.figures.items()
+    ]
+    screen.print_table(("measure", "mean", "95 % interval"), rows, numeric=("mean",))
+    out.print(f"\na retrieval takes {result.p50_ms:.1f} ms (p50), {result.p95_ms:.1f} ms (p95)")
+
+
+def _print_grid(record: "Record") -> None:
+    """A row a configuration; then whether the others are really worse than the best."""
+    out = screen.console()
+    out.print()
+    names = list(record.results[0].figures)
+    heads = ("configuration", "chunks", *names, "p50 ms", "p95 ms")
+    rows = [
+        (
+            result.label,
+            str(result.chunks),
+            *(f"{result.figures[name].mean:.4f}" for name in names),
+            f"{result.p50_ms:.1f}",
+            f"{result.p95_ms:.1f}",
+        )
+        for result in record.results
+    ]
+    screen.print_table(heads, rows, numeric=heads[1:])
+    best = next(result for result in record.results if result.label == record.best)
+    out.print(f"\nbest {record.measure}: {best.label}, {best.figures[record.measure]}; against it:\n")
+    against = [
+        (
+            each.label,
+            f"{each.difference.mean:+.4f}",
+            f"{each.difference.low:+.4f} to {each.difference.high:+.4f}",
+            "<0.001" if each.p < 0.001 else f"{each.p:.3f}",
+            "worse" if each.p < 0.05 else "may be luck",
+        )
+        for each in record.contrasts
+    ]
+    heads = ("configuration", "difference", "95 % interval", "p", "")
+    screen.print_table(heads, against, numeric=("difference", "p"))
+
+
+def _listed(text: str | None) -> list[str]:
+    return (text or "").replace(",", " ").split()
+
+
+def _numbers(text: str | None, name: str) -> Iterable[int]:
+    try:
+        return [int(part) for part in _listed(text)]
+    except ValueError:
+        raise InvalidInputError(name, f"{text!r} is no list of whole numbers such as 128,256") from None

@@ -1,0 +1,251 @@
+"""Trials of retrieval: each configuration indexes the same texts, answers the same questions, and is measured.
+
+A trial uses the public face as any program would, so its figures are those that users get.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from kbchat import evaluation
+from kbchat.chunking import ChunkStrategy, Splitting
+from kbchat.errors import InvalidInputError
+from kbchat.inputs import checked_threshold, checked_top_k
+from kbchat.knowledge import KnowledgeBase
+from kbchat.models import IngestProgress, Reference, TextDocument
+from kbchat.settings import Settings
+from kbchat.space import KnowledgeSpace
+from kbchat.tuning.sets import Dataset, Question
+
+FOUND = 0.5
+"""The line: a best hit below it means that the space does not hold the answer."""
+DOCUMENTS, PASSAGES = 10, 5
+"""Hits asked for where documents are judged, as is customary, and where passages are, as in Chroma's report."""
+
+Progress = Callable[[IngestProgress], None]
+_Choice = TypeVar("_Choice")
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What is tried."""
+
+    splitting: Splitting
+    top_k: int
+    score_threshold: float | None = None
+
+    @property
+    def label(self) -> str:
+        """Tells it from the others of its run: strategy and size, and the overlap if there is one."""
+        how = self.splitting
+        size = "" if how.strategy is ChunkStrategy.DOCUMENT else f" {how.size}"
+        return f"{how.strategy}{size}" + (f"/{how.overlap}" if how.overlap else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of a configuration. `values` holds each measure for each question, in the order of the questions."""
+
+    configuration: Configuration
+    documents: int
+    chunks: int
+    failed: int
+    """Documents that no chunk could be made of."""
+    ingest_seconds: float
+    values: Mapping[str, Sequence[float]]
+    seconds: Sequence[float]
+    """How long each retrieval took, one at a time, once the parts were loaded."""
+
+
+def configurations(
+    datasets: Sequence[Dataset],
+    settings: Settings,
+    *,
+    strategies: Iterable[str] = (),
+    sizes: Iterable[int] = (),
+    overlaps: Iterable[int] = (),
+    top_k: int | None = None,
+    score_threshold: float | None = None,
+) -> list[Configuration]:
+    """Every combination of what is given, each once; the settings say what is not given, but for `top_k`.
+
+    That is 10 where documents are judged and 5 where passages are. Raises `InvalidInputError` naming the argument.
+    """
+    ours = settings.splitting
+    k = checked_top_k((PASSAGES if by_passages(datasets) else DOCUMENTS) if top_k is None else top_k)
+    threshold = checked_threshold(settings.score_threshold if score_threshold is None else score_threshold)
+    found: dict[str, Configuration] = {}
+    for strategy in _each(strategies, ours.strategy):
+        for size in _each(sizes, ours.max_tokens):
+            for overlap in _each(overlaps, ours.overlap):
+                made = Configuration(_splitting(strategy, size, overlap), k, threshold)
+                found.setdefault(made.label, made)
+    return list(found.values())
+
+
+def by_passages(datasets: Sequence[Dataset]) -> bool:
+    """Whether passages are judged, not documents."""
+    return any(question.excerpts for dataset in datasets for question in dataset.questions.values())
+
+
+def measures(datasets: Sequence[Dataset], top_k: int) -> list[str]:
+    """What trials of these sets measure. `kept` is the share of questions whose best hit says that the answer is there;
+    `precision_omega` the precision if exactly the chunks that hold something wanted were found."""
+    if by_passages(datasets):
+        return [*(f"{name}@{top_k}" for name in evaluation.Excerpts._fields), "precision_omega", "kept"]
+    return [*(f"{name}@{top_k}" for name in evaluation.MEASURES), "kept"]
+
+
+def measure_named(name: str | None, known: Sequence[str]) -> str:
+    """The measure of that name, with or without its `@k`; by default that of documents or passages that says most.
+
+    Raises `InvalidInputError` when there is none.
+    """
+    names = {full.partition("@")[0]: full for full in known} | {full: full for full in known}
+    if name is None:
+        return names.get("ndcg") or names["recall"]
+    if name not in names:
+        raise InvalidInputError("measure", f"{name!r} is none of this set's: {', '.join(known)}")
+    return names[name]
+
+
+async def run(
+    datasets: Sequence[Dataset],
+    tried: Sequence[Configuration],
+    *,
+    settings: Settings,
+    folder: Path,
+    progress: Progress | None = None,
+) -> list[Trial]:
+    """Try each configuration on all the sets. `folder` is for the indexes, which a trial removes behind itself.
+
+    Stores and catalog are the embedded ones whatever the settings say: nobody's data are touched. Raises
+    `InvalidInputError` for a question that is too long to be asked, or the error of a part that failed.
+    """
+    for dataset in datasets:
+        _check_questions(dataset, settings.max_question_chars)
+    own = {"data_dir": folder, "catalog_url": None, "chroma_url": None, "milvus_uri": None}
+    async with KnowledgeBase(settings=settings.model_copy(update=own)) as base:
+        return [await _try(base, datasets, configuration, progress) for configuration in tried]
+
+
+def is_found(found: Sequence[Reference]) -> bool:
+    """Whether the best hit says that the space holds the answer."""
+    return bool(found) and found[0].recall_score >= FOUND
+
+
+def ranking(found: Sequence[Reference]) -> list[str]:
+    """The documents in the order of their best chunk."""
+    return list(dict.fromkeys(reference.name for reference in found))
+
+
+@dataclass
+class Asked:
+    """A space with a set's texts, its questions put to it one at a time, and how long each took."""
+
+    space: KnowledgeSpace
+    seconds: list[float] = field(default_factory=list)
+
+    async def ask(self, question: str, *, top_k: int, score_threshold: float | None = None) -> list[Reference]:
+        """What is found. A blank question, which there are in real sets, finds nothing."""
+        if not question or question.isspace():
+            return []
+        if not self.seconds:
+            await self.space.retrieve(question, top_k=top_k)  # The first one loads the parts.
+        began = time.perf_counter()
+        found = await self.space.retrieve(question, top_k=top_k, score_threshold=score_threshold)
+        self.seconds.append(time.perf_counter() - began)
+        return found
+
+
+async def _try(
+    base: KnowledgeBase, datasets: Sequence[Dataset], configuration: Configuration, progress: Progress | None
+) -> Trial:
+    values: dict[str, list[float]] = {}
+    seconds: list[float] = []
+    documents = chunks = failed = 0
+    ingesting = 0.0
+    for dataset in datasets:
+        space = await base.create_space("trial")
+        texts = [TextDocument(name=name, text=text) for name, text in dataset.texts.items()]
+        report = await space.ingest(texts, splitting=configuration.splitting, progress=progress)
+        documents, chunks = documents + report.added, chunks + report.chunks
+        failed, ingesting = failed + len(report.failed), ingesting + report.seconds
+        asked = Asked(space)
+        found = await _ask_all(asked, dataset, configuration, progress)
+        for name, measured in (await _measure(space, dataset, configuration, found)).items():
+            values.setdefault(name, []).extend(measured)
+        seconds += asked.seconds
+        await base.delete_space(space.id)
+    return Trial(configuration, documents, chunks, failed, ingesting, values, seconds)
+
+
+async def _ask_all(
+    asked: Asked, dataset: Dataset, configuration: Configuration, progress: Progress | None
+) -> dict[str, list[Reference]]:
+    found = {}
+    total = len(dataset.questions)
+    for done, (key, question) in enumerate(dataset.questions.items(), 1):
+        found[key] = await asked.ask(
+            question.text, top_k=configuration.top_k, score_threshold=configuration.score_threshold
+        )
+        if progress is not None:
+            progress(IngestProgress(done=done, total=total, chunks=0, name=f"questions, {configuration.label}"))
+    return found
+
+
+async def _measure(
+    space: KnowledgeSpace, dataset: Dataset, configuration: Configuration, found: Mapping[str, Sequence[Reference]]
+) -> dict[str, list[float]]:
+    questions, k = dataset.questions, configuration.top_k
+    if by_passages([dataset]):
+        chunks = [(chunk.start, chunk.end) for name in dataset.texts for chunk in await space.document_chunks(name)]
+        values = excerpt_values(questions, found, chunks, k=k)
+    else:
+        rankings = {key: ranking(each) for key, each in found.items()}
+        judged = {key: question.grades for key, question in questions.items()}
+        values = {f"{name}@{k}": each for name, each in evaluation.measure(rankings, judged, k=k).items()}
+    return {**values, "kept": [float(is_found(found[key])) for key in questions]}
+
+
+def excerpt_values(
+    questions: Mapping[str, Question],
+    found: Mapping[str, Sequence[Reference]],
+    chunks: Sequence[evaluation.Range],
+    *,
+    k: int,
+) -> dict[str, list[float]]:
+    """Chroma's measures for each question, and what the chunks would allow for (`precision_omega`)."""
+    values: dict[str, list[float]] = {}
+    for key, question in questions.items():
+        shown = [(each.start, each.end) for each in found[key]]
+        for name, value in evaluation.excerpts(shown, question.excerpts)._asdict().items():
+            values.setdefault(f"{name}@{k}", []).append(value)
+        omega = evaluation.precision_omega(chunks, question.excerpts)
+        values.setdefault("precision_omega", []).append(omega)
+    return values
+
+
+def _each(given: Iterable[_Choice], otherwise: _Choice | None) -> Sequence[_Choice | None]:
+    return tuple(given) or (otherwise,)
+
+
+def _splitting(strategy: str | None, size: int | None, overlap: int | None) -> Splitting:
+    try:
+        return Splitting.model_validate({"strategy": strategy, "max_tokens": size, "overlap": overlap})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        names = {"strategy": "chunk_strategy", "max_tokens": "chunk_tokens", "overlap": "chunk_overlap"}
+        name = names[str(problem["loc"][0])] if problem["loc"] else "chunk_overlap"
+        raise InvalidInputError(name, problem["msg"].removeprefix("Value error, ")) from None
+
+
+def _check_questions(dataset: Dataset, limit: int) -> None:
+    for key, question in dataset.questions.items():
+        if len(question.text) > limit:
+            what = f"question {key!r} has {len(question.text):,} characters; at most {limit:,} are asked"
+            raise InvalidInputError("dataset", f"{dataset.name}: {what} (the setting max_question_chars)")
