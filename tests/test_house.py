@@ -29,6 +29,7 @@ FLOORS = {
         "claims",
         "evidence",
         "evaluation",
+        "explaining",
         "filters",
         "following",
         "frames",

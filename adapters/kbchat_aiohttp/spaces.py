@@ -5,7 +5,7 @@ from aiohttp import web
 from kbchat.errors import SpaceNotFoundError
 from kbchat.knowledge import KnowledgeBase
 from kbchat.space import KnowledgeSpace
-from kbchat_aiohttp.answers import Envelope, Page, success
+from kbchat_aiohttp.answers import Envelope, Page, json_response, success
 from kbchat_aiohttp.auth import Principal, Role
 from kbchat_aiohttp.bodies import read_json, read_query
 from kbchat_aiohttp.routes import Call, route
@@ -13,6 +13,7 @@ from kbchat_aiohttp.schemas.base import ID
 from kbchat_aiohttp.schemas.spaces import (
     CreateSpace,
     FoundChunk,
+    FoundChunks,
     ListSpaces,
     Retrieve,
     SpaceObject,
@@ -94,14 +95,16 @@ class Spaces:
         Role.READER,
         "Find passages for a question",
         body=Retrieve,
-        answer=Envelope[list[FoundChunk]],
+        answer=FoundChunks,
         fails=(400, 404, 409, 502),
     )
     async def retrieve(self, call: Call) -> web.Response:
         asked = await read_json(call.request, Retrieve, limit=self._limit)
         space = await self._by_id(call.request.match_info["space_id"], call.principal)
-        found = await space.retrieve(asked.query, top_k=asked.top_k, score_threshold=asked.score_threshold)
-        return success([FoundChunk.of(reference) for reference in found])
+        ask = space.explain if asked.explain else space.retrieve
+        found = await ask(asked.query, top_k=asked.top_k, score_threshold=asked.score_threshold, where=asked.filter)
+        references, trace = (found, None) if isinstance(found, list) else (found.references, found)
+        return json_response(FoundChunks(data=[FoundChunk.of(it) for it in references], trace=trace))
 
     @route(
         "GET",

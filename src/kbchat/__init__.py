@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kbchat import errors, filters, references
     from kbchat.answers import AnswerStream
     from kbchat.errors import KbchatError
+    from kbchat.explaining import Explanation
     from kbchat.knowledge import KnowledgeBase
     from kbchat.models import (
         Answer,
@@ -49,6 +50,7 @@ __all__ = [
     "DocumentFailure",
     "DocumentStatus",
     "Done",
+    "Explanation",
     "IngestProgress",
     "IngestReport",
     "KbchatError",
@@ -77,6 +79,7 @@ __version__ = "0.1.0"
 # Every name is loaded when it is first used: building the models alone takes longer than importing pydantic does.
 _HOMES = {
     "AnswerStream": "answers",
+    "Explanation": "explaining",
     "KbchatError": "errors",
     "KnowledgeBase": "knowledge",
     "KnowledgeSpace": "space",

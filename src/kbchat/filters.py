@@ -52,8 +52,10 @@ def _ordered(value: object) -> object:
     return _scalar(value)
 
 
-Scalar: TypeAlias = Annotated[bool | int | float | str, PlainValidator(_scalar)]
-Ordered: TypeAlias = Annotated[int | float | str, PlainValidator(_ordered)]
+Scalar: TypeAlias = Annotated[
+    bool | int | float | str, PlainValidator(_scalar, json_schema_input_type=bool | int | float | str)
+]
+Ordered: TypeAlias = Annotated[int | float | str, PlainValidator(_ordered, json_schema_input_type=int | float | str)]
 
 
 class _Part(BaseModel):

@@ -115,8 +115,13 @@ def confidence(evidence: Evidence) -> float:
 
     Nothing in it depends on the space's embedder, whose cosines lie in a range of their own.
     """
-    constants = BY_CHARACTERS if evidence.by_characters else BY_WORDS
-    return sigmoid(constants.offset + sum(map(mul, constants[1:], evidence)))
+    weights = constants(evidence)
+    return sigmoid(weights.offset + sum(map(mul, weights[1:], evidence)))
+
+
+def constants(evidence: Evidence) -> Constants:
+    """What its numbers count, which depends on the question's script."""
+    return BY_CHARACTERS if evidence.by_characters else BY_WORDS
 
 
 def sigmoid(logit: float) -> float:

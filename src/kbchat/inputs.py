@@ -1,10 +1,15 @@
 """What people hand in, checked: names, texts, questions and numbers. Every error names the field and the remedy."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from pydantic import JsonValue
 
 from kbchat.errors import InvalidInputError
+from kbchat.filters import Filter, parse
 from kbchat.models import Message, VectorType
+from kbchat.settings import Settings
 
 MAX_NAME = 255
 """Characters. Long enough for a path inside a folder, short enough for a list."""
@@ -14,6 +19,8 @@ MAX_TOP_K = 1000
 
 Messages = str | Sequence[Message]
 """A question, or the turns of a conversation that ends with one."""
+Where = Filter | Mapping[str, JsonValue]
+"""A filter on documents' metadata, or its JSON form."""
 
 
 def checked_name(name: str, *, field: str) -> str:
@@ -102,3 +109,22 @@ def checked_threshold(score_threshold: float | None) -> float | None:
     if score_threshold is not None and not 0.0 <= score_threshold <= 1.0:
         raise InvalidInputError("score_threshold", f"must be between 0 and 1, not {score_threshold}")
     return score_threshold
+
+
+class Bounds(NamedTuple):
+    """What of a space is to be found at most."""
+
+    top_k: int
+    score_threshold: float | None
+    where: Filter | None
+
+
+def checked_bounds(
+    top_k: int | None, score_threshold: float | None, where: Where | None, *, settings: Settings
+) -> Bounds:
+    """The bounds, as the settings say where nothing was said. Raises `InvalidInputError` naming the argument."""
+    return Bounds(
+        checked_top_k(settings.top_k if top_k is None else top_k),
+        checked_threshold(settings.score_threshold if score_threshold is None else score_threshold),
+        None if where is None else parse(where, field="where"),
+    )

@@ -7,16 +7,18 @@ the question is of its best hit.
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import anyio
 
-from kbchat import fusion
+from kbchat import explaining, fusion
 from kbchat.analysis import Terms, analyse
 from kbchat.catalog import Catalog
 from kbchat.embedders import Embedder, Vector, passages
 from kbchat.embedders.static import StaticEmbedder
+from kbchat.explaining import Clock, Explanation, Scored, Searched, Weighing
 from kbchat.filters import Filter
 from kbchat.lexical import LexicalHit, LexicalIndex, LexicalResult, Weighted
 from kbchat.models import Chunk, Reference, SpaceInfo
@@ -54,30 +56,29 @@ class Retrieval:
     """What the confidence was made from; None where nothing was found."""
 
 
-class _Candidate(NamedTuple):
-    """A live chunk that a search found, and its scores. `cosine` is None where question or chunk have no vector."""
+class _Scores(NamedTuple):
+    """The chunks that were read, and a number for each in every list; `order` are their indexes, best first."""
 
-    chunk: Chunk
-    lexical: float
-    cosine: float | None
-    sentence: float
-    fused: float
+    chunks: Sequence[Chunk] = ()
+    lexical: Sequence[float] = ()
+    cosines: Sequence[float | None] = ()
+    sentences: Sequence[float] = ()
+    fused: Sequence[float] = ()
+    lifted: Sequence[float] = ()
+    order: Sequence[int] = ()
 
-    def reference(self, score: float) -> Reference:
-        chunk = self.chunk
-        return Reference(
-            name=chunk.document_name,
-            document_id=chunk.document_id,
-            chunk_id=chunk.id,
-            content=chunk.content,
-            start=chunk.start,
-            end=chunk.end,
-            recall_score=score,
-            metadata=chunk.metadata,
-            dense=self.cosine,
-            lexical=self.lexical,
-            sentence=self.sentence,
-        )
+    def best(self, limit: int | None = None) -> list[Scored]:
+        return [
+            Scored(
+                self.chunks[number],
+                self.lexical[number],
+                self.cosines[number],
+                self.sentences[number],
+                self.fused[number],
+                self.lifted[number],
+            )
+            for number in self.order[:limit]
+        ]
 
 
 class Retriever:
@@ -107,73 +108,114 @@ class Retriever:
 
         Best first; ties break by chunk id. Raises the error of a part that failed.
         """
-        if not isinstance(embedder, StaticEmbedder):
-            return await self._retrieve(space, question, store, embedder, top_k, score_threshold, where)
-        # Side by side, each of many questions would be answered as late as the last of them.
-        async with self._turns:
-            return await self._retrieve(space, question, store, embedder, top_k, score_threshold, where)
+        async with self._turn(embedder):
+            search = await self._prepare(space, question, store=store, embedder=embedder, where=where)
+            _, found = await self._find(search, top_k, score_threshold)
+        return found
 
-    async def _retrieve(
+    async def explain(
         self,
         space: SpaceInfo,
         question: str,
+        *,
         store: VectorStore,
         embedder: Embedder,
         top_k: int,
-        score_threshold: float | None,
-        where: Filter | None,
-    ) -> Retrieval:
+        score_threshold: float | None = None,
+        where: Filter | None = None,
+    ) -> Explanation:
+        """The same, with what became of every chunk on the way."""
+        search = await self._prepare(space, question, store=store, embedder=embedder, where=where)
+        scores, found = await self._find(search, top_k, score_threshold)
+        timings = search.clock.read()
+        scored, searched = scores.best(), search.searched()
+        known = {it.chunk.id for it in scored}
+        rest = [key for key in (*searched.promise, *searched.unselected) if key not in known]
+        others = await self._catalog.live_chunks(space.id, rest) if rest else {}
+        return Explanation(
+            references=found.references,
+            top_k=top_k,
+            score_threshold=score_threshold,
+            selected=None if search.selection is None else search.selection.described(),
+            rounds=search.rounds,
+            depth=search.limit,
+            weighing=Weighing(dense=search.weighing.cosine, sentence=search.weighing.sentence),
+            candidates=explaining.candidates(
+                searched, scored, others, confidence=found.confidence, top_k=top_k, score_threshold=score_threshold
+            ),
+            confidence=found.confidence,
+            offset=0.0 if found.evidence is None else fusion.constants(found.evidence).offset,
+            clues=() if found.evidence is None else explaining.clues(found.evidence),
+            timings=timings,
+        )
+
+    def _turn(self, embedder: Embedder) -> anyio.Semaphore | nullcontext[None]:
+        """Side by side, each of many questions would be answered as late as the last of them."""
+        return self._turns if isinstance(embedder, StaticEmbedder) else nullcontext()
+
+    async def _prepare(
+        self, space: SpaceInfo, question: str, *, store: VectorStore, embedder: Embedder, where: Filter | None
+    ) -> "_Search":
+        clock = Clock()
         static = embedder if isinstance(embedder, StaticEmbedder) else self._static
-        terms = await self._analyse(question)
-        selection = None if where is None else await self._selector.select(space, where)
-        if selection is not None and not selection.share:
-            return Retrieval(())
+        with clock.time("analysis"):
+            terms = await self._analyse(question)
+        with clock.time("filter"):
+            selection = None if where is None else await self._selector.select(space, where)
         parts = _SearchParts(self._catalog, self._lexical, store, embedder, static)
-        search = _Search(space, question, terms, parts, selection)
+        return _Search(space, question, terms, parts, selection, clock)
+
+    async def _find(self, search: "_Search", top_k: int, score_threshold: float | None) -> tuple[_Scores, Retrieval]:
+        if search.selection is not None and not search.selection.share:
+            return _Scores(), Retrieval(())
         limit = max(CANDIDATES, top_k)
         while True:
             found = await search.run(limit)
-            live = await self._best(search, found, top_k)
-            if len(live) >= top_k or not search.may_find_more(limit):
+            scores = await self._score(search, found, top_k)
+            if len(scores.order) >= top_k or not search.may_find_more(limit):
                 break
             limit *= 4  # Many of those found belong to generations that are dead and not yet collected.
+        live = scores.best(top_k)
         if not live:
-            return Retrieval(())
-        evidence = await self._evidence(search, live[0])
+            return scores, Retrieval(())
+        with search.clock.time("confidence"):
+            evidence = await self._evidence(search, live[0])
         confidence = fusion.confidence(evidence)
-        scores = fusion.recall_scores([candidate.fused for candidate in live], confidence)
+        shares = fusion.recall_scores([it.lifted for it in live], confidence)
         references = [
-            candidate.reference(score)
-            for candidate, score in zip(live, scores, strict=True)
-            if score_threshold is None or score >= score_threshold
+            it.reference(share)
+            for it, share in zip(live, shares, strict=True)
+            if score_threshold is None or share >= score_threshold
         ]
-        return Retrieval(tuple(references), confidence, evidence)
+        return scores, Retrieval(tuple(references), confidence, evidence)
 
     async def _analyse(self, text: str) -> Terms:
         return analyse(text) if len(text) <= INLINE_CHARS else await self._threads.read(analyse, text)
 
-    async def _best(self, search: "_Search", ids: Sequence[int], top_k: int) -> list[_Candidate]:
-        """The best of the chunks that are live, in order. `ids` are read until there are enough of them."""
+    async def _score(self, search: "_Search", ids: Sequence[int], top_k: int) -> _Scores:
+        """The chunks that are live, in order. `ids` are read until there are enough of them."""
         live: dict[int, tuple[Chunk, bytes]] = {}
         step = max(READ, top_k + READ // 2)
-        for first in range(0, len(ids), step):
-            live |= await self._catalog.live_vectors(search.space.id, ids[first : first + step])
-            if len(live) >= top_k:
-                break
-        chunks = [chunk for chunk, _ in live.values()]
-        packed = await self._packed(search, chunks, [vectors for _, vectors in live.values()])
-        alike = passages.compare(await search.static_vector(), packed)
-        sentences = alike.sentence.tolist()
-        cosines = await search.cosines(list(live), alike.chunk.tolist())
-        found = dict(search.lexical_hits)
-        lexical = [found.get(chunk.id, 0.0) for chunk in chunks]
-        fused = [
-            fusion.fuse(words, cosine or 0.0, sentence, search.weighing)
-            for words, cosine, sentence in zip(lexical, cosines, sentences, strict=True)
-        ]
-        fused = _lifted(chunks, fused)
-        order = sorted(range(len(chunks)), key=lambda number: (-fused[number], chunks[number].id))
-        return [_Candidate(chunks[n], lexical[n], cosines[n], sentences[n], fused[n]) for n in order[:top_k]]
+        with search.clock.time("reading"):
+            for first in range(0, len(ids), step):
+                live |= await self._catalog.live_vectors(search.space.id, ids[first : first + step])
+                if len(live) >= top_k:
+                    break
+        with search.clock.time("scoring"):
+            chunks = [chunk for chunk, _ in live.values()]
+            packed = await self._packed(search, chunks, [vectors for _, vectors in live.values()])
+            alike = passages.compare(await search.static_vector(), packed)
+            sentences = alike.sentence.tolist()
+            cosines = await search.cosines(list(live), alike.chunk.tolist())
+            found = dict(search.lexical_hits)
+            lexical = [found.get(chunk.id, 0.0) for chunk in chunks]
+            fused = [
+                fusion.fuse(words, cosine or 0.0, sentence, search.weighing)
+                for words, cosine, sentence in zip(lexical, cosines, sentences, strict=True)
+            ]
+            lifted = _lifted(chunks, fused)
+            order = sorted(range(len(chunks)), key=lambda number: (-lifted[number], chunks[number].id))
+        return _Scores(chunks, lexical, cosines, sentences, fused, lifted, order)
 
     async def _packed(self, search: "_Search", chunks: Sequence[Chunk], packed: Sequence[bytes]) -> Sequence[bytes]:
         """What is kept of each chunk; made now for those that were written before anything was kept."""
@@ -184,7 +226,7 @@ class Retriever:
         made = dict(zip(missing, await self._threads.read(passages.pack, search.static, texts), strict=True))
         return [made.get(number, vectors) for number, vectors in enumerate(packed)]
 
-    async def _evidence(self, search: "_Search", best: _Candidate) -> fusion.Evidence:
+    async def _evidence(self, search: "_Search", best: Scored) -> fusion.Evidence:
         """What speaks for the best hit."""
         held = await self._analyse(text_of(best.chunk))
         weights = search.weights
@@ -221,8 +263,12 @@ class _Search:
         terms: Terms,
         parts: _SearchParts,
         selection: Selection | None,
+        clock: Clock,
     ) -> None:
         self.space = space
+        self.selection = selection
+        self.clock = clock
+        self.rounds = self.limit = 0
         self.static = parts.static
         self.weighing = fusion.STATIC if parts.embedder is parts.static else fusion.MODEL
         self.lexical_hits: list[LexicalHit] = []
@@ -233,20 +279,23 @@ class _Search:
         self._lexical = parts.lexical
         self._store = parts.store
         self._embedder = parts.embedder
-        self._selection = selection
-        self._deeper = 1.0 if selection is None else DEEPER / selection.share
+        self._deeper = DEEPER / selection.share if selection is not None and selection.share else 1.0
         self._vector: Vector | None = None
         self._dense_hits: list[VectorHit] = []
+        self._answered: tuple[list[VectorHit], list[LexicalHit]] = ([], [])
+        self._promise: dict[int, float] = {}
         self._is_exhausted = False
 
     async def run(self, limit: int) -> list[int]:
         """What the two searches find, and all of the selected ones where these are few, the most promising first."""
+        self.rounds, self.limit = self.rounds + 1, limit
         depth = self._depth(limit)
         deepest = min(depth, DEEPEST)
         dense, (lexical, self.weights) = await together(
             lambda: self._search_dense(deepest), lambda: self._search_lexical(self._depth(limit * LEXICAL_DEPTH))
         )
         self._is_exhausted = (depth > DEEPEST or len(dense) < depth) and len(lexical) < depth
+        self._answered = dense, lexical
         self._dense_hits, self.lexical_hits = await self._selected(dense, lexical)
         found = self._few
         if found is None:
@@ -258,14 +307,22 @@ class _Search:
         lexical, dense = dict(self.lexical_hits), dict(self._dense_hits)
         # The cosine of what the dense search did not find is unknown yet, but no better than that of its last hit.
         unknown = self._dense_hits[-1].score if len(self._dense_hits) >= limit else 0.0
-        promise = {
+        promise = self._promise = {
             key: fusion.fuse(lexical.get(key, 0.0), dense.get(key, unknown), 0.0, self.weighing) for key in found
         }
         return sorted(promise, key=lambda key: (-promise[key], key))
 
+    def searched(self) -> Searched:
+        """What the last round brought, for who wants to know."""
+        dense, lexical = self._answered
+        kept = {*(hit.id for hit in self._dense_hits), *(hit.id for hit in self.lexical_hits)}
+        first = dict.fromkeys([*(hit.id for hit in dense[: self.limit]), *(hit.id for hit in lexical[: self.limit])])
+        promise = sorted(self._promise.items(), key=lambda it: (-it[1], it[0]))
+        return Searched(dict(dense), dict(lexical), dict(promise), [key for key in first if key not in kept])
+
     @property
     def _few(self) -> tuple[int, ...] | None:
-        return None if self._selection is None else self._selection.chunks
+        return None if self.selection is None else self.selection.chunks
 
     def _depth(self, limit: int) -> int:
         """How deep to look for so many that are selected."""
@@ -276,10 +333,11 @@ class _Search:
     async def _selected(
         self, dense: list[VectorHit], lexical: list[LexicalHit]
     ) -> tuple[list[VectorHit], list[LexicalHit]]:
-        selection = self._selection
+        selection = self.selection
         if selection is None or self._few is not None:
             return dense, lexical
-        owners = await self._catalog.chunk_owners([*(hit.id for hit in dense), *(hit.id for hit in lexical)])
+        with self.clock.time("ownership"):
+            owners = await self._catalog.chunk_owners([*(hit.id for hit in dense), *(hit.id for hit in lexical)])
         chosen = {key for key, document in owners.items() if document in selection.documents}
         return [hit for hit in dense if hit.id in chosen], [hit for hit in lexical if hit.id in chosen]
 
@@ -304,13 +362,16 @@ class _Search:
 
     async def _search_dense(self, limit: int) -> list[VectorHit]:
         if self._vector is None:
-            self._vector = await self._embedder.embed_query(self._question)
+            with self.clock.time("embedding"):
+                self._vector = await self._embedder.embed_query(self._question)
         if not self._vector.any() or self._few is not None:
             return []
-        return await self._store.query(self.space.collection, self._vector, limit=limit)
+        with self.clock.time("dense_search"):
+            return await self._store.query(self.space.collection, self._vector, limit=limit)
 
     async def _search_lexical(self, limit: int) -> LexicalResult:
-        return await self._lexical.search(self.space.lexical_name, self._terms, limit=limit, among=self._few)
+        with self.clock.time("lexical_search"):
+            return await self._lexical.search(self.space.lexical_name, self._terms, limit=limit, among=self._few)
 
 
 def _lifted(chunks: Sequence[Chunk], fused: Sequence[float]) -> list[float]:

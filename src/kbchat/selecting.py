@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kbchat.explaining import Selected
 from kbchat.filters import Filter, matches
 from kbchat.models import Metadata, SpaceInfo
 from kbchat.threads import Threads
@@ -31,6 +32,9 @@ class Selection:
     """Of the space's chunks, in [0, 1]."""
     chunks: tuple[int, ...] | None
     """The chunks, where they are few."""
+
+    def described(self) -> Selected:
+        return Selected(documents=len(self.documents), share=self.share, one_by_one=self.chunks is not None)
 
 
 class Selector:

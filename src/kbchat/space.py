@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
-
-from pydantic import JsonValue
 
 from kbchat import intake
 from kbchat.answers import AnswerStream, open_answer
 from kbchat.chunking import Splitting
 from kbchat.errors import DocumentNotFoundError
-from kbchat.filters import Filter, parse
-from kbchat.inputs import Messages, checked_messages, checked_name, checked_question, checked_threshold, checked_top_k
+from kbchat.inputs import Bounds, Messages, Where, checked_bounds, checked_messages, checked_name, checked_question
 from kbchat.models import (
     Answer,
     Chunk,
@@ -33,11 +30,9 @@ if TYPE_CHECKING:
     import os
 
     from kbchat.checking import CheckReport
+    from kbchat.explaining import Explanation
     from kbchat.ingest import Ingester
     from kbchat.wiring import Parts
-
-Where = Filter | Mapping[str, JsonValue]
-"""A filter on documents' metadata, or its JSON form."""
 
 
 class KnowledgeSpace:
@@ -307,12 +302,29 @@ class KnowledgeSpace:
         A best hit with a `recall_score` below 0.5 means that the space does not hold the answer. Raises
         `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
         """
-        settings = self._parts.settings
-        query = checked_question(query, field="query", limit=settings.max_question_chars)
-        k = checked_top_k(settings.top_k if top_k is None else top_k)
-        threshold = checked_threshold(settings.score_threshold if score_threshold is None else score_threshold)
-        chosen = checked_where(where)
-        return list(await self._retrieve(query, top_k=k, score_threshold=threshold, where=chosen))
+        bounds = self._bounds(top_k, score_threshold, where)
+        return list(await self._retrieve(self._question(query), bounds))
+
+    async def explain(
+        self,
+        query: str,
+        *,
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        where: Where | None = None,
+    ) -> Explanation:
+        """What `retrieve` finds, as `references`, and how it came to that: each chunk that the searches brought, its
+        scores and rank at every stage and why it was cut, how sure the best hit is and why, and what took how long.
+        Raises what `retrieve` does."""
+        from kbchat.explaining import Explanation
+
+        bounds, query = self._bounds(top_k, score_threshold, where), self._question(query)
+        info = await self._ready()
+        if not info.chunk_count:
+            return Explanation(top_k=bounds.top_k, score_threshold=bounds.score_threshold)
+        parts = self._parts
+        store = parts.store(info.vector_type)
+        return await parts.retriever.explain(info, query, store=store, embedder=parts.embedder, **bounds._asdict())
 
     def stream(
         self,
@@ -330,14 +342,11 @@ class KnowledgeSpace:
 
         Raises `ModelNotFoundError` or `InvalidInputError` at once, the errors of parts while it is iterated.
         """
-        settings = self._parts.settings
-        turns = checked_messages(messages, limit=settings.max_question_chars)
-        k = checked_top_k(settings.top_k if top_k is None else top_k)
-        threshold = checked_threshold(settings.score_threshold if score_threshold is None else score_threshold)
-        chosen = checked_where(where)
+        turns = checked_messages(messages, limit=self._parts.settings.max_question_chars)
+        bounds = self._bounds(top_k, score_threshold, where)
 
         async def retrieve(question: str) -> Sequence[Reference]:
-            return await self._retrieve(question, top_k=k, score_threshold=threshold, where=chosen)
+            return await self._retrieve(question, bounds)
 
         return open_answer(self._parts, turns, model=model, sampling=sampling, retrieve=retrieve)
 
@@ -362,26 +371,29 @@ class KnowledgeSpace:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    async def _retrieve(
-        self, question: str, *, top_k: int, score_threshold: float | None, where: Filter | None
-    ) -> Sequence[Reference]:
-        parts = self._parts
-        info = await self.refresh()
-        if not await parts.fits(info.embedder):
-            raise intake.mismatch(info, await parts.pin())
-        if info.chunk_count == 0:
+    def _question(self, query: str) -> str:
+        return checked_question(query, field="query", limit=self._parts.settings.max_question_chars)
+
+    def _bounds(self, top_k: int | None, score_threshold: float | None, where: Where | None) -> Bounds:
+        return checked_bounds(top_k, score_threshold, where, settings=self._parts.settings)
+
+    async def _retrieve(self, question: str, bounds: Bounds) -> Sequence[Reference]:
+        info = await self._ready()
+        if not info.chunk_count:
             return ()
-        await parts.see_writes(info)
-        found = await parts.retriever.retrieve(
-            info,
-            question,
-            store=parts.store(info.vector_type),
-            embedder=parts.embedder,
-            top_k=top_k,
-            score_threshold=score_threshold,
-            where=where,
-        )
+        parts = self._parts
+        store = parts.store(info.vector_type)
+        found = await parts.retriever.retrieve(info, question, store=store, embedder=parts.embedder, **bounds._asdict())
         return found.references
+
+    async def _ready(self) -> SpaceInfo:
+        """The space as it is now, with its indexes in step if there is anything in it."""
+        info = await self.refresh()
+        if not await self._parts.fits(info.embedder):
+            raise intake.mismatch(info, await self._parts.pin())
+        if info.chunk_count:
+            await self._parts.see_writes(info)
+        return info
 
     async def _document(self, id_or_name: int | str, *, with_text: bool) -> Document:
         catalog = self._parts.catalog
@@ -391,8 +403,3 @@ class KnowledgeSpace:
         if document is None:
             raise DocumentNotFoundError(id_or_name)
         return document
-
-
-def checked_where(where: Where | None) -> Filter | None:
-    """The filter, if there is one. Raises `InvalidInputError` for `where`."""
-    return None if where is None else parse(where, field="where")

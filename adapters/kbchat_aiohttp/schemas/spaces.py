@@ -1,16 +1,21 @@
 """Spaces, and what is found in them."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 
+from kbchat import filters
+from kbchat.errors import InvalidInputError
+from kbchat.explaining import Trace
 from kbchat.models import Reference, SpaceInfo, VectorType
+from kbchat_aiohttp.answers import Envelope
 from kbchat_aiohttp.schemas.base import (
     NAME,
     OWNER,
     PROSE,
     AnswerModel,
     AnyVectorType,
+    Flag,
     JsonText,
     Number,
     Paging,
@@ -110,12 +115,26 @@ class StatsObject(AnswerModel):
     embedder: str | None
 
 
+def _as_filter(value: object) -> filters.Filter:
+    """The house's own reading of a filter, whose message names the spot."""
+    try:
+        return filters.parse(value, field="filter")
+    except InvalidInputError as error:
+        raise ValueError(str(error).removeprefix("filter: ")) from None
+
+
 class Retrieve(RequestModel):
     """A question to find passages for."""
 
     query: str = Field(json_schema_extra={"minLength": 1, "maxLength": 100_000, "pattern": r"^[^\x00]*\S[^\x00]*$"})
     top_k: Whole | None = Field(default=None, ge=1, le=1000)
     score_threshold: Number | None = Field(default=None, ge=0, le=1)
+    filter: Annotated[filters.Filter, BeforeValidator(_as_filter)] | None = Field(
+        default=None,
+        description="Only of documents whose metadata fits. At most "
+        f"{filters.MAX_DEPTH} levels and {filters.MAX_TERMS} conditions and values.",
+    )
+    explain: Flag = Field(default=False, description="Whether the answer has a `trace` beside its `data`.")
 
 
 class FoundChunk(AnswerModel):
@@ -137,3 +156,9 @@ class FoundChunk(AnswerModel):
     @classmethod
     def of(cls, found: Reference) -> "FoundChunk":
         return cls(id=found.chunk_id, **found.model_dump(exclude={"chunk_id"}))
+
+
+class FoundChunks(Envelope[list[FoundChunk]]):
+    """The passages, best first; beside them, where it was asked for, how they were found."""
+
+    trace: Trace | None = Field(default=None, exclude_if=lambda trace: trace is None)

@@ -9,6 +9,7 @@ import typer
 
 from kbchat.cli import bench, doctor, keys, screen, spaces
 from kbchat.cli.exits import Exit, say
+from kbchat.cli.explained import print_trace
 from kbchat.cli.session import AsJson, DataDir, read_settings, run
 from kbchat.cli.spaces import Space
 from kbchat.errors import KbchatError, SpaceNotFoundError
@@ -202,6 +203,9 @@ def search(
     top_k: TopK = None,
     score_threshold: Threshold = None,
     where: Where = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show how each passage came to its place, and what was cut and why.")
+    ] = False,
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> int:
@@ -209,7 +213,12 @@ def search(
 
     async def action(kb: "KnowledgeBase") -> None:
         target = await kb.get_space(space)
-        found = await target.retrieve(query, top_k=top_k, score_threshold=score_threshold, where=_filter(where))
+        chosen = _filter(where)
+        if explain:
+            trace = await target.explain(query, top_k=top_k, score_threshold=score_threshold, where=chosen)
+            screen.print_json(trace.model_dump(mode="json")) if json else print_trace(trace)
+            return
+        found = await target.retrieve(query, top_k=top_k, score_threshold=score_threshold, where=chosen)
         if json:
             screen.print_json([reference.model_dump(mode="json") for reference in found])
         elif found:

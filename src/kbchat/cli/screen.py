@@ -66,7 +66,10 @@ def print_json(value: "JsonValue") -> None:
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[str] = ()) -> None:
-    columns = [Column(name, justify="right" if name in numeric else "left", overflow="fold") for name in headers]
+    columns = [
+        Column(name, justify="right" if name in numeric else "left", overflow="fold", no_wrap=name in numeric)
+        for name in headers
+    ]
     table = Table(*columns, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for row in rows:
         table.add_row(*(Text(one_line(cell)) for cell in row))

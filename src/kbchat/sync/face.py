@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from kbchat.checking import CheckReport
     from kbchat.chunking import Splitting
     from kbchat.conversations import Conversations
-    from kbchat.inputs import Messages
+    from kbchat.explaining import Explanation
+    from kbchat.inputs import Messages, Where
     from kbchat.models import (
         Answer,
         Chunk,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
         SpaceInfo,
     )
     from kbchat.settings import Settings
-    from kbchat.space import Where
     from kbchat.summaries import SpaceStats
 
 
@@ -477,6 +477,14 @@ class KnowledgeSpace(_Delegate):
         `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
         """
         return self._loop.call(self._async.retrieve, query, top_k=top_k, score_threshold=score_threshold, where=where)
+
+    def explain(
+        self, query: str, *, top_k: int | None = None, score_threshold: float | None = None, where: Where | None = None
+    ) -> Explanation:
+        """What `retrieve` finds, as `references`, and how it came to that: each chunk that the searches brought, its
+        scores and rank at every stage and why it was cut, how sure the best hit is and why, and what took how long.
+        Raises what `retrieve` does."""
+        return self._loop.call(self._async.explain, query, top_k=top_k, score_threshold=score_threshold, where=where)
 
     def stream(
         self,

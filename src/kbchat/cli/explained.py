@@ -1,0 +1,93 @@
+"""What `kbchat search --explain` prints: a retrieval's way, as tables."""
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from kbchat.cli import screen
+
+if TYPE_CHECKING:
+    from kbchat.explaining import Candidate, Place, Trace
+
+UNSCORED = 20
+"""So many of those that were not scored are shown; `--json` has them all."""
+REASONS = {
+    "top_k": ("top_k", "others scored more, as many as were asked for"),
+    "score_threshold": ("threshold", "its score is below the threshold"),
+    "not_read": ("not read", "it promised less than those that were read, which were enough"),
+    "not_live": ("not live", "its document was removed or has newer content"),
+    "filter": ("filter", "the filter does not select its document"),
+}
+"""Why something was cut: in a word, and in words."""
+NUMBERS = ("lexical", "cosine", "sentence", "fused", "lifted", "score")
+
+
+def print_trace(trace: "Trace") -> None:
+    """The candidates with their scores and, after `#`, their rank at each stage; then why it is sure, and the time."""
+    out = screen.console()
+    scored = [it for it in trace.candidates if it.lifted is not None]
+    others = [it for it in trace.candidates if it.lifted is None]
+    if trace.candidates:
+        shown = [*scored, *others[:UNSCORED]]
+        rows = [_row(it) for it in shown]
+        screen.print_table(("#", "passage", *NUMBERS, "cut"), rows, numeric=("#", *NUMBERS))
+        for word, reason in dict.fromkeys(REASONS[it.cut] for it in shown if it.cut):
+            out.print(f"{word}: {reason}")
+    else:
+        out.print("No search brought anything.")
+    if len(others) > UNSCORED:
+        out.print(f"{len(others) - UNSCORED} more that were not scored; --json shows them all.")
+    for line in (*_totals(trace), "", _confidence(trace)):
+        out.print(Text(line))
+    if trace.clues:
+        clues = [(it.name, f"{it.value:.3f}", f"{it.weight:.2f}", f"{it.part:+.2f}") for it in trace.clues]
+        rows_of_clues = [("offset", "", "", f"{trace.offset:+.2f}"), *clues]
+        screen.print_table(("evidence", "value", "weight", "part"), rows_of_clues, numeric=("value", "weight", "part"))
+    out.print()
+    spent = [(name, f"{seconds * 1000:.2f}") for name, seconds in trace.timings.model_dump().items() if seconds]
+    screen.print_table(("stage", "ms"), spent, numeric=("ms",))
+
+
+def _row(it: "Candidate") -> tuple[str, ...]:
+    return (
+        str(it.lifted.rank) if it.lifted else "",
+        f"chunk {it.chunk_id}" if it.name is None else f"{it.name} {it.start}-{it.end}",
+        _number(it.lexical, it.lexical_search),
+        _number(it.dense, it.dense_search),
+        _number(it.sentence),
+        _number(None, it.fused),
+        _number(it.lifted.score if it.lifted else None),
+        _number(it.recall_score),
+        REASONS[it.cut][0] if it.cut else "",
+    )
+
+
+def _number(value: float | None, place: "Place | None" = None) -> str:
+    """A score, and its rank where a stage gave one; a search's own where the stage after it did not come to it."""
+    if value is None and place is not None:
+        value = place.score
+    return "" if value is None else f"{value:.2f}" + (f" #{place.rank}" if place else "")
+
+
+def _totals(trace: "Trace") -> list[str]:
+    lines = []
+    if trace.weighing is not None:
+        weighing = trace.weighing
+        lines.append(
+            f"fused = {weighing.lexical:g} lexical + {weighing.dense:g} cosine + {weighing.sentence:g} sentence; "
+            f"lifted by {weighing.lift:g} of the gap to a better neighbour"
+        )
+    if trace.rounds:
+        rounds = f"{trace.rounds} {'round' if trace.rounds == 1 else 'rounds'}"
+        lines.append(f"{trace.depth} hits of each search are candidates, in {rounds} of searching")
+    if (chosen := trace.selected) is not None:
+        how = "each of their chunks is a candidate" if chosen.one_by_one else "the searches looked deeper"
+        lines.append(f"the filter selects {chosen.documents} documents, {chosen.share:.1%} of the chunks; {how}")
+    return lines
+
+
+def _confidence(trace: "Trace") -> str:
+    if not trace.clues:
+        return "nothing was found"
+    side = "the answer is here" if trace.confidence >= 0.5 else "the answer is not here"
+    return f"confidence {trace.confidence:.3f}: {side} (0.5 is the line)"
