@@ -51,7 +51,7 @@ cov: $(VENV)/.ready
 	$(BIN)/python -m coverage report --fail-under=90
 
 bench: $(VENV)/.ready
-	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/quality.py $(DATASETS)
 
 dist: $(VENV)/.ready
 	$(BIN)/uv build --quiet --python $(BIN)/python --out-dir dist
