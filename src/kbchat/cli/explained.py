@@ -78,9 +78,8 @@ def _totals(trace: "Trace") -> list[str]:
             f"lifted by {weighing.lift:g} of the gap to a better neighbour"
         )
     if trace.rounds:
-        lines.append(
-            f"{trace.depth} hits of each search are candidates, in {trace.rounds} {'round' if trace.rounds == 1 else 'rounds'} of searching"
-        )
+        rounds = "1 round" if trace.rounds == 1 else f"{trace.rounds} rounds"
+        lines.append(f"{trace.depth} hits of each search are candidates, in {rounds} of searching")
     if (chosen := trace.selected) is not None:
         how = "each of their chunks is a candidate" if chosen.one_by_one else "the searches looked deeper"
         lines.append(f"the filter selects {chosen.documents} documents, {chosen.share:.1%} of the chunks; {how}")
