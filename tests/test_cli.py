@@ -88,6 +88,25 @@ def test_a_document_that_fails_is_named_and_the_others_go_in(kbchat: Kbchat, tmp
     assert "good.md" in kbchat("search mixed", "which one can be read?").out
 
 
+def test_search_explains_itself(handbook: Kbchat) -> None:
+    """Each passage's scores and ranks, why it was cut, the evidence and the time; as JSON the whole trace."""
+    ran = handbook("search handbook --explain --top-k 1", "How often are keys rotated?")
+    assert ran.code == Exit.DONE
+    assert re.search(r"^ *1 +docs/keys.md 0-\d+ +0\.\d\d #1 +0\.\d\d #1 .* [01]\.\d\d *$", ran.out, re.MULTILINE)
+    assert re.search(r"^ *2 +docs/lunch.md 0-\d+ .* top_k *$", ran.out, re.MULTILINE)
+    assert "top_k: others scored more" in ran.out
+    assert re.search(r"^confidence [01]\.\d+: the answer is here", ran.out, re.MULTILINE)
+    assert re.search(r"^pairs_covered +", ran.out, re.MULTILINE)
+    assert re.search(r"^total +\d+\.\d\d *$", ran.out, re.MULTILINE)
+    found = handbook("search handbook --explain --json --top-k 1", "How often are keys rotated?").json
+    assert isinstance(found, dict)
+    assert [it["name"] for it in found["references"]] == ["docs/keys.md"]
+    assert [it["cut"] for it in found["candidates"]] == [None, "top_k"]
+    nothing = handbook("search handbook --explain", "keys", "--where", '{"field": "lang", "eq": "de"}').out
+    assert "No search brought anything." in nothing
+    assert "the filter selects 0 documents" in nothing
+
+
 def test_search_shows_passages_best_first(handbook: Kbchat) -> None:
     """A line says score and place, the next one the passage; `--json` has the same in full."""
     ran = handbook("search handbook", "How often are keys rotated?")

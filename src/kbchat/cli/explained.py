@@ -78,7 +78,7 @@ def _totals(trace: "Trace") -> list[str]:
             f"lifted by {weighing.lift:g} of the gap to a better neighbour"
         )
     if trace.rounds:
-        rounds = f"{trace.rounds} {'round' if trace.rounds == 1 else 'rounds'}"
+        rounds = "1 round" if trace.rounds == 1 else f"{trace.rounds} rounds"
         lines.append(f"{trace.depth} hits of each search are candidates, in {rounds} of searching")
     if (chosen := trace.selected) is not None:
         how = "each of their chunks is a candidate" if chosen.one_by_one else "the searches looked deeper"
