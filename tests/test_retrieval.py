@@ -20,6 +20,7 @@ from kbchat.loaders.processes import Readers
 from kbchat.models import SpaceInfo, TextDocument, VectorType
 from kbchat.preparing import Preparer
 from kbchat.retrieval import Retrieval, Retriever, cosine, text_of
+from kbchat.stores import VectorHit, VectorStore
 from kbchat.stores.memory import MemoryStore
 from kbchat.threads import Threads
 
@@ -371,6 +372,30 @@ async def test_many_questions_at_once(bench: Bench) -> None:
         for question, best in [*questions.items()] * 10:
             group.start_soon(ask, question, best)
     assert wrong == []
+
+
+async def test_a_store_that_hangs_holds_up_nobody_else(bench: Bench) -> None:
+    """While many questions wait for one store, those to another are answered."""
+
+    class Hanging(MemoryStore):
+        async def query(self, name: str, vector: Vector, *, limit: int) -> list[VectorHit]:
+            await anyio.sleep_forever()
+
+    await bench.ingest(DOCUMENTS)
+    retriever = Retriever(catalog=bench.catalog, lexical=bench.lexical, threads=bench.threads)
+
+    async def ask(store: VectorStore) -> Retrieval:
+        return await retriever.retrieve(
+            bench.space, "When is lunch served?", store=store, embedder=bench.embedder, top_k=1
+        )
+
+    async with anyio.create_task_group() as group:
+        for _ in range(50):
+            group.start_soon(ask, Hanging())
+        await anyio.wait_all_tasks_blocked()
+        found = await ask(bench.store)
+        assert [reference.name for reference in found.references] == ["lunch"]
+        group.cancel_scope.cancel()
 
 
 def test_packed_vectors_compare_as_the_real_ones() -> None:

@@ -7,11 +7,8 @@ the question is of its best hit.
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
-
-import anyio
 
 from kbchat import explaining, fusion
 from kbchat.analysis import Terms, analyse
@@ -40,8 +37,6 @@ READ = 32
 """So many of the most promising candidates are read and scored in full, at least: sentences move nothing further."""
 LIFTED = 50
 """Among so many of the best a chunk is lifted by its neighbours."""
-TURNS = 4
-"""So many questions are searched for at a time, where all of the work is this machine's."""
 INLINE_CHARS = 2000
 """A longer text is analysed in a thread."""
 
@@ -90,7 +85,6 @@ class Retriever:
         self._threads = threads
         self._static = StaticEmbedder(threads=threads)
         self._selector = Selector(catalog=catalog, threads=threads)
-        self._turns = anyio.Semaphore(TURNS)
 
     async def retrieve(
         self,
@@ -108,9 +102,8 @@ class Retriever:
 
         Best first; ties break by chunk id. Raises the error of a part that failed.
         """
-        async with self._turn(embedder):
-            search = await self._prepare(space, question, store=store, embedder=embedder, where=where)
-            _, found = await self._find(search, top_k, score_threshold)
+        search = await self._prepare(space, question, store=store, embedder=embedder, where=where)
+        _, found = await self._find(search, top_k, score_threshold)
         return found
 
     async def explain(
@@ -148,10 +141,6 @@ class Retriever:
             clues=() if found.evidence is None else explaining.clues(found.evidence),
             timings=timings,
         )
-
-    def _turn(self, embedder: Embedder) -> anyio.Semaphore | nullcontext[None]:
-        """Side by side, each of many questions would be answered as late as the last of them."""
-        return self._turns if isinstance(embedder, StaticEmbedder) else nullcontext()
 
     async def _prepare(
         self, space: SpaceInfo, question: str, *, store: VectorStore, embedder: Embedder, where: Filter | None

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
+from sqlalchemy import Connection
 
 from kbchat.catalog import chunks, documents, lives, locks, spaces, uploads
 from kbchat.catalog import generations as generation_sql
@@ -23,6 +24,9 @@ from kbchat.models import (
     VectorType,
 )
 from kbchat.threads import Threads
+
+FEW = 100
+"""So many chunks are read in company with what others ask for."""
 
 
 def _now() -> datetime:
@@ -101,11 +105,11 @@ class Catalog(People):
 
     async def get_space(self, space_id: int) -> SpaceInfo:
         """With counts, which are kept, not counted."""
-        return await self._read(lambda connection: spaces.get(connection, space_id))
+        return await self._glance(("space", space_id), lambda connection: spaces.get(connection, space_id))
 
     async def find_spaces(self, name: str, *, owner: str | None = None) -> list[SpaceInfo]:
         """Spaces of that exact name by id: at most one an owner."""
-        return await self._read(lambda connection: spaces.find(connection, name, owner))
+        return await self._glance(("name", name, owner), lambda connection: spaces.find(connection, name, owner))
 
     async def list_spaces(
         self,
@@ -329,7 +333,11 @@ class Catalog(People):
 
     async def live_vectors(self, space_id: int, ids: Sequence[int]) -> dict[int, tuple[Chunk, bytes]]:
         """The same as `live_chunks`, with the vectors that were kept with each chunk (empty where there are none)."""
-        return await self._read(lambda connection: chunks.live_vectors(connection, space_id, ids))
+
+        def read(connection: Connection) -> dict[int, tuple[Chunk, bytes]]:
+            return chunks.live_vectors(connection, space_id, ids)
+
+        return await (self._glance(("vectors", space_id, *ids), read) if len(ids) <= FEW else self._read(read))
 
     async def live_chunk_ids(self, space_id: int) -> tuple[int, list[int]]:
         """The space's revision, and the ids of the chunks that were live in it, ascending."""
