@@ -60,6 +60,23 @@ async def together(first: Callable[[], Awaitable[T]], second: Callable[[], Await
     return results[0], results[1]  # type: ignore[return-value]  # 0 holds the first's, 1 the second's
 
 
+async def side_by_side(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
+    """Await any number of calls at the same time; their results in the same order. Errors as with `together`."""
+    results: dict[int, T] = {}
+
+    async def run(number: int, call: Callable[[], Awaitable[T]]) -> None:
+        results[number] = await call()
+
+    try:
+        async with anyio.create_task_group() as group:
+            for number, call in enumerate(calls):
+                group.start_soon(run, number, call)
+    except BaseExceptionGroup as errors:
+        error = bare(errors)
+        raise error from error.__cause__
+    return [results[number] for number in range(len(calls))]
+
+
 def bare(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error to show of a group: its first leaf."""
     error: BaseException = errors

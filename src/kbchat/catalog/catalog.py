@@ -12,7 +12,15 @@ from kbchat.catalog import chunks, documents, lives, locks, spaces, uploads
 from kbchat.catalog import generations as generation_sql
 from kbchat.catalog.database import Database, database_url
 from kbchat.catalog.people import People
-from kbchat.catalog.records import DocumentEdit, FailedSource, NewGeneration, PendingGeneration, SourceState, Upload
+from kbchat.catalog.records import (
+    DocumentEdit,
+    FailedSource,
+    NewGeneration,
+    PendingGeneration,
+    SourceState,
+    Surroundings,
+    Upload,
+)
 from kbchat.chunking import Splitting
 from kbchat.models import (
     Chunk,
@@ -338,6 +346,10 @@ class Catalog(People):
             return chunks.live_vectors(connection, space_id, ids)
 
         return await (self._glance(("vectors", space_id, *ids), read) if len(ids) <= FEW else self._read(read))
+
+    async def surroundings(self, space_id: int, ids: Sequence[int], *, reach: int) -> dict[int, Surroundings]:
+        """What stands around those of the chunks that are live, up to `reach` chunks to each side."""
+        return await self._read(lambda connection: chunks.surroundings(connection, space_id, ids, reach=reach))
 
     async def live_chunk_ids(self, space_id: int) -> tuple[int, list[int]]:
         """The space's revision, and the ids of the chunks that were live in it, ascending."""
