@@ -216,6 +216,7 @@ def cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.skipif(not HAS_MODELS, reason="sentence-transformers is not installed: it brings torch, 200 MB")
+@pytest.mark.leaves("tqdm, which shows that weights are loaded, keeps a thread")
 @pytest.mark.timeout(120)
 @pytest.mark.filterwarnings("default")
 async def test_a_cross_encoder_scores_passages(cross_encoder: str) -> None:
@@ -231,6 +232,7 @@ async def test_a_cross_encoder_scores_passages(cross_encoder: str) -> None:
 
 
 @pytest.mark.skipif(not HAS_MODELS, reason="sentence-transformers is not installed: it brings torch, 200 MB")
+@pytest.mark.leaves("tqdm, which shows that weights are loaded, keeps a thread")
 @pytest.mark.timeout(120)
 @pytest.mark.filterwarnings("default")
 async def test_a_folder_that_holds_no_model(tmp_path: Path) -> None:
