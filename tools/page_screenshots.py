@@ -95,6 +95,7 @@ async def english(browser: Browser, url: str, folder: Path) -> None:
     await camera.take("documents")
     await camera.search(QUESTIONS[1])
     await camera.page.locator("summary").first.click()
+    await camera.page.set_viewport_size({"width": 1200, "height": 1500})
     await camera.take("search")
 
 

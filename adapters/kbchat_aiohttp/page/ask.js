@@ -7,7 +7,7 @@ import { CITE, begin, follow, marks, numbered } from "./talk.js";
 import { language, t } from "./text.js";
 
 const LONG = 6000; // characters of a block that is rendered only once it has stopped growing
-const BUDGET = 12; // milliseconds of rendering at a time: between them the page answers to who uses it
+const BUDGET = 8; // milliseconds of rendering at a time: between them the page answers to who uses it
 
 const waiting = new Set();
 

@@ -15,7 +15,7 @@ const CITE = /\[\d{1,3}\](?![(:[])/g;
 // Stand for a citation while its text is read as markdown: no letter, no space and no sign of any language.
 const HELD = /\uE000(\d+)\uE001/;
 const LONG = 100_000;
-const PIECE = 2000;
+const PIECE = 1500;
 const ITEM = /^(?:[-*+]|\d{1,9}[.)]) /;
 const PROSE = /^(?! {0,3}(?:[-*+>|#`~]|\d{1,9}[.)])|(?: {4}|\t)).*/;
 const SENTENCE = /(?:[.!?](?:\s*\[\d{1,3}\])*\s|[。！？](?:\[\d{1,3}\])*)/g;

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { explain, t } from "./text.js";
 
 const PAUSE = 60; // milliseconds between two looks at a growing answer
-const BUSY = 12; // milliseconds of reading deltas without a pause
+const BUSY = 8; // milliseconds of reading deltas without a pause
 export const CITE = /\[(\d{1,3})\](?![(:[])/g;
 const TAIL = /(?:\s*\[\d{1,3}\])*\s*$/; // of marks, before a mark
 const PAIR = /[\uD800-\uDBFF][\uDC00-\uDFFF]/g;
