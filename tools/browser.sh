@@ -4,15 +4,16 @@
 set -eu
 
 missing=
-command -v chromium >/dev/null || missing="$missing chromium fonts-noto-cjk"
+command -v chromium >/dev/null || missing="chromium fonts-noto-cjk"
 command -v npm >/dev/null || missing="$missing npm"
 [ -n "$missing" ] || exit 0
 
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
     apt-get update -qq
-    # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null
+    for package in $missing; do
+        DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$package" >/dev/null
+    done
 else
-    echo "the page's tests will be skipped; install:$missing" >&2
+    echo "the page's tests will be skipped; install: $missing" >&2
     [ "${CI:-}" != true ]
 fi

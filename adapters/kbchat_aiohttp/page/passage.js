@@ -31,7 +31,7 @@ function Marked({ part, reference, anchor }) {
   const inside = place && place.start !== null && place.start >= start && place.end <= end;
   const [from, to] = inside ? [place.start, place.end] : [end, end];
   const [before, lead, carrying, rest, after] = cut(part, start, from, to, end);
-  return html`<p class="text">${before}<mark ref=${anchor}>${lead}${carrying && html`<strong>${carrying}</strong>`}${rest}</mark>${after}</p>`;
+  return html`<p class="text">${before}<mark ref=${carrying ? null : anchor}>${lead}${carrying && html`<strong ref=${anchor}>${carrying}</strong>`}${rest}</mark>${after}</p>`;
 }
 
 export function Passage({ reference, onClose }) {
