@@ -11,13 +11,18 @@ PYTEST = $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest $(PYTEST_ARGS
 KBCHAT = $(BIN)/kbchat
 QUESTION ?= What does a recall score below 0.5 mean?
 
-.PHONY: demo test clients check cov bench lock dist clean docs sync
+.PHONY: demo serve test clients browser screenshots libraries check cov bench lock dist clean docs sync
 
 # Ingest the project's own documentation into a space and ask it a question.
 demo: $(VENV)/.ready
 	$(KBCHAT) ingest kbchat-docs docs --data-dir .demo
 	@printf '\n%s\n\n' '$(QUESTION)'
 	@$(KBCHAT) ask kbchat-docs '$(QUESTION)' --data-dir .demo
+	@printf '\nNow `make serve`, and ask in the page at http://127.0.0.1:5670/\n'
+
+# Serve what `make demo` took in, with the page to ask in.
+serve: $(VENV)/.ready
+	$(KBCHAT) serve --data-dir .demo
 
 test: $(VENV)/.ready clients
 	$(PYTEST)
@@ -25,6 +30,18 @@ test: $(VENV)/.ready clients
 # The clients that others wrote, which the tests talk to the server with; each has an environment of its own.
 clients: $(VENV)/.ready
 	$(BIN)/python tests/e2e/environments.py
+
+# Chromium and npm for the page's tests, where they are missing; needs root on Debian.
+browser:
+	tools/browser.sh
+
+# Write docs/images anew: what each view of the page looks like.
+screenshots: $(VENV)/.ready browser
+	$(BIN)/python tools/page_screenshots.py
+
+# Write the page's libraries anew, from the npm packages that are pinned.
+libraries: clients
+	$(BIN)/python tools/page_libraries.py
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from serving import CHAT, as_user, said, serving
+import kbchat
+from serving import CHAT, OPENAI, as_user, said, serving
 from upstream import Exchange, Upstream, model, says, sends
 
 __all__ = ["model"]
@@ -63,6 +64,35 @@ async def test_who_sends_the_turns_along_is_believed(tmp_path: Path, model: Upst
         await served.ask([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "q3"}], conv_uid="c")
         assert turns(model.last) == ["q1", "one", "q2", "one", "q3"]
         assert model.last.request["messages"][0]["role"] == "system"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_an_answer_rests_on_is_kept(tmp_path: Path, stream: bool) -> None:
+    """On both routes: references as on OpenAI's, checked citations, the title and the space; and it can be filtered."""
+    async with serving(tmp_path) as served:
+        space = await served.kb.create_space("handbook")
+        await space.ingest(kbchat.TextDocument(name="keys.md", text="API keys are rotated every ninety days."))
+        question = "How often are API keys rotated?"
+        ask = served.stream if stream else served.ask
+        await ask(question, OPENAI, model="kb/handbook", conv_uid="c")
+        await ask(question, CHAT, chat_mode="chat_knowledge", chat_param=space.id, conv_uid="d")
+        for uid in ("c", "d"):
+            _, body = await served.get(f"{CONVERSATIONS}/{uid}")
+            asked, said = body["data"]["messages"]
+            assert (body["data"]["title"], body["data"]["space_id"]) == (question, space.id)
+            assert (asked["references"], asked["citations"]) == ([], [])
+            [document] = said["references"]
+            [chunk] = document["chunks"]
+            assert (document["name"], chunk["content"]) == ("keys.md", "API keys are rotated every ninety days.")
+            [citation] = said["citations"]
+            assert (citation["number"], citation["chunk_id"], citation["document_id"]) == (
+                1,
+                chunk["id"],
+                chunk["document_id"],
+            )
+            assert said["content"][citation["answer_start"] : citation["answer_end"]]
+        assert (await served.get(f"{CONVERSATIONS}?space_id={space.id}"))[1]["data"]["total_count"] == 2
+        assert (await served.get(f"{CONVERSATIONS}?space_id=99"))[1]["data"]["total_count"] == 0
 
 
 async def test_an_answer_that_failed_is_not_remembered(tmp_path: Path, model: Upstream) -> None:

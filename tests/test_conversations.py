@@ -11,6 +11,8 @@ import kbchat
 from kbchat.conversations import Conversations
 from kbchat.errors import ConversationNotFoundError, InvalidInputError
 
+KEYS = "# Keys\n\nAPI keys are rotated every ninety days. The old key stays valid for a week.\n"
+
 
 class Clock:
     def __init__(self) -> None:
@@ -127,6 +129,51 @@ async def test_many_talk_at_once(kept: Conversations) -> None:
     turns = await said(kept, "a")
     assert [turn[1:] for turn in turns[::2]] == [turn[1:] for turn in turns[1::2]]
     assert [turn[0] for turn in turns] == ["q", "a"] * 2
+
+
+async def test_a_conversation_is_called_by_its_first_question(kept: Conversations) -> None:
+    """Also when that is forgotten; long ones are cut. It is listed with the space that was asked last."""
+    await kept.remember("a", "How are\n keys  rotated? " + "x" * 200, "a")
+    for number in range(4):
+        await kept.remember("a", f"q{number}", "a", space_id=number)
+    await kept.remember("b", "q", "a", space_id=2)
+    info = await kept.get("a")
+    assert info.title.startswith("How are keys rotated? xxx")
+    assert (len(info.title), info.space_id) == (120, 3)
+    assert [it.uid for it in (await kept.list(space_id=3))[0]] == ["a"]
+    assert [it.uid for it in (await kept.list(space_id=2))[0]] == ["b"]
+
+
+async def test_an_answer_keeps_what_it_rests_on(tmp_path: Path) -> None:
+    """With the passage's words while the document has them; without, once it has others, is gone, or its space is."""
+    async with kbchat.KnowledgeBase(tmp_path) as kb:
+        space = await kb.create_space("handbook")
+        await space.ingest(
+            [kbchat.TextDocument(name="keys", text=KEYS), kbchat.TextDocument(name="doors", text="Doors are blue.")]
+        )
+        answer = await space.chat("How often are keys rotated?")
+        assert answer.citations
+        kept = kb.conversations
+        found = {"references": answer.references, "citations": answer.citations}
+        await kept.remember("a", "q", answer.text, space_id=space.id, **found)
+        asked, said = await kept.show("a")
+        assert asked.sources is None
+        assert said.sources is not None
+        assert (said.sources.references, said.sources.citations) == (answer.references, answer.citations)
+        [row] = await kb._open.catalog.conversation_turns("", "a", most=1, since=datetime.min.replace(tzinfo=UTC))
+        assert row.sources is not None
+        assert "ninety" not in row.sources.model_dump_json()
+        for change in (
+            space.ingest(kbchat.TextDocument(name="keys", text="Nothing.")),
+            space.delete_document("keys"),
+            kb.delete_space(space.id),
+        ):
+            await change
+            [_, said] = await kept.show("a")
+            assert said.sources is not None
+            changed = [it for it in said.sources.references if it.name == "keys"]
+            assert [(it.content, it.metadata) for it in changed] == [("", {})] * len(changed)
+            assert changed
 
 
 @pytest.mark.parametrize("uid", ["", " ", "a\x00", "x" * 300, "a\nb"])

@@ -1,38 +1,35 @@
 """The page: what it is made of, and what people can do with it in a real browser (where Chromium is installed)."""
 
 import gzip
+import hashlib
 import re
-import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import kbchat
+from browser import AXE, IN_CI, MARKS, ask, browsing, show
 from kbchat_aiohttp.page import POLICY, load
 from serving import serving
 from upstream import Exchange, Upstream, model
 
 __all__ = ["model"]
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+ROOT = Path(__file__).parent.parent
 KEYS = "# Keys 😀\n\nAPI keys are rotated every ninety days. The old key stays valid for a week.\n"
 HOSTILE = (
     "<script>window.ran=1</script><img src=x onerror=window.ran=1> [x](javascript:window.ran=1) "
     '<references title="x" references="[]" /> <svg onload=window.ran=1>'
 )
-browser_needed = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+
+def in_a_browser(test: Any) -> Any:
+    for mark in MARKS:
+        test = mark(test)
+    return test
 
 
 def test_the_page_is_small() -> None:
@@ -43,6 +40,27 @@ def test_the_page_is_small() -> None:
         assert gzip.decompress(file.compressed) == file.body
         if not name.startswith("vendor/"):
             assert file.body.count(b"\n") < 400, name
+
+
+def test_its_libraries_are_what_is_written_of_them() -> None:
+    """Each file has the hash that stands beside its version and its licence, and the licence is there."""
+    folder = ROOT / "adapters" / "kbchat_aiohttp" / "page" / "vendor"
+    rows = [re.split(r" *\| *", line)[1:-1] for line in (folder / "README.md").read_text().splitlines()[5:]]
+    files = {row[0].strip("`"): row[4].strip("`") for row in rows if row[4]}
+    assert files == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.js")}
+    for _, package, version, licence, _ in rows:
+        assert re.search(r"\d+\.\d+\.\d+$", version), package
+        assert licence
+        assert (folder / f"LICENSE-{package.split(',')[0]}.txt").exists()
+
+
+def test_its_libraries_are_what_their_authors_published() -> None:
+    """But for what the tool that writes them says: the packages are pinned by their hash."""
+    if not AXE.exists() and not IN_CI:
+        pytest.skip("there are no packages of npm; `make clients` fetches them where there is npm")
+    tool = ROOT / "tools" / "page_libraries.py"
+    done = subprocess.run([sys.executable, tool, "--check"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_page_has_nothing_inline_or_from_elsewhere() -> None:
@@ -77,35 +95,7 @@ async def test_the_page_can_be_left_out(tmp_path: Path) -> None:
         assert (await served.get("/"))[0] == 404
 
 
-@asynccontextmanager
-async def browsing(url: str) -> AsyncIterator[Any]:
-    """The page in a browser of its own, in English; an error of the page or of its policy fails the test."""
-    playwright = pytest.importorskip("playwright.async_api")
-    errors: list[str] = []
-    async with playwright.async_playwright() as started:
-        browser = await started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        try:
-            page = await browser.new_page(locale="en-GB")
-            page.set_default_timeout(10_000)
-            page.on("pageerror", lambda error: errors.append(str(error)))
-            page.on("console", lambda line: errors.append(line.text) if "Security Policy" in line.text else None)
-            await page.goto(url)
-            yield page
-        finally:
-            await browser.close()
-    assert errors == []
-
-
-async def ask(page: Any, question: str) -> None:
-    await page.get_by_role("tab", name="Ask").click()
-    await page.locator("#question").fill(question)
-    await page.locator("#question").press("Enter")
-
-
-@browser_needed
-@pytest.mark.server
-@pytest.mark.timeout(90)
-@pytest.mark.leaves("the driver of the browser ends in its own time")
+@in_a_browser
 async def test_from_an_empty_server_to_a_checked_reference(tmp_path: Path) -> None:
     """Make a space, put files in, ask, and open a reference: the document's own text is marked where it says."""
     (tmp_path / "keys.md").write_text(KEYS, encoding="utf-8")
@@ -124,10 +114,7 @@ async def test_from_an_empty_server_to_a_checked_reference(tmp_path: Path) -> No
         assert await marked.text_content() == found["data"][0]["content"]
 
 
-@browser_needed
-@pytest.mark.server
-@pytest.mark.timeout(90)
-@pytest.mark.leaves("the driver of the browser ends in its own time")
+@in_a_browser
 async def test_what_others_wrote_runs_nothing(tmp_path: Path, model: Upstream) -> None:
     """Scripts, handlers, links and tags in names, documents and answers are text."""
 
@@ -146,13 +133,18 @@ async def test_what_others_wrote_runs_nothing(tmp_path: Path, model: Upstream) -
             await page.locator("dialog mark").wait_for()
             assert "onerror" in await page.locator(".answer").inner_text()
             assert await page.evaluate("window.ran") is None
+            await page.keyboard.press("Escape")
+            await page.get_by_role("button", name="New conversation").click()
+            await ask(page, HOSTILE)
+            await show(page, "conversations")
+            await page.locator(".talks .title", has_text="onerror").wait_for()
+            await page.reload()
+            await page.locator(".turn .answer", has_text="onerror").wait_for()
+            assert await page.evaluate("window.ran") is None
             assert await page.locator(".answer img, .answer script, .answer svg, a[href^=javascript]").count() == 0
 
 
-@browser_needed
-@pytest.mark.server
-@pytest.mark.timeout(90)
-@pytest.mark.leaves("the driver of the browser ends in its own time")
+@in_a_browser
 async def test_a_key_is_asked_for(tmp_path: Path) -> None:
     """Where keys are required the page asks for one, says that a wrong one is refused, and goes on with a right one."""
     async with (
@@ -164,27 +156,3 @@ async def test_a_key_is_asked_for(tmp_path: Path) -> None:
             await page.locator("#key").press("Enter")
             await (page.get_by_role("alert") if key == "wrong" else page.locator("#space-name")).wait_for()
         assert await page.locator("#key").count() == 0
-
-
-@browser_needed
-@pytest.mark.server
-@pytest.mark.timeout(90)
-@pytest.mark.leaves("the driver of the browser ends in its own time")
-async def test_a_cut_answer_is_said_to_be_cut(tmp_path: Path, model: Upstream) -> None:
-    """What came before the server went away stays, and the page says that it is not the whole answer."""
-
-    async def cut(exchange: Exchange) -> None:
-        await exchange.open()
-        await exchange.say("Keys are rotated")
-        await exchange.gone.wait()
-
-    model.behave = cut
-    async with serving(tmp_path / "kb", model=model) as served:
-        space = await served.kb.create_space("handbook")
-        await space.ingest(kbchat.TextDocument(name="keys.md", text=KEYS))
-        async with browsing(f"http://{served.host}:{served.port}/") as page:
-            await ask(page, "How often are API keys rotated?")
-            await page.get_by_text("Keys are rotated").wait_for()
-            await served.runner.cleanup()
-            await page.locator(".turn [role=alert]").wait_for()
-            assert "Keys are rotated" in await page.locator(".answer").inner_text()

@@ -12,7 +12,7 @@ from kbchat.chat import collect
 from kbchat.errors import ModelNotFoundError, SpaceNotFoundError
 from kbchat.frames import DONE, Flavour, FrameEncoder, whole
 from kbchat.knowledge import KnowledgeBase
-from kbchat.models import Deltas, EngineEvent, Message
+from kbchat.models import Citation, Deltas, EngineEvent, Message, Reference, References
 from kbchat.space import KnowledgeSpace
 from kbchat_aiohttp.answers import json_response
 from kbchat_aiohttp.auth import Principal, Role
@@ -38,12 +38,17 @@ class Memory:
     Who sends earlier turns along knows the conversation better: then only the newest question is kept.
     """
 
-    def __init__(self, kb: KnowledgeBase, uid: str, owner: str, turns: Sequence[Message]) -> None:
+    def __init__(
+        self, kb: KnowledgeBase, uid: str, owner: str, source: KnowledgeBase | KnowledgeSpace, turns: Sequence[Message]
+    ) -> None:
         self._kb = kb
         self._uid = uid
         self._owner = owner
+        self._space_id = source.id if isinstance(source, KnowledgeSpace) else None
         self._turns = tuple(turns)
         self._said: list[str] = []
+        self._references: tuple[Reference, ...] = ()
+        self._citations: list[Citation] = []
 
     async def complete(self) -> tuple[Message, ...]:
         """The turns, with what was said before where they are only a question."""
@@ -54,13 +59,27 @@ class Memory:
         return (*before, *await self._kb.conversations.turns(self._uid, owner=self._owner), *asked)
 
     def note(self, event: EngineEvent) -> None:
-        if isinstance(event, Deltas):
-            self._said += event.texts
+        match event:
+            case Deltas():
+                self._said += event.texts
+            case References():
+                self._references = event.references
+            case Citation():
+                self._citations.append(event)
+            case _:
+                pass
 
-    async def keep(self, answer: str | None = None) -> None:
-        """Remember the question with its answer: this one, or the one that was noted."""
-        question, said = self._turns[-1].content, "".join(self._said) if answer is None else answer
-        await self._kb.conversations.remember(self._uid, question, said, owner=self._owner)
+    async def keep(self) -> None:
+        """Remember the question with the answer that was noted."""
+        await self._kb.conversations.remember(
+            self._uid,
+            self._turns[-1].content,
+            "".join(self._said),
+            owner=self._owner,
+            space_id=self._space_id,
+            references=self._references,
+            citations=self._citations,
+        )
 
 
 class Chat:
@@ -85,10 +104,7 @@ class Chat:
         source: KnowledgeBase | KnowledgeSpace = self._kb
         if asked.chat_mode == "chat_knowledge":
             source = await self._kb.get_space(asked.chat_param or "", owner=call.principal.scope)
-        turns, memory = asked.turns(), None
-        if asked.conv_uid is not None:
-            memory = Memory(self._kb, asked.conv_uid, call.principal.owner, turns)
-            turns = await memory.complete()
+        turns, memory = await self._recall(call, asked, source)
         stream = source.stream(turns, model=asked.model, sampling=asked.sampling())
         return await self._answer(call, asked, stream, flavour="v2", incremental=asked.incremental, memory=memory)
 
@@ -108,8 +124,9 @@ class Chat:
         model = asked.model
         if model is not None and model.startswith(SPACE_PREFIX):
             source, model = await self._space(model, call.principal), None
-        stream = source.stream(asked.turns(), model=model, sampling=asked.sampling())
-        return await self._answer(call, asked, stream, flavour="openai", incremental=True)
+        turns, memory = await self._recall(call, asked, source)
+        stream = source.stream(turns, model=model, sampling=asked.sampling())
+        return await self._answer(call, asked, stream, flavour="openai", incremental=True, memory=memory)
 
     @route("GET", "/v1/models", Role.READER, "List models, and spaces as models", answer=ModelList)
     async def models(self, call: Call) -> web.Response:
@@ -125,6 +142,15 @@ class Chat:
         ]
         listed += [ModelObject(id=name, created=0) for name in self._kb.models()]
         return json_response(ModelList(data=listed))
+
+    async def _recall(
+        self, call: Call, asked: ChatCompletion, source: KnowledgeBase | KnowledgeSpace
+    ) -> tuple[tuple[Message, ...], Memory | None]:
+        """The turns to answer, and the conversation that they belong to, where one is named."""
+        if asked.conv_uid is None:
+            return asked.turns(), None
+        memory = Memory(self._kb, asked.conv_uid, call.principal.owner, source, asked.turns())
+        return await memory.complete(), memory
 
     async def _space(self, model: str, principal: Principal) -> KnowledgeSpace:
         try:
@@ -155,9 +181,9 @@ class Chat:
             )
             return await self._streamed(call, stream, encoder, memory)
         async with self._readers.admit(call) as reader, stream:
-            answer = await collect(_noted(stream.batches(), call))
+            answer = await collect(_noted(stream.batches(), call, memory))
             if memory is not None:
-                await memory.keep(answer.text)
+                await memory.keep()
         reader.raise_if_cut()
         if reader.left:
             return web.Response()  # which goes nowhere
@@ -188,7 +214,9 @@ class Chat:
         return events.response
 
 
-async def _noted(events: AsyncIterator[EngineEvent], call: Call) -> AsyncIterator[EngineEvent]:
+async def _noted(events: AsyncIterator[EngineEvent], call: Call, memory: Memory | None) -> AsyncIterator[EngineEvent]:
     async for event in events:
         call.note(event)
+        if memory is not None:
+            memory.note(event)
         yield event

@@ -7,8 +7,7 @@ from kbchat_aiohttp.answers import Envelope, Page, success
 from kbchat_aiohttp.auth import Role
 from kbchat_aiohttp.bodies import read_query
 from kbchat_aiohttp.routes import Call, route
-from kbchat_aiohttp.schemas.base import Paging
-from kbchat_aiohttp.schemas.chat import ConversationObject, Turn, WholeConversation
+from kbchat_aiohttp.schemas.chat import ConversationObject, ListConversations, SaidTurn, WholeConversation
 
 PATH = "/api/v2/conversations"
 
@@ -24,14 +23,14 @@ class ConversationRoutes:
         PATH,
         Role.READER,
         "List conversations, the newest first",
-        query=Paging,
+        query=ListConversations,
         answer=Envelope[Page[ConversationObject]],
         fails=(400,),
     )
     async def list_all(self, call: Call) -> web.Response:
-        asked = read_query(call.request, Paging)
+        asked = read_query(call.request, ListConversations)
         found, total = await self._kb.conversations.list(
-            owner=call.principal.owner, offset=asked.offset, limit=asked.page_size
+            owner=call.principal.owner, space_id=asked.space_id, offset=asked.offset, limit=asked.page_size
         )
         items = [ConversationObject.of(info) for info in found]
         return success(Page[ConversationObject].of(items, total=total, page=asked.page, page_size=asked.page_size))
@@ -47,9 +46,7 @@ class ConversationRoutes:
     async def show(self, call: Call) -> web.Response:
         uid, owner = call.request.match_info["conv_uid"], call.principal.owner
         info = await self._kb.conversations.get(uid, owner=owner)
-        messages = [
-            Turn(role=it.role, content=it.content) for it in await self._kb.conversations.turns(uid, owner=owner)
-        ]
+        messages = [SaidTurn.of(turn) for turn in await self._kb.conversations.show(uid, owner=owner)]
         return success(WholeConversation(**ConversationObject.of(info).model_dump(), messages=messages))
 
     @route(

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from kbchat.errors import ConversationNotFoundError
+from kbchat.errors import ConversationNotFoundError, SpaceNotFoundError
 from kbchat.inputs import checked_name
-from kbchat.models import Message
-from kbchat.summaries import ConversationInfo
+from kbchat.models import Chunk, Citation, Message, Reference
+from kbchat.summaries import ConversationInfo, Sources, Turn
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
     from kbchat.settings import Settings
 
 EXPIRE_EVERY = timedelta(hours=1)
+TITLE_CHARACTERS = 120
+"""So much of the first question is the title."""
 
 
 def _now() -> datetime:
@@ -42,29 +44,71 @@ class Conversations:
     async def turns(self, uid: str, *, owner: str = "") -> list[Message]:
         """What was said so far, in order; nothing in a conversation that is new."""
         try:
-            return await self._catalog.conversation_turns(owner, _checked(uid), most=self._keep, since=self._since)
+            turns = await self._catalog.conversation_turns(owner, _checked(uid), most=self._keep, since=self._since)
         except ConversationNotFoundError:
             return []
+        return [Message(role=turn.role, content=turn.content) for turn in turns]
 
-    async def remember(self, uid: str, question: str, answer: str, *, owner: str = "") -> None:
-        """Keep a question with its answer."""
+    async def show(self, uid: str, *, owner: str = "") -> list[Turn]:
+        """What was said so far with what the answers rest on. A passage that is no longer in the space, because its
+        document was removed or has newer content, has an empty `content`. Raises `ConversationNotFoundError`."""
+        turns = await self._catalog.conversation_turns(owner, _checked(uid), most=self._keep, since=self._since)
+        wanted: dict[int, set[int]] = {}
+        for turn in turns:
+            if turn.sources is not None:
+                ids = {reference.chunk_id for reference in turn.sources.references}
+                wanted.setdefault(turn.sources.space_id, set()).update(ids)
+        live = {space_id: await self._live(space_id, ids) for space_id, ids in wanted.items()}
+        return [
+            turn
+            if turn.sources is None
+            else turn.model_copy(update={"sources": _filled(turn.sources, live[turn.sources.space_id])})
+            for turn in turns
+        ]
+
+    async def _live(self, space_id: int, ids: set[int]) -> dict[int, Chunk]:
+        try:
+            await self._catalog.get_space(space_id)
+        except SpaceNotFoundError:
+            return {}
+        return await self._catalog.live_chunks(space_id, sorted(ids))
+
+    async def remember(
+        self,
+        uid: str,
+        question: str,
+        answer: str,
+        *,
+        owner: str = "",
+        space_id: int | None = None,
+        references: Sequence[Reference] = (),
+        citations: Sequence[Citation] = (),
+    ) -> None:
+        """Keep a question with its answer and, where a space was asked, what that rests on."""
         uid = _checked(uid)
         now = self._clock()
         if now - self._expired > EXPIRE_EVERY:
             self._expired = now
             await self._catalog.expire_conversations(before=now - self._age)
-        said = [Message(role="user", content=question), Message(role="assistant", content=answer)]
-        await self._catalog.add_turns(owner, uid, said, keep=self._keep)
+        sources = None
+        if space_id is not None and references:
+            sources = _bare(Sources(space_id=space_id, references=tuple(references), citations=tuple(citations)))
+        said = [Turn(role="user", content=question), Turn(role="assistant", content=answer, sources=sources)]
+        title = " ".join(question.split())[:TITLE_CHARACTERS]
+        await self._catalog.add_turns(owner, uid, said, title=title, space_id=space_id, keep=self._keep)
 
     async def get(self, uid: str, *, owner: str = "") -> ConversationInfo:
         """Raises `ConversationNotFoundError`."""
         return await self._catalog.get_conversation(owner, _checked(uid), since=self._since)
 
     async def list(
-        self, *, owner: str = "", offset: int = 0, limit: int | None = None
+        self, *, owner: str = "", space_id: int | None = None, offset: int = 0, limit: int | None = None
     ) -> tuple[list[ConversationInfo], int]:
-        """A page of an owner's conversations, the newest first, and how many there are in all."""
-        return await self._catalog.list_conversations(owner, since=self._since, offset=offset, limit=limit)
+        """A page of an owner's conversations, the newest first, and how many there are in all: those that asked the
+        space last, where one is given."""
+        return await self._catalog.list_conversations(
+            owner, since=self._since, space_id=space_id, offset=offset, limit=limit
+        )
 
     async def delete(self, uid: str, *, owner: str = "") -> ConversationInfo:
         """Forget a conversation; returns it as it was. Raises `ConversationNotFoundError`."""
@@ -74,3 +118,34 @@ class Conversations:
 def _checked(uid: str) -> str:
     """Raises `InvalidInputError` for a name that cannot be kept."""
     return checked_name(uid, field="conv_uid")
+
+
+def _bare(sources: Sources) -> Sources:
+    """Without the documents' words: those are the catalog's to keep and to remove."""
+
+    def bare(reference: Reference) -> Reference:
+        return reference.model_copy(update={"content": "", "metadata": {}})
+
+    return _changed(sources, bare)
+
+
+def _filled(sources: Sources, live: Mapping[int, Chunk]) -> Sources:
+    """With the words of the passages that are still there."""
+
+    def filled(reference: Reference) -> Reference:
+        chunk = live.get(reference.chunk_id)
+        if chunk is None:
+            return reference
+        found = {"name": chunk.document_name, "content": chunk.content, "metadata": chunk.metadata}
+        return reference.model_copy(update=found)
+
+    return _changed(sources, filled)
+
+
+def _changed(sources: Sources, change: Callable[[Reference], Reference]) -> Sources:
+    citations = tuple(
+        it if it.reference is None else it.model_copy(update={"reference": change(it.reference)})
+        for it in sources.citations
+    )
+    references = tuple(change(it) for it in sources.references)
+    return Sources(space_id=sources.space_id, references=references, citations=citations)

@@ -132,7 +132,7 @@ class FrameEncoder:
         if self._flavour == "openai":
             more["references"] = references.detailed(self._references)
         if self._citations:
-            more["citations"] = [_citation(citation, self._neutraliser.shift) for citation in self._citations]
+            more["citations"] = [cited(citation, self._neutraliser.shift) for citation in self._citations]
         extra = f", {_text(more)[1:-1]}" if more else ""
         reason = _text(event.finish_reason)
         return f'{self._head}{self._so_far}"}}, "finish_reason": {reason}}}]{extra}}}\n\n'.encode()
@@ -155,7 +155,7 @@ def whole(answer: Answer, *, id: str, model: str, created: int, flavour: Flavour
     if flavour == "openai":
         body["references"] = references.detailed(answer.references)
     if answer.citations:
-        body["citations"] = [_citation(citation, neutraliser.shift) for citation in answer.citations]
+        body["citations"] = [cited(citation, neutraliser.shift) for citation in answer.citations]
     return _text(body).encode()
 
 
@@ -168,8 +168,8 @@ def _choice(content: str, finish_reason: FinishReason | None) -> JsonValue:
     return {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": finish_reason}
 
 
-def _citation(citation: Citation, shift: Callable[[int], int]) -> JsonValue:
-    """A citation with its offsets in the text as it is sent."""
+def cited(citation: Citation, shift: Callable[[int], int]) -> JsonValue:
+    """A citation as both chat routes send it, with its offsets in the text as it is sent."""
     reference = citation.reference
     return {
         "answer_start": shift(citation.answer_start),

@@ -1,9 +1,9 @@
-"""Words for what is told of things as a whole: what is in a space, that there is a conversation."""
+"""Words for what is told of things as a whole: what is in a space, what a conversation is and rests on."""
 
 from datetime import datetime
 from typing import Literal
 
-from kbchat.models import DocumentStatus, Value
+from kbchat.models import Citation, DocumentStatus, Message, Reference, Value
 
 
 class SpaceStats(Value):
@@ -18,11 +18,31 @@ class SpaceStats(Value):
 
 
 class ConversationInfo(Value):
-    """A conversation as the catalog holds it. `uid` is its name, given by whoever talks; it is unique to its owner."""
+    """A conversation as the catalog holds it. `uid` is its name, given by whoever talks; it is unique to its owner.
+
+    `title` is how its first question begins, `space_id` the space that was asked last; None where that was the
+    model alone.
+    """
 
     id: int
     uid: str
     owner: str = ""
+    title: str = ""
+    space_id: int | None = None
     turn_count: int = 0
     created_at: datetime
     updated_at: datetime
+
+
+class Sources(Value):
+    """What a remembered answer rests on, in the space that was asked."""
+
+    space_id: int
+    references: tuple[Reference, ...] = ()
+    citations: tuple[Citation, ...] = ()
+
+
+class Turn(Message):
+    """One turn of a remembered conversation; an answer from a space has its sources."""
+
+    sources: Sources | None = None

@@ -1,17 +1,22 @@
 // The page: spaces at its side, and what can be done with the chosen one.
 
-import { html, render, useCallback, useEffect, useState } from "./vendor/htm-preact-3.1.1.js";
+import { html, render, useCallback, useEffect, useRef, useState } from "./view.js";
 import * as api from "./api.js";
 import { Ask } from "./ask.js";
+import { Conversations } from "./conversations.js";
 import { Documents } from "./documents.js";
 import { Search } from "./search.js";
-import { explain, language, t } from "./text.js";
+import { begin, reopen } from "./talk.js";
+import { explain, language, number, t } from "./text.js";
 
-const VIEWS = ["ask", "documents", "search"];
+const VIEWS = ["ask", "conversations", "documents", "search"];
 const THEME = "kbchat.theme";
+const PLACE = /^#(\d+)(?:\/(.+))?$/;
 
 function Key({ problem, onKey }) {
   const [value, setValue] = useState("");
+  const field = useRef(null);
+  useEffect(() => field.current.focus(), []);
   const submit = (event) => {
     event.preventDefault();
     api.key.set(value.trim());
@@ -19,31 +24,34 @@ function Key({ problem, onKey }) {
   };
   return html`<main class="gate" id="content">
     <form onSubmit=${submit}>
+      <p class="brand">kbchat</p>
       <h1>${t("keyTitle")}</h1>
       ${problem && html`<p role="alert" class="problem">${t("keyRefused", { why: problem })}</p>`}
       <label for="key">${t("keyLabel")}</label>
-      <input id="key" type="password" autocomplete="off" required value=${value} onInput=${(event) => setValue(event.target.value)} />
+      <input id="key" ref=${field} type="password" autocomplete="off" required value=${value} onInput=${(event) => setValue(event.target.value)} />
       <p class="quiet">${t("keyHint")}</p>
       <button type="submit">${t("keyUse")}</button>
     </form>
   </main>`;
 }
 
-function Side({ spaces, chosen, onChoose, onCreate }) {
+function Side({ spaces, chosen, onChoose, onCreate, onLeave }) {
   const [name, setName] = useState("");
   const submit = async (event) => {
     event.preventDefault();
     if (name.trim() && (await onCreate(name.trim()))) setName("");
   };
   return html`<nav class="side" aria-label=${t("spaces")}>
-    <p class="brand">kbchat</p>
-    <p class="quiet">${t("tagline")}</p>
+    <div>
+      <p class="brand">kbchat</p>
+      <p class="quiet">${t("tagline")}</p>
+    </div>
     <h2 class="eyebrow">${t("spaces")}</h2>
     <ul>
       ${spaces.map((space) => html`<li key=${space.id}>
         <button type="button" aria-current=${space.id === chosen?.id ? "true" : null} onClick=${() => onChoose(space.id)}>
           <span>${space.name}</span>
-          <small>${t("documentsIn", { n: space.document_count ?? 0 })}</small>
+          <small>${t("documentsIn", { n: number(space.document_count ?? 0) })}</small>
         </button>
       </li>`)}
     </ul>
@@ -52,35 +60,57 @@ function Side({ spaces, chosen, onChoose, onCreate }) {
       <input id="space-name" value=${name} placeholder=${t("newSpace")} onInput=${(event) => setName(event.target.value)} />
       <button type="submit">${t("create")}</button>
     </form>
-    <${Switches} />
+    <${Switches} onLeave=${onLeave} />
   </nav>`;
 }
 
-function Switches() {
+function Switches({ onLeave }) {
   const theme = () => {
-    const dark = getComputedStyle(document.documentElement).getPropertyValue("--dark").trim() === "1";
-    localStorage.setItem(THEME, dark ? "light" : "dark");
-    document.documentElement.dataset.theme = dark ? "light" : "dark";
+    const now = document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+    const next = now === "dark" ? "light" : "dark";
+    localStorage.setItem(THEME, next);
+    document.documentElement.dataset.theme = next;
   };
   const speak = () => {
     language.set(language.get() === "zh" ? "en" : "zh");
     dispatchEvent(new Event("kbchat:language"));
   };
   return html`<p class="switches">
-    <button type="button" class="plainly" onClick=${speak}>${t("language")}</button>
+    <button type="button" class="plainly" lang=${language.get() === "zh" ? "en" : "zh-Hans"} onClick=${speak}>${t("language")}</button>
     <button type="button" class="plainly" onClick=${theme}>${t("theme")}</button>
+    ${api.key.get() && html`<button type="button" class="plainly" onClick=${onLeave}>${t("keyForget")}</button>`}
   </p>`;
 }
 
-function Space({ space, onChange }) {
-  const [view, setView] = useState(space.document_count ? "ask" : "documents");
-  const [turns, setTurns] = useState([]);
+function Space({ space, model, talk, change, onChange }) {
+  const [view, setView] = useState(space.document_count || talk.turns.length ? "ask" : "documents");
   const walk = (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!step) return;
-    const next = VIEWS[(VIEWS.indexOf(view) + step + VIEWS.length) % VIEWS.length];
-    setView(next);
-    document.getElementById(`tab-${next}`).focus();
+    const at = VIEWS.indexOf(view);
+    const next = { ArrowRight: at + 1, ArrowLeft: at - 1 + VIEWS.length, Home: 0, End: VIEWS.length - 1 }[event.key];
+    if (next === undefined) return;
+    event.preventDefault();
+    const name = VIEWS[next % VIEWS.length];
+    setView(name);
+    document.getElementById(`tab-${name}`).focus();
+  };
+  const open = async (uid) => {
+    if (uid !== talk.uid) {
+      const found = await reopen(uid);
+      talk.stop?.abort();
+      change(() => found);
+    }
+    setView("ask");
+  };
+  const forget = async (uid) => {
+    if (!confirm(t("forgetSure"))) return false;
+    try {
+      await api.forget(uid);
+    } catch (failure) {
+      // What was stopped or failed was never kept.
+      if (failure.status !== 404) throw failure;
+    }
+    change((now) => (now.uid === uid ? begin() : now));
+    return true;
   };
   return html`<main id="content">
     <header>
@@ -90,21 +120,20 @@ function Space({ space, onChange }) {
           aria-selected=${String(name === view)} tabindex=${name === view ? 0 : -1} onClick=${() => setView(name)}>${t(name)}</button>`)}
       </div>
     </header>
-    <div id="view" role="tabpanel" aria-labelledby=${`tab-${view}`}>
-      ${view === "ask" && html`<${Ask} space=${space} turns=${turns} setTurns=${setTurns} />`}
+    <div id="view" role="tabpanel" class=${view} aria-labelledby=${`tab-${view}`}>
+      ${view === "ask" && html`<${Ask} space=${space} model=${model} talk=${talk} change=${change} onView=${setView} onForget=${forget} />`}
+      ${view === "conversations" && html`<${Conversations} space=${space} current=${talk.uid} onOpen=${open} onForget=${forget} />`}
       ${view === "documents" && html`<${Documents} space=${space} onChange=${onChange} />`}
       ${view === "search" && html`<${Search} space=${space} />`}
     </div>
   </main>`;
 }
 
-function App() {
+/** Spaces, whether a key is wanted, and what went wrong; `load` looks again. */
+function useSpaces() {
   const [spaces, setSpaces] = useState(null);
-  const [chosen, setChosen] = useState(Number(location.hash.slice(1)) || 0);
   const [locked, setLocked] = useState(null);
   const [error, setError] = useState("");
-  const [, speak] = useState(0);
-
   const load = useCallback(async () => {
     try {
       setSpaces(await api.spaces());
@@ -116,43 +145,70 @@ function App() {
   }, []);
   useEffect(() => {
     const refused = (event) => setLocked(api.key.get() ? event.detail.message : "");
-    const spoken = () => speak((n) => n + 1);
     addEventListener("kbchat:key", refused);
-    addEventListener("kbchat:language", spoken);
     void load();
-    return () => {
-      removeEventListener("kbchat:key", refused);
-      removeEventListener("kbchat:language", spoken);
-    };
+    return () => removeEventListener("kbchat:key", refused);
   }, [load]);
+  return { spaces, locked, error, setError, load };
+}
+
+function App() {
+  const { spaces, locked, error, setError, load } = useSpaces();
+  const [place] = useState(() => PLACE.exec(location.hash));
+  const [chosen, setChosen] = useState(Number(place?.[1] ?? 0));
+  const [talks, setTalks] = useState({});
+  const [, speak] = useState(0);
+  useEffect(() => {
+    const spoken = () => speak((n) => n + 1);
+    addEventListener("kbchat:language", spoken);
+    return () => removeEventListener("kbchat:language", spoken);
+  }, []);
   document.documentElement.lang = language.get() === "zh" ? "zh-Hans" : "en";
 
-  const choose = (id) => {
-    setChosen(id);
-    history.replaceState(null, "", `#${id}`);
-  };
+  const space = spaces?.find((one) => one.id === chosen) ?? spaces?.[0];
+  const change = useCallback((id, edit) => setTalks((now) => ({ ...now, [id]: edit(now[id]) })), []);
+  const talk = space && talks[space.id];
+  useEffect(() => {
+    if (!space || talk) return;
+    // The address names the conversation that was open when the page was left.
+    const uid = space.id === Number(place?.[1]) && place[2] ? decodeURIComponent(place[2]) : "";
+    (uid ? reopen(uid) : Promise.reject(new Error("none"))).catch(begin).then((found) => change(space.id, () => found));
+  }, [space, talk]);
+  const address = talk && `#${space.id}${talk.turns.length ? `/${encodeURIComponent(talk.uid)}` : ""}`;
+  useEffect(() => {
+    if (address) history.replaceState(null, "", address);
+  }, [address]);
+
   const create = async (name) => {
     try {
       const made = await api.createSpace(name);
       await load();
-      choose(made.id);
+      setChosen(made.id);
       return true;
     } catch (failure) {
       setError(explain(failure));
       return false;
     }
   };
-  const space = spaces?.find((one) => one.id === chosen) ?? spaces?.[0];
+  const leave = () => {
+    api.key.set("");
+    location.replace(location.pathname);
+  };
+  // Spaces of several owners may share a name: then the id tells them apart.
+  const named = space && spaces.filter((one) => one.name === space.name).length === 1;
+  const model = space && `kb/${named ? space.name : space.id}`;
   // A locked page keeps what is behind it: nothing that was asked or typed is lost when a key is revoked.
   return html`<div>
     ${locked !== null && html`<${Key} problem=${locked} onKey=${load} />`}
     <div class="frame" hidden=${locked !== null}>
-      <a class="unseen" href="#content" onClick=${(event) => { event.preventDefault(); document.querySelector("main:not(.gate) button")?.focus(); }}>${t("skip")}</a>
-      <${Side} spaces=${spaces ?? []} chosen=${space} onChoose=${choose} onCreate=${create} />
+      <a class="unseen" href="#content" onClick=${(event) => { event.preventDefault(); document.querySelector("main:not(.gate) [tabindex='0']")?.focus(); }}>${t("skip")}</a>
+      <${Side} spaces=${spaces ?? []} chosen=${space} onChoose=${setChosen} onCreate=${create} onLeave=${leave} />
       <div class="stage">
-        ${error && html`<p role="alert" class="problem">${error}</p>`}
-        ${spaces?.length === 0 && html`<main class="gate"><h1>${t("tagline")}</h1><p class="quiet">${t("noSpaces")}</p></main>`}
-        ${space && html`<${Space} key=${space.id} space=${space} onChange=${load} />`}
+        ${error && html`<p class="trouble"><span role="alert" class="problem">${error}</span>
+          <button type="button" class="plainly" onClick=${load}>${t("retry")}</button></p>`}
+        ${spaces?.length === 0 && html`<main class="gate"><h1>${t("tagline")}</h1><p class="empty">${t("noSpaces")}</p></main>`}
+        ${talk && html`<${Space} key=${space.id} space=${space} model=${model} talk=${talk} onChange=${load}
+          change=${(edit) => change(space.id, edit)} />`}
       </div>
     </div>
   </div>`;

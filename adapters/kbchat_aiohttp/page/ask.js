@@ -1,141 +1,170 @@
 // Questions and answers, which are shown as they come.
 
-import { html, Component, useEffect, useRef, useState } from "./vendor/htm-preact-3.1.1.js";
-import * as api from "./api.js";
-import { blocks, render } from "./markdown.js";
+import { Component, html, useEffect, useRef, useState } from "./view.js";
+import { blocks, elements, plain } from "./markdown.js";
 import { Passage } from "./passage.js";
-import { explain, t } from "./text.js";
+import { CITE, begin, follow, marks, numbered } from "./talk.js";
+import { language, t } from "./text.js";
 
-const PAUSE = 60; // milliseconds between two looks at a growing answer
+const LONG = 6000; // characters of a block that is rendered only once it has stopped growing
+const BUDGET = 8; // milliseconds of rendering at a time: between them the page answers to who uses it
 
-/** References in the order of their numbers: as the citations say, else best first. */
-function numbered(turn) {
-  const all = turn.references
-    .flatMap((document) => document.chunks.map((chunk) => ({ ...chunk, name: document.name })))
-    .sort((one, other) => other.recall_score - one.recall_score);
-  const found = new Map(all.map((reference, index) => [index + 1, reference]));
-  for (const { number, chunk_id: chunk } of turn.citations) {
-    const cited = all.find((reference) => chunk !== null && String(reference.id) === String(chunk));
-    if (cited) found.set(number, cited);
+const waiting = new Set();
+
+function draw() {
+  const until = performance.now() + BUDGET;
+  for (const block of waiting) {
+    waiting.delete(block);
+    block.fill();
+    if (performance.now() > until) break;
   }
-  return found;
+  if (waiting.size) setTimeout(draw);
+}
+
+function drawSoon(block) {
+  if (!waiting.size) setTimeout(draw);
+  waiting.add(block);
 }
 
 /** One block of an answer. Preact leaves its inside alone; only a changed text is rendered again. */
 class Block extends Component {
   shouldComponentUpdate(next) {
-    return next.text !== this.props.text || next.known !== this.props.known;
+    return next.text !== this.props.text || next.version !== this.props.version;
   }
   componentDidMount() {
-    this.fill();
+    drawSoon(this);
   }
   componentDidUpdate() {
-    this.fill();
+    drawSoon(this);
+  }
+  componentWillUnmount() {
+    waiting.delete(this);
   }
   fill() {
-    this.base.replaceChildren(render(this.props.text, this.props.label));
+    const { text, growing, mark } = this.props;
+    const { inside } = this;
+    if (!growing || text.length < LONG) {
+      this.grown = null;
+      inside.replaceChildren(elements(text, mark));
+    } else if (this.grown && text.startsWith(this.grown.data)) {
+      this.grown.appendData(text.slice(this.grown.length));
+    } else {
+      inside.replaceChildren(plain(text));
+      this.grown = inside.firstChild.firstChild;
+    }
   }
   render() {
-    return html`<div class="block"></div>`;
+    return html`<div class="block" ref=${(made) => { this.inside = made; }}></div>`;
   }
 }
 
-function Turn({ turn, onOpen }) {
-  const found = numbered(turn);
-  const label = (n) => (found.has(n) ? t("reference", { n, name: found.get(n).name }) : null);
+/** What is cited within a block, in a word: it changes when the block must be rendered again. */
+function within(marked, start, text) {
+  if (!marked.size) return "";
+  const found = [];
+  for (const { index } of text.matchAll(CITE)) {
+    const { number, reference, checked } = marked.get(start + index) ?? {};
+    if (reference) found.push(`${number}:${reference.id}:${checked?.support ?? ""}`);
+  }
+  return found.join();
+}
+
+function Answer({ turn, found, onOpen }) {
+  const marked = marks(turn, found);
+  const parts = blocks(turn.text);
   const open = (event) => {
-    const cite = event.target.closest?.("[data-cite]");
-    if (cite) onOpen(found.get(Number(cite.dataset.cite)));
+    const cite = event.target.closest?.("[data-at]");
+    if (!cite) return;
+    const block = [...event.currentTarget.querySelectorAll(".block")].indexOf(cite.closest(".block"));
+    const { reference, checked } = marked.get(parts[block].start + Number(cite.dataset.at));
+    onOpen({ ...reference, checked });
   };
+  return html`<div class="answer" aria-label=${t("answer")} role="group" aria-busy=${turn.running} onClick=${open}>
+    ${parts.map(({ start, text }, i) => {
+      const growing = turn.running && i === parts.length - 1;
+      const version = `${language.get()} ${growing} ${within(marked, start, text)}`;
+      return html`<${Block} key=${i} text=${text} version=${version} growing=${growing} mark=${(at) => marked.get(start + at)} />`;
+    })}
+    ${turn.running && html`<p class="quiet pulse">${turn.text ? "" : t("thinking")}</p>`}
+  </div>`;
+}
+
+function References({ found, onOpen }) {
+  return html`<section class="references" aria-label=${t("references")}>
+    <h2 class="eyebrow">${t("references")}</h2>
+    <ol>
+      ${[...found].sort(([a], [b]) => a - b).map(([n, reference]) => html`<li key=${n}>
+        <button type="button" disabled=${!reference.content} onClick=${() => onOpen(reference)}>
+          <span class="number">${n}</span>
+          <span class="what"><strong>${reference.name}</strong><span>${reference.content || t("gone")}</span></span>
+          <span class="value" title=${t("score")}>${reference.recall_score.toFixed(2)}</span>
+        </button>
+      </li>`)}
+    </ol>
+  </section>`;
+}
+
+function Turn({ turn, onOpen, onAgain }) {
+  const found = numbered(turn);
   return html`<article class="turn">
     <p class="question"><span class="unseen">${t("you")}: </span>${turn.question}</p>
-    <div class="answer" aria-label=${t("answer")} role="group" aria-busy=${turn.running} onClick=${open}>
-      ${blocks(turn.text).map((text, i) => html`<${Block} key=${i} text=${text} known=${found.size} label=${label} />`)}
-      ${turn.running && html`<p class="quiet pulse">${turn.text ? "" : t("thinking")}</p>`}
-    </div>
-    ${turn.note && html`<p role="alert" class="problem">${turn.note}</p>`}
-    ${found.size > 0 &&
-    html`<section class="references" aria-label=${t("references")}>
-      <h2 class="eyebrow">${t("references")}</h2>
-      <ol>
-        ${[...found].sort(([a], [b]) => a - b).map(([n, reference]) => html`<li key=${n}>
-          <button type="button" onClick=${() => onOpen(reference)} aria-label=${label(n)}>
-            <span class="number">${n}</span>
-            <span class="what"><strong>${reference.name}</strong><span>${reference.content}</span></span>
-            <span class="value">${reference.recall_score.toFixed(2)}</span>
-          </button>
-        </li>`)}
-      </ol>
-    </section>`}
+    <${Answer} turn=${turn} found=${found} onOpen=${onOpen} />
+    ${turn.note && html`<div class="note"><p role="alert" class="problem">${turn.note}</p>
+      ${onAgain && html`<button type="button" class="plainly" onClick=${onAgain}>${t("again")}</button>`}</div>`}
+    ${found.size > 0 && html`<${References} found=${found} onOpen=${onOpen} />`}
   </article>`;
 }
 
-export function Ask({ space, turns, setTurns }) {
+function Welcome({ space, onView }) {
+  return html`<div class="welcome">
+    <p>${t("welcome", { name: space.name })}</p>
+    ${space.document_count
+      ? html`<p class="quiet">${t("welcomeHint")}</p>`
+      : html`<p class="quiet">${t("noDocuments")} <button type="button" class="plainly" onClick=${() => onView("documents")}>${t("addDocuments")}</button></p>`}
+  </div>`;
+}
+
+export function Ask({ space, model, talk, change, onView, onForget }) {
   const [question, setQuestion] = useState("");
   const [opened, setOpened] = useState(null);
-  const stopping = useRef(null);
   const field = useRef(null);
-  useEffect(() => field.current?.focus(), [space.id]);
-  useEffect(() => () => stopping.current?.abort(), [space.id]);
+  const { turns, stop } = talk;
+  useEffect(() => {
+    // Who walks over the tabs by keyboard stays there.
+    if (!document.activeElement?.matches("[role=tab]:focus-visible")) field.current?.focus();
+  }, [space.id]);
 
-  const running = turns.at(-1)?.running ?? false;
   const submit = async (event) => {
     event.preventDefault();
     const asked = question.trim();
-    if (!asked || running) return;
+    if (!asked || stop) return;
     setQuestion("");
-    stopping.current = new AbortController();
-    await follow(space, turns, asked, stopping.current.signal, setTurns);
+    await follow(model, talk, asked, change);
     field.current?.focus();
   };
+  const again = () => follow(model, { ...talk, turns: turns.slice(0, -1) }, turns.at(-1).question, change);
   const typed = (event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) submit(event);
   };
   return html`<section class="ask" aria-label=${t("ask")}>
     <div class="turns">
-      ${turns.length === 0 && html`<p class="welcome">${t("askPlaceholder")}</p>`}
-      ${turns.map((turn, i) => html`<${Turn} key=${i} turn=${turn} onOpen=${setOpened} />`)}
-      ${turns.length > 0 && !running &&
-      html`<p><button type="button" class="plainly" onClick=${() => setTurns([])}>${t("forget")}</button></p>`}
+      ${turns.length === 0 && html`<${Welcome} space=${space} onView=${onView} />`}
+      ${turns.map((turn, i) => html`<${Turn} key=${`${talk.uid} ${i}`} turn=${turn} onOpen=${setOpened}
+        onAgain=${i === turns.length - 1 && !stop ? again : null} />`)}
+      ${turns.length > 0 && !stop && html`<p class="choices">
+        <button type="button" class="plainly" onClick=${() => { change(begin); field.current?.focus(); }}>${t("newTalk")}</button>
+        <button type="button" class="plainly" onClick=${() => onForget(talk.uid)}>${t("forget")}</button>
+      </p>`}
     </div>
-    <p class="unseen" role="status">${running ? t("thinking") : ""}</p>
+    <p class="unseen" role="status">${stop ? t("thinking") : ""}</p>
     <form class="composer" onSubmit=${submit}>
-      <label class="unseen" for="question">${t("ask")}</label>
-      <textarea id="question" ref=${field} rows="2" value=${question} placeholder=${t("askPlaceholder")}
+      <label class="unseen" for="question">${t("askPlaceholder")}</label>
+      <textarea id="question" ref=${field} rows="1" value=${question} placeholder=${t("askPlaceholder")}
         onInput=${(event) => setQuestion(event.target.value)} onKeyDown=${typed}></textarea>
-      ${running
-        ? html`<button type="button" onClick=${() => stopping.current.abort()}>${t("stop")}</button>`
+      ${stop
+        ? html`<button type="button" onClick=${() => stop.abort()}>${t("stop")}</button>`
         : html`<button type="submit">${t("send")}</button>`}
     </form>
     ${opened && html`<${Passage} key=${opened.id} reference=${opened} onClose=${() => setOpened(null)} />`}
   </section>`;
-}
-
-/** Ask, and show the answer as it grows: not each delta, but what came within a moment. */
-async function follow(space, before, question, signal, show) {
-  const turn = { question, text: "", references: [], citations: [], note: "", running: true };
-  const messages = before.flatMap((past) => [
-    { role: "user", content: past.question },
-    ...(past.text ? [{ role: "assistant", content: past.text }] : []),
-  ]);
-  messages.push({ role: "user", content: question });
-  let timer = 0;
-  const paint = () => {
-    timer = 0;
-    show([...before, { ...turn }]);
-  };
-  paint();
-  try {
-    for await (const frame of api.ask(space.name, messages, signal)) {
-      turn.text += frame.choices?.[0]?.delta?.content ?? "";
-      turn.references = frame.references ?? turn.references;
-      turn.citations = frame.citations ?? turn.citations;
-      timer ||= setTimeout(paint, PAUSE);
-    }
-  } catch (error) {
-    turn.note = error.name === "AbortError" ? t("stopped") : explain(error);
-  }
-  clearTimeout(timer);
-  turn.running = false;
-  paint();
 }

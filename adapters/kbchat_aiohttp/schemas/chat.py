@@ -5,9 +5,20 @@ from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 
+from kbchat import frames, references
 from kbchat.models import Message, Role, Sampling
-from kbchat.summaries import ConversationInfo
-from kbchat_aiohttp.schemas.base import OWNER, AnswerModel, Flag, Number, RequestModel, Text, Whole, _as_whole
+from kbchat.summaries import ConversationInfo, Turn
+from kbchat_aiohttp.schemas.base import (
+    OWNER,
+    AnswerModel,
+    Flag,
+    Number,
+    Paging,
+    RequestModel,
+    Text,
+    Whole,
+    _as_whole,
+)
 
 
 def _as_list(value: object) -> object:
@@ -74,6 +85,16 @@ class ChatCompletion(RequestModel):
     stop: Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])] = Field(default=[])
     frequency_penalty: Number | None = Field(default=None, ge=-2, le=2)
     presence_penalty: Number | None = Field(default=None, ge=-2, le=2)
+    conv_uid: Text | None = Field(
+        default=None,
+        description="The conversation this belongs to; what was said in it before is known.",
+        json_schema_extra=OWNER,
+    )
+
+    @field_validator("conv_uid")
+    @classmethod
+    def _empty_is_none(cls, conv_uid: str | None) -> str | None:
+        return conv_uid or None
 
     def turns(self) -> tuple[Message, ...]:
         return tuple(Message(role=message.role, content=message.content) for message in self.messages)
@@ -103,17 +124,7 @@ class KnowledgeChatCompletion(ChatCompletion):
     chat_param: Text | None = Field(
         default=None, validate_default=True, description="The space's name or id, for `chat_knowledge`."
     )
-    conv_uid: Text | None = Field(
-        default=None,
-        description="The conversation this belongs to; what was said in it before is known.",
-        json_schema_extra=OWNER,
-    )
     incremental: Flag = Field(default=True, description="False: each frame holds all the text so far.")
-
-    @field_validator("conv_uid")
-    @classmethod
-    def _empty_is_none(cls, conv_uid: str | None) -> str | None:
-        return conv_uid or None
 
     @field_validator("chat_param")
     @classmethod
@@ -170,6 +181,21 @@ class ReferenceDocument(AnswerModel):
     chunks: list[ReferenceChunk]
 
 
+class CheckedCitation(AnswerModel):
+    """A cited sentence of the answer, checked against what it cites."""
+
+    answer_start: int
+    answer_end: int
+    number: int
+    name: str | None
+    document_id: int | None
+    chunk_id: int | None
+    start: int | None
+    end: int | None
+    support: float
+    unsupported: list[str]
+
+
 class OpenAICompletion(Completion):
     """A whole answer, with what it rests on beside it."""
 
@@ -190,10 +216,18 @@ class ModelList(AnswerModel):
     data: list[ModelObject]
 
 
+class ListConversations(Paging):
+    """Which conversations."""
+
+    space_id: int | None = Field(default=None, ge=0, lt=10**18, description="Those that asked this space last.")
+
+
 class ConversationObject(AnswerModel):
-    """A conversation as the wire shows it. `turns` counts what was said."""
+    """A conversation as the wire shows it. `turns` counts what was said, `title` is how the first question begins."""
 
     conv_uid: str
+    title: str
+    space_id: int | None
     turns: int
     gmt_created: str
     gmt_modified: str
@@ -202,18 +236,34 @@ class ConversationObject(AnswerModel):
     def of(cls, info: ConversationInfo) -> "ConversationObject":
         return cls(
             conv_uid=info.uid,
+            title=info.title,
+            space_id=info.space_id,
             turns=info.turn_count,
             gmt_created=info.created_at.isoformat(),
             gmt_modified=info.updated_at.isoformat(),
         )
 
 
-class Turn(AnswerModel):
+class SaidTurn(AnswerModel):
+    """One turn; an answer from a space has what it rests on. The `content` of a passage that is gone is empty."""
+
     role: str
     content: str
+    references: list[ReferenceDocument] = Field(default=[])
+    citations: list[CheckedCitation] = Field(default=[])
+
+    @classmethod
+    def of(cls, turn: Turn) -> "SaidTurn":
+        if turn.sources is None:
+            return cls(role=turn.role, content=turn.content)
+        found = references.detailed(turn.sources.references)
+        checked = [frames.cited(it, lambda offset: offset) for it in turn.sources.citations]
+        return cls.model_validate(
+            {"role": turn.role, "content": turn.content, "references": found, "citations": checked}
+        )
 
 
 class WholeConversation(ConversationObject):
     """A conversation with what was said in it."""
 
-    messages: list[Turn]
+    messages: list[SaidTurn]

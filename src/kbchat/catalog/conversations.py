@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 from sqlalchemy import Connection, bindparam, func, select
 
 from kbchat.catalog import schema
 from kbchat.errors import ConversationNotFoundError
-from kbchat.models import Message
-from kbchat.summaries import ConversationInfo
+from kbchat.summaries import ConversationInfo, Sources, Turn
 
 _conversations = schema.conversations
 _turns = schema.turns
@@ -26,7 +26,7 @@ _ONE = select(_conversations, _COUNT.label("turn_count")).where(
     _conversations.c.updated_at >= bindparam("since", type_=schema.UtcDateTime),
 )
 _LAST = (
-    select(_turns.c.role, _turns.c.content)
+    select(_turns.c.role, _turns.c.content, _turns.c.sources)
     .where(_turns.c.conversation_id == bindparam("id"))
     .order_by(_turns.c.id.desc())
     .limit(bindparam("most", type_=sa.Integer))
@@ -38,6 +38,8 @@ def _info(row: sa.Row[Any]) -> ConversationInfo:
         id=row.id,
         uid=row.uid,
         owner=row.owner,
+        title=row.title,
+        space_id=row.space_id,
         turn_count=row.turn_count,
         created_at=row.created_at,
         updated_at=row.updated_at,
@@ -51,30 +53,59 @@ def get(conn: Connection, owner: str, uid: str, *, since: datetime) -> Conversat
     return _info(row)
 
 
-def turns(conn: Connection, owner: str, uid: str, *, most: int, since: datetime) -> list[Message]:
+def turns(conn: Connection, owner: str, uid: str, *, most: int, since: datetime) -> list[Turn]:
     conversation = get(conn, owner, uid, since=since)
     rows = conn.execute(_LAST, {"id": conversation.id, "most": most}).all()
-    return [Message(role=row.role, content=row.content) for row in reversed(rows)]
+    return [Turn(role=row.role, content=row.content, sources=_sources(row.sources)) for row in reversed(rows)]
+
+
+def _sources(kept: str | None) -> Sources | None:
+    try:
+        return None if kept is None else Sources.model_validate_json(kept)
+    except ValidationError:
+        return None  # as another version of kbchat wrote them: what was said can be read all the same
 
 
 def page(
-    conn: Connection, owner: str, *, since: datetime, offset: int, limit: int | None
+    conn: Connection, owner: str, *, since: datetime, space_id: int | None, offset: int, limit: int | None
 ) -> tuple[list[ConversationInfo], int]:
-    where = (_conversations.c.owner == owner, _conversations.c.updated_at >= since)
+    where = [_conversations.c.owner == owner, _conversations.c.updated_at >= since]
+    if space_id is not None:
+        where.append(_conversations.c.space_id == space_id)
     total = conn.execute(select(func.count()).select_from(_conversations).where(*where)).scalar_one()
     newest = select(_conversations, _COUNT.label("turn_count")).where(*where)
     ordered = newest.order_by(_conversations.c.updated_at.desc(), _conversations.c.id.desc())
     return [_info(row) for row in conn.execute(ordered.offset(offset).limit(limit))], total
 
 
-def add(conn: Connection, owner: str, uid: str, said: Sequence[Message], *, keep: int, now: datetime) -> None:
-    values = {"owner": owner, "uid": uid, "created_at": now, "updated_at": now}
+def add(
+    conn: Connection,
+    owner: str,
+    uid: str,
+    said: Sequence[Turn],
+    *,
+    title: str,
+    space_id: int | None,
+    keep: int,
+    now: datetime,
+) -> None:
+    values = {"owner": owner, "uid": uid, "title": title, "created_at": now, "updated_at": now}
     conn.execute(schema.insert_new(conn, _conversations), [values])
     this = (_conversations.c.owner == owner, _conversations.c.uid == uid)
     # Whoever else adds to the same conversation waits here: turns stand together, in order.
-    touched = _conversations.update().where(*this).values(updated_at=now).returning(_conversations.c.id)
+    touched = (
+        _conversations.update().where(*this).values(updated_at=now, space_id=space_id).returning(_conversations.c.id)
+    )
     conversation_id = conn.execute(touched).scalar_one()
-    rows = [{"conversation_id": conversation_id, "role": it.role, "content": it.content} for it in said]
+    rows = [
+        {
+            "conversation_id": conversation_id,
+            "role": it.role,
+            "content": it.content,
+            "sources": it.sources and it.sources.model_dump_json(),
+        }
+        for it in said
+    ]
     conn.execute(_turns.insert(), rows)
     kept = (
         select(_turns.c.id).where(_turns.c.conversation_id == conversation_id).order_by(_turns.c.id.desc()).limit(keep)

@@ -5,8 +5,8 @@ from datetime import datetime
 
 from kbchat.catalog import conversations, keys
 from kbchat.catalog.calls import Calls
-from kbchat.models import KeyInfo, KeyRole, Message
-from kbchat.summaries import ConversationInfo
+from kbchat.models import KeyInfo, KeyRole
+from kbchat.summaries import ConversationInfo, Turn
 
 
 class People(Calls):
@@ -44,22 +44,38 @@ class People(Calls):
         """Raises `ConversationNotFoundError`, also for one in which nothing was said since then."""
         return await self._read(lambda connection: conversations.get(connection, owner, uid, since=since))
 
-    async def conversation_turns(self, owner: str, uid: str, *, most: int, since: datetime) -> list[Message]:
+    async def conversation_turns(self, owner: str, uid: str, *, most: int, since: datetime) -> list[Turn]:
         """The last turns of a conversation, in order. Raises `ConversationNotFoundError`."""
         return await self._read(lambda connection: conversations.turns(connection, owner, uid, most=most, since=since))
 
     async def list_conversations(
-        self, owner: str, *, since: datetime, offset: int = 0, limit: int | None = None
+        self,
+        owner: str,
+        *,
+        since: datetime,
+        space_id: int | None = None,
+        offset: int = 0,
+        limit: int | None = None,
     ) -> tuple[list[ConversationInfo], int]:
-        """A page of an owner's conversations, the newest first, and how many there are in all."""
+        """A page of an owner's conversations, the newest first, and how many there are in all: those that asked the
+        space last, where one is given."""
         return await self._read(
-            lambda connection: conversations.page(connection, owner, since=since, offset=offset, limit=limit)
+            lambda connection: conversations.page(
+                connection, owner, since=since, space_id=space_id, offset=offset, limit=limit
+            )
         )
 
-    async def add_turns(self, owner: str, uid: str, said: Sequence[Message], *, keep: int) -> None:
-        """Add to a conversation, which is made if it is not there, and forget all but the last `keep` turns."""
+    async def add_turns(
+        self, owner: str, uid: str, said: Sequence[Turn], *, title: str, space_id: int | None, keep: int
+    ) -> None:
+        """Add to a conversation, which is made with that title if it is not there, and forget all but the last `keep`
+        turns."""
         now = self._clock()
-        await self._write(lambda connection: conversations.add(connection, owner, uid, said, keep=keep, now=now))
+        await self._write(
+            lambda connection: conversations.add(
+                connection, owner, uid, said, title=title, space_id=space_id, keep=keep, now=now
+            )
+        )
 
     async def delete_conversation(self, owner: str, uid: str, *, since: datetime) -> ConversationInfo:
         """Forget a conversation; returns it as it was. Raises `ConversationNotFoundError`."""

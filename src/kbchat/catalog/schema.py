@@ -191,6 +191,9 @@ conversations = Table(
     Column("uid", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False, index=True),
+    Column("title", Text, nullable=False, server_default=""),
+    # No foreign key: a conversation outlives the space it asked.
+    Column("space_id", Id),
     sa.UniqueConstraint("owner", "uid"),
     sqlite_autoincrement=True,
 )
@@ -202,6 +205,8 @@ turns = Table(
     Column("conversation_id", Id, ForeignKey("conversations.id"), nullable=False),
     Column("role", Text, nullable=False),
     Column("content", Text, nullable=False),
+    # JSON of `Sources` without the passages' texts, which are the documents' own: what is removed there is gone.
+    Column("sources", Text),
     Index(None, "conversation_id", "id"),
     sqlite_autoincrement=True,
 )

@@ -2450,4 +2450,3 @@ function createDOMPurify() {
 }
 var purify_default = createDOMPurify();
 export { purify_default as default };
-
