@@ -1,7 +1,7 @@
 """From a question to a streamed answer with references: retrieve, pack, generate, count."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 
 import anyio
 
@@ -37,8 +37,21 @@ _INLINE_CHARS = 8_000
 """A text up to this long is counted where it is: going to a thread and back takes as long."""
 _PART_CHARS = 250_000
 
+
+def best_score(hits: Sequence[Reference]) -> float:
+    """Of the best hit; -1 where there is none."""
+    return max((hit.recall_score for hit in hits), default=-1.0)
+
+
+def is_found(hits: Sequence[Reference]) -> bool:
+    """Whether the best hit says that the space holds the answer."""
+    return best_score(hits) >= FOUND
+
+
 Retrieve = Callable[[str], Awaitable[Sequence[Reference]]]
 """The hits for a question, best first."""
+Turn = AbstractAsyncContextManager[object]
+"""Held while a question is this machine's own work, so that of many at once the first are answered first."""
 
 
 @asynccontextmanager
@@ -52,6 +65,7 @@ async def open_chat(
     counter: TokenCounter,
     threads: Threads,
     rewriter: Generator | None = None,
+    turn: Turn | None = None,
 ) -> AsyncIterator[AsyncIterator[EngineEvent]]:
     """Open the answer to the last question of a conversation.
 
@@ -59,7 +73,8 @@ async def open_chat(
     for each passage that it cites), `References` when the answer rests on any, and `Done`. Without `retrieve` the model
     answers alone: there is neither a `Retrieved` nor references. A question that leans on earlier ones is put into
     words of its own by `rewriter` before it is searched for, or joined with them where there is none. Nothing is done
-    before the iterator is; leaving the block stops the generation at once.
+    before the iterator is; leaving the block stops the generation at once. `turn` is held from the search until the
+    prompt is made.
 
     The prompt has at most `budget_tokens`, and leaves the model room to answer. While iterated, raises
     `InvalidInputError` when there is no question or it does not fit, and the errors of retrieval and generator.
@@ -73,6 +88,7 @@ async def open_chat(
         counter=counter,
         threads=threads,
         rewriter=rewriter,
+        turn=turn or nullcontext(),
     )
     async with aclosing(events):
         yield events
@@ -118,9 +134,12 @@ async def _events(
     counter: TokenCounter,
     threads: Threads,
     rewriter: Generator | None,
+    turn: Turn,
 ) -> AsyncGenerator[EngineEvent, None]:
-    hits = None if retrieve is None else await _hits(messages, retrieve, rewriter)
-    packed = await _pack(messages, hits, budget_tokens, threads)
+    asked = () if retrieve is None else await _asked(messages, rewriter)
+    async with turn:
+        hits = None if retrieve is None else await _hits(asked, retrieve)
+        packed = await _pack(messages, hits, budget_tokens, threads)
     if hits is not None:
         yield Retrieved(tuple(hits), packed.passages, packed.dropped)
     said = _Said(counter, threads)
@@ -145,16 +164,25 @@ async def _events(
     yield Done(finish_reason, usage or await said.usage(packed), generator.name)
 
 
-async def _hits(messages: Sequence[Message], retrieve: Retrieve, rewriter: Generator | None) -> Sequence[Reference]:
-    """What is found for the last question, or for what it means after what was said."""
+async def _asked(messages: Sequence[Message], rewriter: Generator | None) -> Sequence[str]:
+    """What to search for: the last question, or first what it means after what was said."""
     asked = [without_command(message.content) for message in messages if message.role == "user"]
     if not asked or not asked[-1].strip():
         return ()
     if len(asked) == 1 or not is_follow_up(asked[-1]):
-        return await retrieve(asked[-1])
-    hits = await retrieve(await _rewritten(messages, rewriter) or joined(asked))
+        return asked[-1:]
     # What looks like a follow-up may stand alone after all.
-    return hits if _is_found(hits) else max(hits, await retrieve(asked[-1]), key=_best_score)
+    return await _rewritten(messages, rewriter) or joined(asked), asked[-1]
+
+
+async def _hits(asked: Sequence[str], retrieve: Retrieve) -> Sequence[Reference]:
+    """What is found for the first of the questions that the space holds an answer to, else the best of it all."""
+    best: Sequence[Reference] = ()
+    for question in asked:
+        best = max(best, await retrieve(question), key=best_score)
+        if is_found(best):
+            break
+    return best
 
 
 async def _rewritten(messages: Sequence[Message], rewriter: Generator | None) -> str | None:
@@ -173,14 +201,6 @@ async def _rewritten(messages: Sequence[Message], rewriter: Generator | None) ->
     return None if scope.cancelled_caught else rewritten("".join(texts))
 
 
-def _best_score(hits: Sequence[Reference]) -> float:
-    return max((hit.recall_score for hit in hits), default=-1.0)
-
-
-def _is_found(hits: Sequence[Reference]) -> bool:
-    return _best_score(hits) >= FOUND
-
-
 def _budget(budget_tokens: int, generator: Generator, sampling: Sampling) -> int:
     """What the prompt may have, so that the answer has room in the model's context too, but never less than half."""
     context = generator.context_tokens
@@ -192,7 +212,7 @@ async def _pack(
     messages: Sequence[Message], hits: Sequence[Reference] | None, budget_tokens: int, threads: Threads
 ) -> Packed:
     """The prompt, in which hits count only when the best of them is one."""
-    found = hits if hits is None or _is_found(hits) else ()
+    found = hits if hits is None or is_found(hits) else ()
 
     def packed() -> Packed:
         # Estimated, so that a prompt is the same on every machine.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from kbchat import intake
@@ -303,7 +303,8 @@ class KnowledgeSpace:
         `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
         """
         bounds = self._bounds(top_k, score_threshold, where)
-        return list(await self._retrieve(self._question(query), bounds))
+        query = self._question(query)
+        return list(await self._found(await self._ready(), query, bounds))
 
     async def explain(
         self,
@@ -346,9 +347,15 @@ class KnowledgeSpace:
         bounds = self._bounds(top_k, score_threshold, where)
 
         async def retrieve(question: str) -> Sequence[Reference]:
-            return await self._retrieve(question, bounds)
+            return await self._found(self.info, question, bounds)
 
-        return open_answer(self._parts, turns, model=model, sampling=sampling, retrieve=retrieve)
+        @asynccontextmanager
+        async def turn() -> AsyncIterator[None]:
+            await self._ready()  # Before the turn, so that many who ask at once are told at once.
+            async with self._parts.turn(self.vector_type):
+                yield
+
+        return open_answer(self._parts, turns, model=model, sampling=sampling, retrieve=retrieve, turn=turn())
 
     async def chat(
         self,
@@ -377,8 +384,7 @@ class KnowledgeSpace:
     def _bounds(self, top_k: int | None, score_threshold: float | None, where: Where | None) -> Bounds:
         return checked_bounds(top_k, score_threshold, where, settings=self._parts.settings)
 
-    async def _retrieve(self, question: str, bounds: Bounds) -> Sequence[Reference]:
-        info = await self._ready()
+    async def _found(self, info: SpaceInfo, question: str, bounds: Bounds) -> Sequence[Reference]:
         if not info.chunk_count:
             return ()
         parts = self._parts

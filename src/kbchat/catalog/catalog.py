@@ -101,11 +101,11 @@ class Catalog(People):
 
     async def get_space(self, space_id: int) -> SpaceInfo:
         """With counts, which are kept, not counted."""
-        return await self._read(lambda connection: spaces.get(connection, space_id))
+        return await self._read_once(("space", space_id), lambda connection: spaces.get(connection, space_id))
 
     async def find_spaces(self, name: str, *, owner: str | None = None) -> list[SpaceInfo]:
         """Spaces of that exact name by id: at most one an owner."""
-        return await self._read(lambda connection: spaces.find(connection, name, owner))
+        return await self._read_once(("spaces", name, owner), lambda connection: spaces.find(connection, name, owner))
 
     async def list_spaces(
         self,
