@@ -23,6 +23,7 @@ from kbchat.models import (
     Usage,
 )
 from kbchat.prompting import Packed, pack, without_command
+from kbchat.telemetry import Span
 from kbchat.threads import Threads
 from kbchat.tokens import TokenCounter, estimate
 
@@ -136,32 +137,38 @@ async def _events(
     rewriter: Generator | None,
     turn: Turn,
 ) -> AsyncGenerator[EngineEvent, None]:
-    asked = () if retrieve is None else await _asked(messages, rewriter)
-    async with turn:
-        hits = None if retrieve is None else await _hits(asked, retrieve)
-        packed = await _pack(messages, hits, budget_tokens, threads)
-    if hits is not None:
-        yield Retrieved(tuple(hits), packed.passages, packed.dropped)
     said = _Said(counter, threads)
-    checker = CitationChecker(packed.passages)
     finish_reason, usage = None, None
-    async with generator.stream(packed.prompt, sampling) as pieces:
-        async for piece in pieces:
-            if piece.texts:
-                await said.add(piece.texts)
-                yield Deltas(piece.texts)
-                if packed.passages:
-                    for citation in checker.feed("".join(piece.texts)):
-                        yield citation
-            finish_reason = piece.finish_reason or finish_reason
-            usage = piece.usage or usage
-    if finish_reason is None:
-        raise GeneratorUnavailableError(generator.name, "the answer was cut: it ended without a finish reason")
-    if packed.passages:
-        for citation in checker.flush():
-            yield citation
-        yield References(packed.references)
-    yield Done(finish_reason, usage or await said.usage(packed), generator.name)
+    with Span("kbchat.chat") as span:
+        asked = () if retrieve is None else await _asked(messages, rewriter)
+        async with turn:
+            hits = None if retrieve is None else await _hits(asked, retrieve, span)
+            packed = await _pack(messages, hits, budget_tokens, threads, span)
+        if hits is not None:
+            yield Retrieved(tuple(hits), packed.passages, packed.dropped)
+        checker = CitationChecker(packed.passages)
+        with Span("kbchat.generate", span) as generating:
+            generating.tell({"gen_ai.request.model": generator.name})
+            async with generator.stream(packed.prompt, sampling) as pieces:
+                async for piece in pieces:
+                    if piece.texts:
+                        await said.add(piece.texts)
+                        yield Deltas(piece.texts)
+                        if packed.passages:
+                            for citation in checker.feed("".join(piece.texts)):
+                                yield citation
+                    finish_reason = piece.finish_reason or finish_reason
+                    usage = piece.usage or usage
+            if finish_reason is None:
+                raise GeneratorUnavailableError(generator.name, "the answer was cut: it ended without a finish reason")
+            usage = usage or await said.usage(packed)
+            generating.tell({"gen_ai.usage.input_tokens": usage.prompt_tokens})
+            generating.tell({"gen_ai.usage.output_tokens": usage.completion_tokens})
+        if packed.passages:
+            for citation in checker.flush():
+                yield citation
+            yield References(packed.references)
+        yield Done(finish_reason, usage, generator.name)
 
 
 async def _asked(messages: Sequence[Message], rewriter: Generator | None) -> Sequence[str]:
@@ -175,13 +182,15 @@ async def _asked(messages: Sequence[Message], rewriter: Generator | None) -> Seq
     return await _rewritten(messages, rewriter) or joined(asked), asked[-1]
 
 
-async def _hits(asked: Sequence[str], retrieve: Retrieve) -> Sequence[Reference]:
+async def _hits(asked: Sequence[str], retrieve: Retrieve, chat: Span) -> Sequence[Reference]:
     """What is found for the first of the questions that the space holds an answer to, else the best of it all."""
     best: Sequence[Reference] = ()
-    for question in asked:
-        best = max(best, await retrieve(question), key=best_score)
-        if is_found(best):
-            break
+    with Span("kbchat.retrieve", chat) as span:
+        for question in asked:
+            best = max(best, await retrieve(question), key=best_score)
+            if is_found(best):
+                break
+        span.tell({"kbchat.hits": len(best), "kbchat.best_score": best_score(best)})
     return best
 
 
@@ -209,7 +218,11 @@ def _budget(budget_tokens: int, generator: Generator, sampling: Sampling) -> int
 
 
 async def _pack(
-    messages: Sequence[Message], hits: Sequence[Reference] | None, budget_tokens: int, threads: Threads
+    messages: Sequence[Message],
+    hits: Sequence[Reference] | None,
+    budget_tokens: int,
+    threads: Threads,
+    chat: Span,
 ) -> Packed:
     """The prompt, in which hits count only when the best of them is one."""
     found = hits if hits is None or is_found(hits) else ()
@@ -219,7 +232,10 @@ async def _pack(
         return pack(messages, found, budget_tokens=budget_tokens, count=estimate)
 
     size = sum(len(message.content) for message in messages) + sum(len(hit.content) for hit in found or ())
-    return packed() if size <= 2 * _INLINE_CHARS else await threads.read(packed)
+    with Span("kbchat.prompt", chat) as span:
+        made = packed() if size <= 2 * _INLINE_CHARS else await threads.read(packed)
+        span.tell({"kbchat.prompt_tokens": made.tokens, "kbchat.passages": len(made.passages)})
+    return made
 
 
 class _Said:
