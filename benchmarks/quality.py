@@ -20,10 +20,11 @@ from typing import NamedTuple
 
 import kbchat
 from kbchat import evaluation
+from kbchat.chat import is_found
 from kbchat.errors import InvalidInputError
 from kbchat.prompting import TAIL_CUT
 from kbchat.tuning.sets import Dataset, read
-from kbchat.tuning.trials import Asked, is_found, ranking
+from kbchat.tuning.trials import Asked, ranking
 
 
 def own_ndcg(ranking: Sequence[str], grades: Mapping[str, float]) -> float:

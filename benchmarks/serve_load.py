@@ -1,6 +1,6 @@
 """Many streams at once through `kbchat serve`: is every word there, how long until the first, how much memory?
 
-    python benchmarks/serve_load.py [--streams 500] [--deltas 200] [--pause 50]
+    python benchmarks/serve_load.py [--streams 500] [--deltas 200] [--pause 50] [--only-first-frames]
 
 Upstream, server and readers are a process each. The readers check that no word is lost, repeated or out of order. The
 model says a word every `--pause` milliseconds, each in a write of its own. Then: the first frame with one and with 64
@@ -9,6 +9,7 @@ questions at once to a space of kbchat's own documentation, retrieval included, 
 
 import argparse
 import contextlib
+import os
 import subprocess
 import tempfile
 import threading
@@ -27,6 +28,7 @@ def main() -> None:
     arguments.add_argument("--streams", type=int, default=500)
     arguments.add_argument("--deltas", type=int, default=200)
     arguments.add_argument("--pause", type=float, default=50.0, help="milliseconds")
+    arguments.add_argument("--only-first-frames", action="store_true")
     given = arguments.parse_args()
     with contextlib.ExitStack() as stack:
         upstream_port = stack.enter_context(process(PYTHON, HERE / "upstream.py", "0"))
@@ -35,8 +37,9 @@ def main() -> None:
         subprocess.run(ingest, check=True, capture_output=True)
         server = stack.enter_context(kbchat(folder, f"http://127.0.0.1:{upstream_port}/v1"))
         memory(server.pid, "after start, one space on disk")
-        hold_many(server.port, server.pid, given.streams, given.deltas, given.pause)
-        first_frames(server.port, upstream_port)
+        if not given.only_first_frames:
+            hold_many(server.port, server.pid, given.streams, given.deltas, given.pause)
+        first_frames(server.port, server.pid, upstream_port)
         memory(server.pid, "at the end")
 
 
@@ -57,23 +60,34 @@ def hold_many(port: int, pid: int, streams: int, deltas: int, pause: float) -> N
         print(f"  memory: {seen[0]:.0f} MB at most, {(seen[0] - before) * 1024 / streams:.0f} KiB a stream")
 
 
-def first_frames(port: int, upstream_port: int) -> None:
-    """The first frame of answers that rest on retrieval."""
+def first_frames(port: int, pid: int, upstream_port: int) -> None:
+    """The first frame of answers that rest on retrieval, and what a question costs, which other work on the machine
+    changes least."""
     asked = {"model": f"kb/{SPACE}", "question": "How are API keys set?"}
     for streams in (1, QUESTIONS_AT_ONCE):
-        firsts = [read(port, streams, 5, **asked)["first"] for _ in range(ROUNDS + 1)]
+        firsts = [read(port, streams, 5, **asked)["first"]]  # warms up
+        before = processor_seconds(pid)
+        firsts += [read(port, streams, 5, **asked)["first"] for _ in range(ROUNDS)]
+        spent = (processor_seconds(pid) - before) / (ROUNDS * streams)
         alone = [read(upstream_port, streams, 5)["first"] for _ in range(ROUNDS + 1)]
         ours = [value for values in firsts[1:] for value in values]
         theirs = [value for values in alone[1:] for value in values]
         print(
             f"first frame, {streams} at once, retrieval included: p50 {quantile(ours, 0.5)} "
-            f"p95 {quantile(ours, 0.95)}; the model's own: p50 {quantile(theirs, 0.5)}"
+            f"p95 {quantile(ours, 0.95)}; the model's own: p50 {quantile(theirs, 0.5)}; "
+            f"{spent * 1000:.1f} ms of processor time a question"
         )
 
 
 def quantile(values: list[float], share: float) -> str:
     ordered = sorted(values)
     return f"{ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000:.1f} ms"
+
+
+def processor_seconds(pid: int) -> float:
+    """What a process has used so far, in all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident(pid: int) -> float:

@@ -1,5 +1,6 @@
 """The retrieve route: filters and traces."""
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,18 @@ async def test_what_cannot_be_used_is_named(served: Served, sent: dict[str, obje
     check_failure(body, "invalid_request")
     assert body["error"]["param"] == next(iter(sent))
     assert body["err_msg"].startswith(message)
+
+
+async def test_the_stages_are_measured(served: Served) -> None:
+    """`/metrics` has the seconds of each, under the stage's own name and nobody else's."""
+    await retrieve(served)
+    async with served.client.get("/metrics") as response:
+        text = await response.text()
+    counted = re.findall(r"^kbchat_retrieval_stage_seconds_count\{(.*)\} 1\.0$", text, re.MULTILINE)
+    assert {"embedding", "dense_search", "lexical_search", "reading", "scoring", "confidence"} <= {
+        label.removeprefix('stage="').removesuffix('"') for label in counted
+    }
+    assert "handbook" not in text
 
 
 async def test_the_trace_stands_beside_the_chunks(served: Served) -> None:

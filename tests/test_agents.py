@@ -270,6 +270,33 @@ class TestHttp:
                     wrong = await client.call_tool("add_document", arguments | {"space": "secrets"})
                     assert wrong.is_error
 
+    @pytest.mark.parametrize(
+        ("body", "headers", "status", "code"),
+        [
+            (b"{", {}, 400, "invalid_request"),
+            (b"[1]", {}, 400, "invalid_request"),
+            (b"{}", {"Accept": "text/html"}, 406, "not_acceptable"),
+            (b"{}", {"Content-Type": "text/plain"}, 415, "unsupported_content_type"),
+            (b" " * 2_000_000, {}, 413, "body_too_large"),
+        ],
+    )
+    async def test_refusals(self, tmp_path: Path, body: bytes, headers: dict[str, str], status: int, code: str) -> None:
+        """What the protocol's library refuses has the one body of every failure; the limit is the settings'."""
+        settings = kbchat.Settings(data_dir=tmp_path, max_body_bytes=1_500_000)
+        accept = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+        async with kbchat.KnowledgeBase(settings=settings) as kb, serving(kb) as url, httpx2.AsyncClient() as http:
+            answer = await http.post(f"{url}/mcp", content=body, headers=accept | headers)
+            assert answer.status_code == status
+            assert answer.json()["success"] is False
+            assert answer.json()["error"]["code"] == code
+
+    async def test_a_large_call(self, kb: kbchat.KnowledgeBase) -> None:
+        """A body may be as large as the settings allow, whatever the HTTP library's own limit."""
+        async with serving(kb) as url, over_http(url) as client:
+            wrong = await client.call_tool("search", {"space": "handbook", "query": "keys " * 300_000})
+            assert wrong.is_error
+            assert "characters" in wrong.content[0].text
+
     async def test_off(self, tmp_path: Path) -> None:
         """One setting takes the route away."""
         settings = kbchat.Settings(data_dir=tmp_path, mcp=False)

@@ -3,11 +3,13 @@
 import sqlite3
 import sys
 import threading
+from asyncio import CancelledError, create_task, gather, sleep
 from contextlib import closing
 from pathlib import Path
 
 import anyio
 import pytest
+from sqlalchemy import event
 
 from catalogs import catalog, file, opened
 from kbchat.catalog import Catalog
@@ -175,3 +177,27 @@ async def test_unknown_failures_are_catalog_errors(catalog: Catalog) -> None:
     with pytest.raises(CatalogError) as caught:
         await catalog._read(lambda connection: connection.execute(text("SELECT nothing FROM nowhere")))
     assert type(caught.value) is CatalogError
+
+
+async def test_many_who_ask_the_same_at_once_are_answered_together(catalog: Catalog) -> None:
+    """Two transactions at most: the one that runs when they ask, and one that begins after all of them asked."""
+    space = await a_space(catalog, "asked at once")
+    began: list[object] = []
+    assert catalog._database._engine is not None
+    event.listen(catalog._database._engine, "begin", began.append)
+    assert {found.id for found in await gather(*(catalog.get_space(space.id) for _ in range(20)))} == {space.id}
+    assert len(began) <= 2
+    assert not catalog._shared
+
+
+async def test_who_asks_after_a_change_sees_it(catalog: Catalog) -> None:
+    """Also while others, who asked before it, are still being answered; and one who leaves disturbs nobody."""
+    space = await a_space(catalog, "asked after")
+    early = [create_task(catalog.get_space(space.id)) for _ in range(3)]
+    await sleep(0)
+    early[0].cancel()
+    await catalog.update_space(space.id, desc="changed")
+    assert (await catalog.get_space(space.id)).desc == "changed"
+    assert {found.desc for found in await gather(*early[1:])} <= {space.desc, "changed"}
+    with pytest.raises(CancelledError):
+        await early[0]

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py")) + sorted((ROOT / "adapters").rglob("*.py"))
 
 FLOORS = {
-    0: {"chunking", "display", "models", "errors", "settings", "strategies", "summaries", "threads"},
+    0: {"chunking", "display", "models", "errors", "settings", "strategies", "summaries", "telemetry", "threads"},
     1: {
         "analysis",
         "citations",
@@ -142,6 +142,7 @@ VENDORS = {
     "oxmsg": {"kbchat.loaders.mail"},
     "pathspec": {"kbchat.loaders.files"},
     "pptx": {"kbchat.loaders.pptx"},
+    "opentelemetry": {"kbchat.telemetry"},
     "prometheus_client": {"kbchat_aiohttp"},
     "psycopg": {"kbchat.catalog"},
     "pydantic": {"kbchat", "kbchat_aiohttp"},

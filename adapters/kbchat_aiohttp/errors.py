@@ -64,6 +64,10 @@ class MethodNotAllowedError(RequestError):
     """The route has other methods."""
 
 
+class NotAcceptableError(RequestError):
+    """The client takes no answer of the kind that the route gives."""
+
+
 class SlowRequestError(RequestError):
     """The body did not arrive in time."""
 
@@ -119,6 +123,7 @@ TABLE: Mapping[type[Exception], Kind] = {
     core.ModelNotFoundError: Kind(404, "E4045", "model_not_found", "not_found_error"),
     core.KeyNotFoundError: Kind(404, "E4046", "key_not_found", "not_found_error"),
     MethodNotAllowedError: Kind(405, "E4050", "method_not_allowed", "invalid_request_error"),
+    NotAcceptableError: Kind(406, "E4060", "not_acceptable", "invalid_request_error"),
     SlowRequestError: Kind(408, "E4080", "request_too_slow", "invalid_request_error"),
     core.ConflictError: Kind(409, "E4090", "conflict", "conflict_error"),
     core.SpaceExistsError: Kind(409, "E4091", "space_exists", "conflict_error"),

@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler
 
 from kbchat.errors import DeadlineError
 from kbchat.settings import Settings
+from kbchat.telemetry import listening
 from kbchat_aiohttp.auth import Authenticate, Principal
 from kbchat_aiohttp.bodies import postpone_invitation
 from kbchat_aiohttp.errors import MethodNotAllowedError, RouteNotFoundError, error_response
@@ -69,7 +70,8 @@ class Guard:
         request[NOTE] = note
         status = 499  # the client left before there was an answer
         try:
-            response = await self._answer(request, handler)
+            with listening(self._metrics.note_stage):
+                response = await self._answer(request, handler)
             status = response.status
             return response
         finally:

@@ -10,6 +10,7 @@ from kbchat_aiohttp.routes import UNKNOWN, Call, route
 if TYPE_CHECKING:
     from kbchat_aiohttp.streams import Readers
 
+STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 
@@ -37,6 +38,13 @@ class Metrics:
             buckets=SECONDS,
             registry=self._registry,
         )
+        self._stages = Histogram(
+            "kbchat_retrieval_stage_seconds",
+            "What a stage of retrieval took.",
+            ["stage"],
+            buckets=STAGE_SECONDS,
+            registry=self._registry,
+        )
         self._deltas = Counter("kbchat_deltas", "Pieces of text that models said.", registry=self._registry)
         self._tokens = Counter("kbchat_tokens", "Tokens of questions and answers.", ["kind"], registry=self._registry)
         active = Gauge("kbchat_answers_active", "Answers under way.", registry=self._registry)
@@ -48,6 +56,10 @@ class Metrics:
 
         encode, content_type = exposition.choose_encoder(call.request.headers.get("Accept", ""))
         return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
+
+    def note_stage(self, stage: str, seconds: float) -> None:
+        """Note what a stage of a question's retrieval took."""
+        self._stages.labels(stage).observe(seconds)
 
     def count(self, call: Call, route: str, status: int, *, started: float) -> None:
         """Note a request that was answered. `started` is `time.perf_counter()` of its head."""

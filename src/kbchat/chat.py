@@ -1,7 +1,7 @@
 """From a question to a streamed answer with references: retrieve, pack, generate, count."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 
 import anyio
 
@@ -23,6 +23,7 @@ from kbchat.models import (
     Usage,
 )
 from kbchat.prompting import Packed, pack, without_command
+from kbchat.telemetry import Span
 from kbchat.threads import Threads
 from kbchat.tokens import TokenCounter, estimate
 
@@ -37,8 +38,21 @@ _INLINE_CHARS = 8_000
 """A text up to this long is counted where it is: going to a thread and back takes as long."""
 _PART_CHARS = 250_000
 
+
+def best_score(hits: Sequence[Reference]) -> float:
+    """Of the best hit; -1 where there is none."""
+    return max((hit.recall_score for hit in hits), default=-1.0)
+
+
+def is_found(hits: Sequence[Reference]) -> bool:
+    """Whether the best hit says that the space holds the answer."""
+    return best_score(hits) >= FOUND
+
+
 Retrieve = Callable[[str], Awaitable[Sequence[Reference]]]
 """The hits for a question, best first."""
+Turn = AbstractAsyncContextManager[object]
+"""Held while a question is this machine's own work, so that of many at once the first are answered first."""
 
 
 @asynccontextmanager
@@ -52,6 +66,7 @@ async def open_chat(
     counter: TokenCounter,
     threads: Threads,
     rewriter: Generator | None = None,
+    turn: Turn | None = None,
 ) -> AsyncIterator[AsyncIterator[EngineEvent]]:
     """Open the answer to the last question of a conversation.
 
@@ -59,7 +74,8 @@ async def open_chat(
     for each passage that it cites), `References` when the answer rests on any, and `Done`. Without `retrieve` the model
     answers alone: there is neither a `Retrieved` nor references. A question that leans on earlier ones is put into
     words of its own by `rewriter` before it is searched for, or joined with them where there is none. Nothing is done
-    before the iterator is; leaving the block stops the generation at once.
+    before the iterator is; leaving the block stops the generation at once. `turn` is held from the search until the
+    prompt is made.
 
     The prompt has at most `budget_tokens`, and leaves the model room to answer. While iterated, raises
     `InvalidInputError` when there is no question or it does not fit, and the errors of retrieval and generator.
@@ -73,6 +89,7 @@ async def open_chat(
         counter=counter,
         threads=threads,
         rewriter=rewriter,
+        turn=turn or nullcontext(),
     )
     async with aclosing(events):
         yield events
@@ -118,43 +135,63 @@ async def _events(
     counter: TokenCounter,
     threads: Threads,
     rewriter: Generator | None,
+    turn: Turn,
 ) -> AsyncGenerator[EngineEvent, None]:
-    hits = None if retrieve is None else await _hits(messages, retrieve, rewriter)
-    packed = await _pack(messages, hits, budget_tokens, threads)
-    if hits is not None:
-        yield Retrieved(tuple(hits), packed.passages, packed.dropped)
     said = _Said(counter, threads)
-    checker = CitationChecker(packed.passages)
     finish_reason, usage = None, None
-    async with generator.stream(packed.prompt, sampling) as pieces:
-        async for piece in pieces:
-            if piece.texts:
-                await said.add(piece.texts)
-                yield Deltas(piece.texts)
-                if packed.passages:
-                    for citation in checker.feed("".join(piece.texts)):
-                        yield citation
-            finish_reason = piece.finish_reason or finish_reason
-            usage = piece.usage or usage
-    if finish_reason is None:
-        raise GeneratorUnavailableError(generator.name, "the answer was cut: it ended without a finish reason")
-    if packed.passages:
-        for citation in checker.flush():
-            yield citation
-        yield References(packed.references)
-    yield Done(finish_reason, usage or await said.usage(packed), generator.name)
+    with Span("kbchat.chat") as span:
+        asked = () if retrieve is None else await _asked(messages, rewriter)
+        async with turn:
+            hits = None if retrieve is None else await _hits(asked, retrieve, span)
+            packed = await _pack(messages, hits, budget_tokens, threads, span)
+        if hits is not None:
+            yield Retrieved(tuple(hits), packed.passages, packed.dropped)
+        checker = CitationChecker(packed.passages)
+        with Span("kbchat.generate", span) as generating:
+            generating.tell({"gen_ai.request.model": generator.name})
+            async with generator.stream(packed.prompt, sampling) as pieces:
+                async for piece in pieces:
+                    if piece.texts:
+                        await said.add(piece.texts)
+                        yield Deltas(piece.texts)
+                        if packed.passages:
+                            for citation in checker.feed("".join(piece.texts)):
+                                yield citation
+                    finish_reason = piece.finish_reason or finish_reason
+                    usage = piece.usage or usage
+            if finish_reason is None:
+                raise GeneratorUnavailableError(generator.name, "the answer was cut: it ended without a finish reason")
+            usage = usage or await said.usage(packed)
+            generating.tell({"gen_ai.usage.input_tokens": usage.prompt_tokens})
+            generating.tell({"gen_ai.usage.output_tokens": usage.completion_tokens})
+        if packed.passages:
+            for citation in checker.flush():
+                yield citation
+            yield References(packed.references)
+        yield Done(finish_reason, usage, generator.name)
 
 
-async def _hits(messages: Sequence[Message], retrieve: Retrieve, rewriter: Generator | None) -> Sequence[Reference]:
-    """What is found for the last question, or for what it means after what was said."""
+async def _asked(messages: Sequence[Message], rewriter: Generator | None) -> Sequence[str]:
+    """What to search for: the last question, or first what it means after what was said."""
     asked = [without_command(message.content) for message in messages if message.role == "user"]
     if not asked or not asked[-1].strip():
         return ()
     if len(asked) == 1 or not is_follow_up(asked[-1]):
-        return await retrieve(asked[-1])
-    hits = await retrieve(await _rewritten(messages, rewriter) or joined(asked))
+        return asked[-1:]
     # What looks like a follow-up may stand alone after all.
-    return hits if _is_found(hits) else max(hits, await retrieve(asked[-1]), key=_best_score)
+    return await _rewritten(messages, rewriter) or joined(asked), asked[-1]
+
+
+async def _hits(asked: Sequence[str], retrieve: Retrieve, chat: Span) -> Sequence[Reference]:
+    """What is found for the first of the questions that the space holds an answer to, else the best of it all."""
+    best: Sequence[Reference] = ()
+    with Span("kbchat.retrieve", chat) as span:
+        for question in asked:
+            best = max(best, await retrieve(question), key=best_score)
+            if is_found(best):
+                break
+        span.tell({"kbchat.hits": len(best), "kbchat.best_score": best_score(best)})
+    return best
 
 
 async def _rewritten(messages: Sequence[Message], rewriter: Generator | None) -> str | None:
@@ -173,14 +210,6 @@ async def _rewritten(messages: Sequence[Message], rewriter: Generator | None) ->
     return None if scope.cancelled_caught else rewritten("".join(texts))
 
 
-def _best_score(hits: Sequence[Reference]) -> float:
-    return max((hit.recall_score for hit in hits), default=-1.0)
-
-
-def _is_found(hits: Sequence[Reference]) -> bool:
-    return _best_score(hits) >= FOUND
-
-
 def _budget(budget_tokens: int, generator: Generator, sampling: Sampling) -> int:
     """What the prompt may have, so that the answer has room in the model's context too, but never less than half."""
     context = generator.context_tokens
@@ -189,17 +218,24 @@ def _budget(budget_tokens: int, generator: Generator, sampling: Sampling) -> int
 
 
 async def _pack(
-    messages: Sequence[Message], hits: Sequence[Reference] | None, budget_tokens: int, threads: Threads
+    messages: Sequence[Message],
+    hits: Sequence[Reference] | None,
+    budget_tokens: int,
+    threads: Threads,
+    chat: Span,
 ) -> Packed:
     """The prompt, in which hits count only when the best of them is one."""
-    found = hits if hits is None or _is_found(hits) else ()
+    found = hits if hits is None or is_found(hits) else ()
 
     def packed() -> Packed:
         # Estimated, so that a prompt is the same on every machine.
         return pack(messages, found, budget_tokens=budget_tokens, count=estimate)
 
     size = sum(len(message.content) for message in messages) + sum(len(hit.content) for hit in found or ())
-    return packed() if size <= 2 * _INLINE_CHARS else await threads.read(packed)
+    with Span("kbchat.prompt", chat) as span:
+        made = packed() if size <= 2 * _INLINE_CHARS else await threads.read(packed)
+        span.tell({"kbchat.prompt_tokens": made.tokens, "kbchat.passages": len(made.passages)})
+    return made
 
 
 class _Said:

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 from kbchat import fusion
 from kbchat.models import Chunk, Reference, Score, Value
 from kbchat.strategies import Expand, Strategy
+from kbchat.telemetry import tell_stage
 
 
 class Cut(StrEnum):
@@ -199,7 +200,8 @@ class Clock:
         try:
             yield
         finally:
-            self._seconds[stage] += self._now() - began
+            self._seconds[stage] += (took := self._now() - began)
+            tell_stage(stage, took)
 
     def read(self) -> Timings:
         """What was measured since the clock was made."""

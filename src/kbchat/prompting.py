@@ -140,7 +140,9 @@ _COMMAND = re.compile(
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 _KANA_OR_HANGUL = re.compile("[\u3041-\u30ff\uac00-\ud7af]")
 _ENGLISH_WORD = re.compile(r"\b[a-z]+\b")
-_BACKTICKS = re.compile("`+")
+_FENCE = "````"
+"""The shortest: longer than what documents fence their code with."""
+_BACKTICKS = re.compile(f"{_FENCE}+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,15 +204,16 @@ class _Ask:
 
     def passage_cost(self, reference: Reference) -> int:
         """What one more chunk costs at most, when it is a passage by itself."""
-        block = _block(_passage(99, [reference]), _fence([reference.content, reference.name]))
+        block = _block(99, _label(reference), reference.content, _fence([reference.content, reference.name]))
         return self.count(f"\n\n{self.words.passages}{block}")
 
     def message(self, passages: Sequence[Passage]) -> Message:
         if not passages:
             return Message(role="user", content=self.question)
         # A fence longer than any run of backticks between the fences cannot be closed by what stands there.
-        fence = _fence([text for passage in passages for text in (passage.content, _label(passage))])
-        blocks = "\n\n".join(_block(passage, fence) for passage in passages)
+        labelled = [(passage.number, _label(passage.references[0]), passage.content) for passage in passages]
+        fence = _fence([text for _, label, content in labelled for text in (content, label)])
+        blocks = "\n\n".join(_block(*one, fence) for one in labelled)
         content = f"{self.words.passages}\n\n{blocks}\n\n{self.words.question}{self.question}"
         return Message(role="user", content=content)
 
@@ -325,17 +328,17 @@ def _passage(number: int, references: Sequence[Reference]) -> Passage:
     )
 
 
-def _label(passage: Passage) -> str:
+def _label(first: Reference) -> str:
     """Where a passage stands, on one line. It is a document's word too, so it goes between the fences."""
-    headings = passage.references[0].metadata.get("headings")
-    parts = [passage.name, *(map(str, headings) if isinstance(headings, list) else ())]
+    headings = first.metadata.get("headings")
+    parts = [first.name, *(map(str, headings) if isinstance(headings, list) else ())]
     return " > ".join(" ".join(part.split()) for part in parts)[:_LABEL_CHARS]
 
 
-def _block(passage: Passage, fence: str) -> str:
-    return f"[{passage.number}]\n{fence}\n{_label(passage)}\n\n{passage.content}\n{fence}"
+def _block(number: int, label: str, content: str, fence: str) -> str:
+    return f"[{number}]\n{fence}\n{label}\n\n{content}\n{fence}"
 
 
 def _fence(texts: Sequence[str]) -> str:
-    longest = max((len(run) for text in texts if "`" in text for run in _BACKTICKS.findall(text)), default=0)
-    return "`" * max(4, longest + 1)
+    runs = (run for text in texts if _FENCE in text for run in _BACKTICKS.findall(text))
+    return max(runs, key=len, default=_FENCE[1:]) + "`"

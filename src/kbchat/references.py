@@ -24,9 +24,8 @@ _HARMLESS = "&lt;references"
 
 # What an XML parser would end the attribute at, change or refuse (U+FFFE, U+FFFF), and what readers of lines break at.
 # The second kind stands only inside JSON strings, so its JSON escape means the same.
-_ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord('"'): "&quot;"} | {
-    code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029, 0xFFFE, 0xFFFF)
-}
+_ESCAPES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"))
+_RAW = re.compile("[\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 _ENTITY = re.compile(r"&(?:#x([0-9a-fA-F]{1,6});|#([0-9]{1,7});|(amp|lt|gt|quot|apos);)?")
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _TAG = re.compile(r'(?:\n\n)?<references\s+title="References"\s+references="([^"<>]*)"\s*/>\s*\Z')
@@ -73,7 +72,11 @@ def render(references: Sequence[Citable]) -> str:
     if not references:
         return ""
     listed = [{"name": name, "chunks": [_chunk(chunk) for chunk in chunks]} for name, chunks in by_document(references)]
-    text = json.dumps(listed, ensure_ascii=False).translate(_ESCAPES)
+    text = json.dumps(listed, ensure_ascii=False)
+    for character, escaped in _ESCAPES:
+        text = text.replace(character, escaped)
+    if not text.isascii() or "\x7f" in text:
+        text = _RAW.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Unpack
 
 from kbchat import intake
@@ -15,7 +15,6 @@ from kbchat.models import (
     Answer,
     Chunk,
     Document,
-    DocumentStatus,
     IngestProgress,
     IngestReport,
     Metadata,
@@ -275,17 +274,9 @@ class KnowledgeSpace:
 
     async def stats(self) -> SpaceStats:
         """Count what is in the space. Tokens are estimated from every text, once for each change of the space."""
-        info = await self.refresh()
-        statuses = await self._parts.catalog.count_documents(self.id)
-        busy = statuses.get(DocumentStatus.RUNNING, 0) or statuses.get(DocumentStatus.TODO, 0)
-        return SpaceStats(
-            documents=info.document_count,
-            chunks=info.chunk_count,
-            tokens=await self._parts.count_tokens(info),
-            statuses=statuses,
-            state="indexing" if busy else "ready" if info.chunk_count else "empty",
-            embedder=info.embedder.name if info.embedder else None,
-        )
+        from kbchat.upkeep import stats
+
+        return await stats(self._parts, await self.refresh())
 
     # -- questions out -----------------------------------------------------------------------------------------------
 
@@ -306,7 +297,8 @@ class KnowledgeSpace:
         `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
         """
         bounds = self._bounds(top_k, score_threshold, where, stages)
-        return list(await self._retrieve(self._question(query), bounds))
+        query = self._question(query)
+        return list(await self._retrieve(query, bounds))
 
     async def explain(
         self,
@@ -351,9 +343,15 @@ class KnowledgeSpace:
         bounds = self._bounds(top_k, score_threshold, where, stages)
 
         async def retrieve(question: str) -> Sequence[Reference]:
-            return await self._retrieve(question, bounds)
+            return await self._found(self.info, question, bounds)
 
-        return open_answer(self._parts, turns, model=model, sampling=sampling, retrieve=retrieve)
+        @asynccontextmanager
+        async def turn() -> AsyncIterator[None]:
+            await self._ready()  # Before the turn, so that many who ask at once are told at once.
+            async with self._parts.turn(self.vector_type):
+                yield
+
+        return open_answer(self._parts, turns, model=model, sampling=sampling, retrieve=retrieve, turn=turn())
 
     async def chat(
         self,
@@ -390,7 +388,9 @@ class KnowledgeSpace:
         return checked_bounds(top_k, score_threshold, where, stages, settings=self._parts.settings)
 
     async def _retrieve(self, question: str, bounds: Bounds) -> Sequence[Reference]:
-        info = await self._ready()
+        return await self._found(await self._ready(), question, bounds)
+
+    async def _found(self, info: SpaceInfo, question: str, bounds: Bounds) -> Sequence[Reference]:
         if not info.chunk_count:
             return ()
         parts = self._parts

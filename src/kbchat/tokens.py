@@ -47,24 +47,29 @@ def _kind(code: int) -> bytes:
 
 
 _KINDS = b"".join(map(_kind, range(128))) + b"." * 128
+_ASCII, _NOT_ASCII = bytes(range(128)), bytes(range(128, 256))
+_LETTERS, _DIGITS = (bytes(code if code == ord(kind) else ord(" ") for code in range(256)) for kind in "a0")
+"""What leaves one kind as it is, so that each run of it has one blank before it."""
 
 
 def estimate(text: str) -> int:
     """How many tokens a text is, or up to a fifth more. The same on every machine; some 30 µs for 1,200 characters of
     English, 100 for other languages."""
-    kinds = b" " + text.encode("ascii", "ignore").translate(_KINDS)
+    data = text.encode("utf-8", "surrogatepass")
+    kinds = b" " + data.translate(_KINDS, _NOT_ASCII)
     count = kinds.count
     tokens = (
-        _WORD * (count(b" a") + count(b".a") + count(b"0a") + count(b"\na"))
+        _WORD * kinds.translate(_LETTERS).count(b" a")
         + _LETTER * count(b"a")
-        + _NUMBER * (count(b" 0") + count(b".0") + count(b"a0") + count(b"\n0"))
+        + _NUMBER * kinds.translate(_DIGITS).count(b" 0")
         + _DIGIT * count(b"0")
         + _SIGNS * (count(b".") - count(b".."))
         + _BREAK * (count(b"\n") - count(b"\n\n"))
         + _GAP * count(b"  ")
     )
-    if not text.isascii():
-        tokens += sum(weight * len(pattern.findall(text)) for pattern, weight in _WIDE)
+    if len(kinds) <= len(data):
+        wide = data.translate(None, _ASCII).decode("utf-8", "surrogatepass")
+        tokens += sum(weight * len(pattern.findall(wide)) for pattern, weight in _WIDE)
     return math.ceil(OVERCOUNT * tokens)
 
 

@@ -1,4 +1,4 @@
-"""Keeping spaces sound and taking them elsewhere: check, export, import."""
+"""Keeping spaces sound and taking them elsewhere: count, check, export, import."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from kbchat.inputs import checked_name, checked_owner, checked_vector_type
 from kbchat.intake import Progress, mismatch, open_writer
-from kbchat.models import SpaceInfo, VectorType
+from kbchat.models import DocumentStatus, SpaceInfo, VectorType
+from kbchat.summaries import SpaceStats
 
 if TYPE_CHECKING:
     from kbchat.checking import CheckReport
@@ -101,3 +102,17 @@ async def _undo(parts: Parts, info: SpaceInfo) -> None:
         await parts.store(info.vector_type).drop_collection(info.collection)
         await parts.lexical.drop(info.lexical_name)
         await parts.catalog.finish_space_deletion(info.id)
+
+
+async def stats(parts: Parts, info: SpaceInfo) -> SpaceStats:
+    """What is in a space, counted."""
+    statuses = await parts.catalog.count_documents(info.id)
+    busy = statuses.get(DocumentStatus.RUNNING, 0) or statuses.get(DocumentStatus.TODO, 0)
+    return SpaceStats(
+        documents=info.document_count,
+        chunks=info.chunk_count,
+        tokens=await parts.count_tokens(info),
+        statuses=statuses,
+        state="indexing" if busy else "ready" if info.chunk_count else "empty",
+        embedder=info.embedder.name if info.embedder else None,
+    )

@@ -23,7 +23,7 @@ class People(Calls):
 
     async def find_key(self, digest: str) -> KeyInfo | None:
         """The key with that hash, unless it was revoked."""
-        return await self._read(lambda connection: keys.find(connection, digest))
+        return await self._glance(("key", digest), lambda connection: keys.find(connection, digest))
 
     async def list_keys(self) -> list[KeyInfo]:
         """All keys there ever were, in the order they were made."""

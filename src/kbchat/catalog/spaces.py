@@ -17,6 +17,8 @@ from kbchat.models import EmbedderPin, SpaceInfo, VectorType
 _spaces = schema.spaces
 _is_live = _spaces.c.state == SpaceState.LIVE
 _SPACE = select(_spaces).where(_spaces.c.id == bindparam("space_id"), _is_live)
+_NAMED = select(_spaces).where(_spaces.c.name == bindparam("name"), _is_live).order_by(_spaces.c.id)
+_NAMED_OF = _NAMED.where(_spaces.c.owner == bindparam("owner"))
 _EXISTS = select(_spaces.c.id).where(_spaces.c.id == bindparam("space_id"), _is_live)
 _SHARED = _EXISTS.with_for_update(read=True)
 _EXCLUSIVE = _SPACE.with_for_update()
@@ -131,7 +133,8 @@ def get(conn: Connection, space_id: int) -> SpaceInfo:
 
 
 def find(conn: Connection, name: str, owner: str | None) -> list[SpaceInfo]:
-    return page(conn, SpaceFilter(owner=owner, name=name), offset=0, limit=None)[0]
+    rows = conn.execute(_NAMED if owner is None else _NAMED_OF, {"name": name, "owner": owner})
+    return [_info(row) for row in rows]
 
 
 def page(conn: Connection, where: SpaceFilter, *, offset: int, limit: int | None) -> tuple[list[SpaceInfo], int]:

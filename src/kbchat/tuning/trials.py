@@ -12,6 +12,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from kbchat import evaluation
+from kbchat.chat import is_found
 from kbchat.chunking import ChunkStrategy, Splitting
 from kbchat.errors import InvalidInputError
 from kbchat.inputs import checked_threshold, checked_top_k
@@ -21,8 +22,6 @@ from kbchat.settings import Settings
 from kbchat.space import KnowledgeSpace
 from kbchat.tuning.sets import Dataset, Question
 
-FOUND = 0.5
-"""The line: a best hit below it means that the space does not hold the answer."""
 DOCUMENTS, PASSAGES = 10, 5
 """Hits asked for where documents are judged, as is customary, and where passages are, as in Chroma's report."""
 
@@ -131,11 +130,6 @@ async def run(
     own = {"data_dir": folder, "catalog_url": None, "chroma_url": None, "milvus_uri": None}
     async with KnowledgeBase(settings=settings.model_copy(update=own)) as base:
         return [await _try(base, datasets, configuration, progress) for configuration in tried]
-
-
-def is_found(found: Sequence[Reference]) -> bool:
-    """Whether the best hit says that the space holds the answer."""
-    return bool(found) and found[0].recall_score >= FOUND
 
 
 def ranking(found: Sequence[Reference]) -> list[str]:
