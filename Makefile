@@ -76,7 +76,7 @@ dist: $(VENV)/.ready
 # Needs no environment that the old lock can make.
 lock: $(VENV)/.uv
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --group dev \
-		--extra server --extra milvus --extra documents --extra postgres --extra mcp --extra bench \
+		--extra otel --extra milvus --extra documents --extra postgres --extra mcp --extra bench \
 		--custom-compile-command "make lock" --no-emit-index-url --no-emit-find-links -o requirements.lock
 	$(BIN)/uv pip compile tools/docs.in --universal --python-version 3.11 --generate-hashes \
 		--custom-compile-command "make lock" --no-emit-index-url --no-emit-find-links -o tools/docs.lock

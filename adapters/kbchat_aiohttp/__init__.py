@@ -4,14 +4,6 @@ app = kbchat_aiohttp.create_app(kb)         # an aiohttp application, to be moun
 await kbchat_aiohttp.serve(kb)              # or served as it is, until SIGTERM
 """
 
-from importlib.util import find_spec
-
-from kbchat.errors import MissingExtraError
-
-# Looked for, not imported: the metrics' library loads with the first application.
-if any(find_spec(library) is None for library in ("aiohttp", "prometheus_client")):
-    raise MissingExtraError("The HTTP interface", "server")
-
 from kbchat_aiohttp.app import create_app
 from kbchat_aiohttp.auth import Authenticate, Principal, Role
 from kbchat_aiohttp.errors import InvalidKeyError

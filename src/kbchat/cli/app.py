@@ -1,5 +1,6 @@
 """The commands. Each one is: arguments, one call of the face, output."""
 
+import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -290,6 +291,8 @@ def serve(
     async def action(kb: "KnowledgeBase") -> None:
         from kbchat_aiohttp import serve as serve_http
 
+        # An answer is thousands of small objects without cycles: by default a fifth of its time goes into looking.
+        gc.set_threshold(50_000, 20, 50)
         await serve_http(kb, insecure=insecure, on_ready=lambda urls: say(f"listening at {' and '.join(urls)}"))
 
     return run(read_settings(data_dir, host=host, port=port), action)
