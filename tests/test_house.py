@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py")) + sorted((ROOT / "adapters").rglob("*.py"))
 
 FLOORS = {
-    0: {"chunking", "display", "models", "errors", "settings", "summaries", "threads"},
+    0: {"chunking", "display", "models", "errors", "processes", "settings", "summaries", "threads"},
     1: {
         "analysis",
         "chinese",
@@ -54,6 +54,7 @@ FLOORS = {
         "folders",
         "indexing",
         "ingest",
+        "making",
         "preparing",
         "reembed",
         "replica",
@@ -83,6 +84,7 @@ NEIGHBOURS = {
     ("indexing", "ingest"),
     ("indexing", "preparing"),
     ("ingest", "preparing"),
+    ("preparing", "making"),
     ("ingest", "reembed"),
     ("reembed", "ingest"),
     ("replica", "reembed"),
@@ -158,7 +160,7 @@ VENDORS = {
     "Stemmer": {"kbchat.analysis"},
     "tantivy": {"kbchat.lexical.tantivy"},
     "tiktoken": {"kbchat.tokens"},
-    "tokenizers": {"kbchat.embedders.static"},
+    "tokenizers": {"kbchat.embedders.pieces"},
     "typer": {"kbchat.cli"},
     "watchfiles": {"kbchat.intake"},
     "wordllama": {"kbchat.embedders.static"},

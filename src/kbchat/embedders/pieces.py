@@ -5,6 +5,7 @@ Korean character beside it. So a text's tokens are those of its pieces, and most
 """
 
 import re
+from array import array
 from collections.abc import Sequence
 from itertools import accumulate, chain, count
 from pathlib import Path
@@ -53,7 +54,7 @@ class Tokens(dict[str, bytes]):
         return np.frombuffer(b"".join(map(self.__getitem__, pieces_of(text))), dtype=np.uint16)
 
     def __missing__(self, piece: str) -> bytes:
-        tokens = np.array(self._tokenizer.encode(piece, add_special_tokens=False).ids, dtype=np.uint16).tobytes()
+        tokens = array("H", self._tokenizer.encode(piece, add_special_tokens=False).ids).tobytes()
         if len(piece) <= self.LONGEST:
             if len(self) >= self.LIMIT:
                 self.clear()

@@ -131,12 +131,14 @@ class _Model(NamedTuple):
                 # Into memory that is there: to be given new memory would take longer than all else.
                 block = rows.take(ids, axis=0, out=space[: len(ids)], mode="clip")
                 sums[text] += np.add.reduce(block, axis=0)
-            for head, start, end in own:
+            for _, start, end in own:
                 rest = block[start - first : end - first] if size <= _BLOCK else rows[cut.ids[start:end]]
                 np.add.reduce(rest, axis=0, out=of_parts[part])
                 part += 1
         if part:
-            self._begin(of_parts, cut, rows, [text[slice(*it)] for text, some in zip(texts, parts, strict=True) for it in some])
+            self._begin(
+                of_parts, cut, rows, [text[slice(*it)] for text, some in zip(texts, parts, strict=True) for it in some]
+            )
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         vectors: Vectors = np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)
         return vectors, of_parts
@@ -148,7 +150,7 @@ class _Model(NamedTuple):
         of_parts[whole] += rows[heads[whole]]
         apart = np.flatnonzero(heads < 0)
         if len(apart):
-            of_parts[apart] = self.embed([texts[place] for place in apart], ())[0]
+            of_parts[apart] = self.embed([texts[int(place)] for place in apart], ())[0]
 
     def _rows(self, pieces: Sequence[str]) -> Vectors:
         """The sum of each piece's tokens. Pieces of as many tokens are added up together."""
