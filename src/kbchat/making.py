@@ -5,6 +5,7 @@ of it in worker processes, so that every core is used and a server's own goes on
 """
 
 import functools
+import gc
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -125,8 +126,12 @@ def serve(argument: bytes) -> tuple[bytes, bool]:
         LoadedDocument(text, metadata={}, blocks=tuple(Block(*it) for it in blocks), markup=markup)
         for text, markup, blocks in order.documents
     ]
-    made = make(_static(), documents, Splitting.model_validate(order.splitting), order.embeds)
-    return msgspec.msgpack.encode(made), False
+    gc.disable()  # Nothing here refers to itself, and there is much of it to look through.
+    try:
+        made = make(_static(), documents, Splitting.model_validate(order.splitting), order.embeds)
+        return msgspec.msgpack.encode(made), False
+    finally:
+        gc.enable()
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from typing import IO
 
 import msgspec
 
+NICENESS = 5
 Function = Callable[[bytes], tuple[bytes, bool]]
 """What can be called: returns its answer, and whether the process is of no use any more. Never raises."""
 
@@ -40,6 +41,9 @@ def main() -> None:
     # What a library prints must not get between the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    # Whoever waits for the parent goes before what is done in the background.
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     decoder = msgspec.msgpack.Decoder(Call)
     while (message := receive(calls)) is not None:

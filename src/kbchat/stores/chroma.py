@@ -38,8 +38,9 @@ _SLICE_SERVER = 500
 # out every thousand vectors, which take less than this.
 _ROOM_BYTES = 64 * 1024 * 1024
 _FIRST_INDEX_SECONDS = 10.0
-# The embedded engine keeps Python's global lock while it writes, so that nothing else in the process moves.
-_SLICE_EMBEDDED = 200
+# The embedded engine keeps Python's global lock while it writes, so that nothing else in the process moves: so many
+# vectors take it some 60 ms.
+_SLICE_EMBEDDED = 512
 
 
 @dataclass(frozen=True, slots=True)
