@@ -10,17 +10,18 @@ NOBODY = 65534
 
 @contextmanager
 def unprivileged(folder: Path) -> Iterator[None]:
-    """Be nobody within the block, who may go through `folder` and the folders above it."""
+    """Be nobody within the block, who may list `folder` and go through the folders above it."""
     if os.geteuid() != 0:
         yield
         return
-    closed = {above: above.stat().st_mode for above in (folder, *folder.parents) if not above.stat().st_mode & 0o001}
-    for above, mode in closed.items():
-        above.chmod(mode | 0o001)
+    modes = {path: path.stat().st_mode for path in (folder, *folder.parents)}
+    closed = {path: mode for path, mode in modes.items() if not mode & 0o001}
+    for path, mode in closed.items():
+        path.chmod(mode | (0o005 if path == folder else 0o001))
     os.seteuid(NOBODY)
     try:
         yield
     finally:
         os.seteuid(0)
-        for above, mode in closed.items():
-            above.chmod(mode)
+        for path, mode in closed.items():
+            path.chmod(mode)

@@ -138,7 +138,7 @@ def test_a_closed_folder_is_said(tmp_path: Path) -> None:
     """What cannot be listed is unknown, not empty."""
     root = tree(tmp_path / "docs", "a.md", "x/b.md")
     (root / "x").chmod(0)
-    with unprivileged(tmp_path):
+    with unprivileged(root):
         found = discover([root])
     (root / "x").chmod(0o700)
     assert [folder.name for folder in found.closed] == ["docs/x"]
