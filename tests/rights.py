@@ -15,9 +15,9 @@ def unprivileged(folder: Path) -> Iterator[None]:
         yield
         return
     modes = {path: path.stat().st_mode for path in (folder, *folder.parents)}
-    closed = {path: mode for path, mode in modes.items() if not mode & 0o001}
+    closed = {path: mode for path, mode in modes.items() if mode & 0o011 != 0o011}
     for path, mode in closed.items():
-        path.chmod(mode | (0o005 if path == folder else 0o001))
+        path.chmod(mode | (0o055 if path == folder else 0o011))  # Nobody is still of the group of root.
     os.seteuid(NOBODY)
     try:
         yield
