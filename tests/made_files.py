@@ -221,6 +221,42 @@ def good() -> dict[str, bytes]:
     }
 
 
+def more() -> dict[str, bytes]:
+    """Files of those kinds under other names, in other encodings and with other structure; each holds the phrase."""
+    accents = f"{PHRASE} Größe für Schlüssel, naïve façade, coûts élevés."
+    french = f"{PHRASE} Les clés sont remplacées, vérifiées puis rangées à l'abri après l'été."
+    japanese = f"{PHRASE} 鍵は九十日ごとに交換されます。新しい鍵は金庫に保管してください。"
+    section = "<h1>Security</h1><p>"
+    chinese = f"{PHRASE} 知識庫支援多種文件格式，金鑰每九十天輪換一次。"
+    return {
+        "README": f"Security\n\n{PHRASE}\n".encode(),
+        "server.log": f"2025-01-06 start\n{PHRASE}\n".encode(),
+        "bom.txt": b"\xef\xbb\xbf" + PHRASE.encode(),
+        "utf32.txt": PHRASE.encode("utf-32"),
+        "sjis.txt": japanese.encode("shift_jis"),
+        "big5.txt": chinese.encode("big5"),
+        "windows.txt": french.encode("cp1252"),
+        "crlf.md": f"# Security\r\n\r\n{PHRASE}\r\n".encode(),
+        "front.mdx": f"---\ntitle: Keys\n---\n\n# Security\n\n{PHRASE}\n".encode(),
+        "setext.markdown": f"Security\n========\n\n{PHRASE}\n".encode(),
+        "accents-é.md": f"# Security\n\n{accents}\n".encode(),
+        "Vault.java": f"class Vault {{\n    /** {PHRASE} */\n    void rotate() {{}}\n}}\n".encode(),
+        "vault.go": f"package vault\n\n// {PHRASE}\nfunc Rotate() {{}}\n".encode(),
+        "vault.rs": f"/// {PHRASE}\npub fn rotate() {{}}\n".encode(),
+        "vault.ts": f"/** {PHRASE} */\nexport function rotate(): void {{}}\n".encode(),
+        "vault.sql": f"-- {PHRASE}\nSELECT 1;\n".encode(),
+        "page.htm": HTML.encode("utf-16"),
+        "latin.html": f'<html><head><meta charset="latin-1"></head><body>{section}{accents}</p></body></html>'.encode(
+            "latin-1"
+        ),
+        "oneline.html": f"<html><body>{section}{'filler words </p><p>' * 2000}{PHRASE}</p></body></html>".encode(),
+        "news.atom": f'<feed xmlns="http://www.w3.org/2005/Atom"><title>N</title><entry><title>Rotation</title>'
+        f"<content>{PHRASE}</content></entry></feed>".encode(),
+        "second.pdf": pdf("One page", "Another", f"A third\n{PHRASE}", title="Pages"),
+        "wide.csv": (",".join(f"c{n}" for n in range(300)) + "\n" + ",".join([PHRASE] * 300) + "\n").encode(),
+    }
+
+
 def write(folder: Path, files: dict[str, bytes]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():

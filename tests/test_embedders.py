@@ -17,7 +17,8 @@ from tokenizers import Tokenizer
 
 from kbchat.embedders import Vector, Vectors
 from kbchat.embedders.fingerprint import CANARIES, identify, is_same
-from kbchat.embedders.static import _TOKENIZER, INLINE_CHARS, StaticEmbedder, _Tokens
+from kbchat.embedders.pieces import Tokens
+from kbchat.embedders.static import _TOKENIZER, INLINE_CHARS, StaticEmbedder
 from kbchat.errors import EmbedderError
 from kbchat.models import EmbedderPin
 from kbchat.threads import Threads
@@ -33,7 +34,8 @@ TEXTS = (
     "x",
 )
 FILE = Path(str(find_spec("wordllama").submodule_search_locations[0])) / _TOKENIZER  # type: ignore[union-attr, index]
-PIECEWISE = _Tokens.load(FILE)
+EMBEDDER = StaticEmbedder(threads=Threads())
+PIECEWISE = Tokens.load(FILE)
 WHOLE = Tokenizer.from_file(str(FILE))
 
 STATIC = (
@@ -81,6 +83,18 @@ print(numpy.nan_to_num(model.embed(list({TEXTS!r}), norm=True)).tolist())
 def test_tokens_are_the_tokenizers_own(text: str) -> None:
     """Put together from pieces they are those of the whole text."""
     assert PIECEWISE.of(text).tolist() == WHOLE.encode(text, add_special_tokens=False).ids
+
+
+@given(st.text(st.sampled_from("ab CD.,'()-#12 \n\t\u2581\u3000的密キ한é🙂"), max_size=60), st.data())
+def test_parts_have_the_vectors_of_texts(text: str, data: st.DataObject) -> None:
+    """A part's direction is that of the same characters as a text of their own, wherever it begins and ends."""
+    offsets = st.tuples(st.integers(0, len(text)), st.integers(0, len(text))).map(sorted).map(tuple)
+    parts = [part for part in data.draw(st.lists(offsets, max_size=4)) if part[0] < part[1]]
+    vectors, of_parts = EMBEDDER.embed_with_parts(["x", text], [[(0, 1)], parts])
+    alone = EMBEDDER.embed(["x", text, "x", *(text[slice(*part)] for part in parts)])
+    lengths = np.linalg.norm(of_parts, axis=1, keepdims=True)
+    assert np.allclose(of_parts, alone[2:] * lengths, atol=1e-4)
+    assert np.allclose(vectors, alone[:2], atol=1e-6)
 
 
 async def test_vectors_have_length_one_or_none(static: StaticEmbedder) -> None:

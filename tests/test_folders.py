@@ -10,7 +10,7 @@ import pytest
 import kbchat
 from kbchat.errors import InvalidInputError
 from kbchat.models import DocumentStatus
-from made_files import PHRASE, good, write
+from made_files import PHRASE, good, more, write
 
 
 @pytest.fixture
@@ -139,23 +139,32 @@ async def test_a_file_that_fails_is_a_failed_document(space: kbchat.KnowledgeSpa
     assert (keys.status, keys.attempts, keys.error) == (DocumentStatus.FINISHED, 0, None)
 
 
+HEADED = """guide.md guide.rst page.html report.docx crlf.md setext.markdown accents-é.md page.htm latin.html
+oneline.html""".split()  # noqa: SIM905
+"""The files whose phrase stands below a heading."""
+
+
 async def test_a_folder_of_every_kind_goes_in(space: kbchat.KnowledgeSpace, tmp_path: Path) -> None:
     """Each file's phrase is found by search, with the place it stands in."""
-    folder = write(tmp_path / "files", good())
+    files = good() | more()
+    assert len(files) >= 40
+    folder = write(tmp_path / "files", files)
     report = await space.ingest(folder)
-    assert (report.added, report.failed) == (len(good()), ())
+    assert (report.added, report.failed) == (len(files), ())
     found = {it.name.removeprefix("files/"): it for it in reversed(await space.retrieve(PHRASE, top_k=200))}
-    assert good().keys() == {name for name, it in found.items() if PHRASE in it.content.replace("\n", " ")}
+    assert files.keys() == {name for name, it in found.items() if PHRASE in it.content.replace("\n", " ")}
     assert found["paper.pdf"].metadata["page"] == 1
     assert found["paper.pdf"].metadata["page_end"] == 2
     assert found["slides.pptx"].metadata["slide"] == 2
-    for name in ("guide.md", "guide.rst", "page.html", "report.docx"):
-        assert found[name].metadata["headings"][0] == "Security", name  # type: ignore[index]
+    assert found["second.pdf"].metadata["page"] == 1
+    assert found["second.pdf"].metadata["page_end"] == 3
+    for name in HEADED:
+        assert (found[name].metadata.get("headings") or [""])[0] == "Security", name  # type: ignore[index]
     for name, it in found.items():
         document = await space.get_document(it.document_id)
         assert document.text is not None
         assert document.text[it.start : it.end] == it.content, name
-    assert counts(await space.ingest(folder)) == {"unchanged": len(good())}
+    assert counts(await space.ingest(folder)) == {"unchanged": len(files)}
 
 
 async def test_changes_are_followed_while_they_happen(space: kbchat.KnowledgeSpace, docs: Path) -> None:

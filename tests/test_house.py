@@ -19,7 +19,18 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py")) + sorted((ROOT / "adapters").rglob("*.py"))
 
 FLOORS = {
-    0: {"chunking", "display", "models", "errors", "settings", "strategies", "summaries", "telemetry", "threads"},
+    0: {
+        "chunking",
+        "display",
+        "models",
+        "errors",
+        "processes",
+        "settings",
+        "strategies",
+        "summaries",
+        "telemetry",
+        "threads",
+    },
     1: {
         "analysis",
         "citations",
@@ -50,6 +61,7 @@ FLOORS = {
         "folders",
         "indexing",
         "ingest",
+        "making",
         "preparing",
         "reembed",
         "replica",
@@ -80,6 +92,7 @@ NEIGHBOURS = {
     ("indexing", "ingest"),
     ("indexing", "preparing"),
     ("ingest", "preparing"),
+    ("preparing", "making"),
     ("ingest", "reembed"),
     ("reembed", "ingest"),
     ("replica", "reembed"),
@@ -165,7 +178,7 @@ VENDORS = {
     "Stemmer": {"kbchat.analysis"},
     "tantivy": {"kbchat.lexical.tantivy"},
     "tiktoken": {"kbchat.tokens"},
-    "tokenizers": {"kbchat.embedders.static"},
+    "tokenizers": {"kbchat.embedders.pieces"},
     "typer": {"kbchat.cli"},
     "watchfiles": {"kbchat.intake"},
     "wordllama": {"kbchat.embedders.static"},

@@ -1,6 +1,6 @@
 """The embedded lexical index against the suite, and what is its own: locks, damage, memory of what was seen."""
 
-import os
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from kbchat.lexical import LexicalEntry, LexicalIndex
 from kbchat.lexical.tantivy import MAX_TERMS, TantivyIndex
 from kbchat.testing.lexical_suite import LexicalIndexSuite
 from kbchat.threads import Threads
+from rights import unprivileged
 
 NAME = "space-1"
 
@@ -103,14 +104,20 @@ async def test_a_damaged_index_says_how_to_mend_it(folder: Path, damage: bytes) 
     await index.aclose()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unwritable for root")
-async def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     """Reading goes on, writing says why it cannot."""
-    tmp_path.chmod(0o500)
-    index = TantivyIndex(tmp_path / "lexical", threads=Threads())
-    with pytest.raises(LexicalIndexError, match="cannot be read or written"):
-        await write(index, 1, "keys")
-    await index.aclose()
+
+    async def use() -> None:
+        index = TantivyIndex(tmp_path / "lexical", threads=Threads())
+        with pytest.raises(LexicalIndexError, match="cannot be read or written"):
+            await write(index, 1, "keys")
+        await index.aclose()
+
+    tmp_path.chmod(0o555)
+    # Its threads have the rights of the one that starts them.
+    with unprivileged(tmp_path):
+        asyncio.run(use())
+    tmp_path.chmod(0o700)
 
 
 async def test_a_folder_in_the_way_is_an_error(folder: Path) -> None:

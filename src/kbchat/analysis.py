@@ -152,7 +152,7 @@ _LETTER = rf"[^\W_{PAIRED}]"
 _SUFFIX = r"(?:'(?:s|t|d|m|re|ve|ll)(?![^\W_]))?"  # English contractions stay whole: they are in the stop list
 
 _ASCII_WORD = re.compile(rf"[a-z0-9]+{_SUFFIX}")
-_WORD = re.compile(rf"{_LETTER}(?:{_LETTER}|[{_MARKS}])*{_SUFFIX}")
+_WORD = re.compile(rf"{_LETTER}+(?:[{_MARKS}]+{_LETTER}*)*{_SUFFIX}")
 _RUN = re.compile(rf"[{PAIRED}]+")
 
 

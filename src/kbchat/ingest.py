@@ -7,20 +7,20 @@ next one is read and split.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
-from kbchat.analysis import analyse
+from kbchat.analysis import Terms, analyse
 from kbchat.catalog import Catalog, SourceState
 from kbchat.embedders import Embedder, Vector, Vectors
 from kbchat.errors import BusyError
 from kbchat.lexical import LexicalEntry, LexicalIndex
 from kbchat.models import DocumentFailure, IngestProgress, IngestReport, SpaceInfo
-from kbchat.preparing import Failed, Item, Prepared, Preparer, Source, Unchanged
+from kbchat.preparing import Failed, Group, Item, Prepared, Preparer, Source, Unchanged
 from kbchat.stores import VectorStore
 from kbchat.threads import Threads, together
 
@@ -30,6 +30,8 @@ BATCH_CHUNKS = 2048
 """What is published at once: large enough that a commit costs little, small enough to be soon done."""
 SLICE_CHUNKS = 512
 """What is embedded and indexed at once: a document may have any number of chunks."""
+AHEAD_GROUPS = 2
+"""Groups that are prepared at the same time, or wait to be written."""
 
 
 @dataclass(slots=True)
@@ -98,7 +100,7 @@ class Ingester:
                 progress(tally.progress(name))
 
         await self.collect(pending=True)
-        # No room in between: at any time there is one group being written and one being prepared.
+        # No room in between: at any time one group is being written, and few are being prepared.
         ready, groups = anyio.create_memory_object_stream[list[Item]](0)
 
         async def write() -> None:
@@ -111,12 +113,31 @@ class Ingester:
         return tally.report()
 
     async def _prepare(self, sources: Sequence[Source], ready: MemoryObjectSendStream[list[Item]]) -> None:
+        """Prepare groups, some at a time, and hand them over in their order."""
+
         async def states_of(names: Sequence[str]) -> dict[str, SourceState]:
             return await self._catalog.source_states(self._space.id, names)
 
-        async with ready, aclosing(self._preparer.groups(sources, states_of)) as groups:
-            async for items in groups:
-                await ready.send(items)
+        async def prepare(group: Group, before: anyio.Event, sent: anyio.Event) -> None:
+            items = await self._preparer.prepare(group)
+            await before.wait()
+            await ready.send(items)
+            sent.set()
+            ahead.release()
+
+        ahead = anyio.Semaphore(AHEAD_GROUPS)
+        before = anyio.Event()
+        before.set()
+        async with (
+            ready,
+            anyio.create_task_group() as tasks,
+            aclosing(self._preparer.groups(sources, states_of)) as found,
+        ):
+            async for group in found:
+                await ahead.acquire()
+                sent = anyio.Event()
+                tasks.start_soon(prepare, group, before, sent)
+                before = sent
 
     async def _take(self, items: Sequence[Item], tally: _Tally, tell: Callable[[str], None]) -> None:
         """Write what is to be written of a group, and count it."""
@@ -166,10 +187,15 @@ class Ingester:
         space = self._space
         pending = await self._catalog.begin_generations(space.id, [item.generation for item in batch])
         rows = [
-            _Row(chunk_id, text, reusable.get(chunk.key), vectors)
+            _Row(chunk_id, text, reusable.get(chunk.key), vector, terms)
             for item, generation, reusable in zip(batch, pending, await self._reusable(batch), strict=True)
-            for chunk_id, chunk, text, vectors in zip(
-                generation.chunk_ids, item.generation.chunks, item.texts, _each(item), strict=True
+            for chunk_id, chunk, text, vector, terms in zip(
+                generation.chunk_ids,
+                item.generation.chunks,
+                item.texts,
+                [None] * len(item.texts) if item.vectors is None else item.vectors,
+                [None] * len(item.texts) if item.terms is None else item.terms,
+                strict=True,
             )
         ]
         for first in range(0, len(rows), SLICE_CHUNKS):
@@ -210,8 +236,8 @@ class Ingester:
         await self._store.upsert(self._space.collection, [rows[place].id for place in found], vectors[found])
 
     async def _write_terms(self, rows: Sequence["_Row"]) -> None:
-        terms = await self._threads.read(lambda: [analyse(row.text) for row in rows])
-        await self._lexical.upsert(self._index, [LexicalEntry(row.id, t) for row, t in zip(rows, terms, strict=True)])
+        entries = await self._threads.read(lambda: [LexicalEntry(row.id, row.analysed()) for row in rows])
+        await self._lexical.upsert(self._index, entries)
 
     async def _reusable(self, batch: Sequence[Prepared]) -> list[dict[str, int]]:
         """For each document of the batch, the chunks that it has by their keys."""
@@ -228,10 +254,14 @@ class _Row:
     text: str
     twin: int | None
     vector: Vector | None
+    terms: tuple[str, str, str] | None
 
-
-def _each(item: Prepared) -> Iterable[Vector | None]:
-    return item.vectors if item.vectors is not None else [None] * len(item.texts)
+    def analysed(self) -> Terms:
+        """The terms of its text."""
+        if self.terms is None:
+            return analyse(self.text)
+        uni, bi, c1 = self.terms
+        return Terms(tuple(uni.split()), tuple(bi.split()), tuple(c1.split()))
 
 
 def _batches(items: Sequence[Item]) -> Iterator[list[Prepared]]:

@@ -1,7 +1,7 @@
 """From files and texts to chunks that are ready to be written.
 
 What did not change is found out by a stat, or else by a hash; the rest is read, loaded and split, some documents at a
-time. Text is loaded in a thread, every other format in a worker process.
+time. Text is loaded in a thread, every other format in a worker process. `making` does the splitting.
 """
 
 import hashlib
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-import numpy as np
 
 from kbchat import analysis, loaders
 from kbchat.catalog import FailedSource, NewChunk, NewGeneration, SourceState
@@ -24,9 +23,10 @@ from kbchat.errors import MissingExtraError, UnreadableDocumentError
 from kbchat.loaders.files import FileSource, read
 from kbchat.loaders.formats import Format, format_of
 from kbchat.loaders.processes import Readers
+from kbchat.making import Made, Maker, vectors_of
 from kbchat.models import DocumentFailure, DocumentStatus, LoadedDocument, Metadata, TextDocument
 from kbchat.readable import can_be_kept, check_name, check_text, is_text, printable
-from kbchat.splitting import chunk_key, embedded_text, fingerprint, split
+from kbchat.splitting import chunk_key, embedded_text, fingerprint
 from kbchat.threads import Threads
 
 if TYPE_CHECKING:
@@ -50,9 +50,7 @@ GROUP_DOCUMENTS = 256
 GROUP_WEIGHT = 1_500_000
 """Bytes of text, by guess, in a group: about two thousand chunks."""
 GROUP_BYTES = 48 * 1024 * 1024
-"""A group ends when it holds any of these, so that memory is bounded by two groups, or two documents if larger."""
-PACKED_TEXTS = 256
-"""Chunks whose vectors for scoring are made at once."""
+"""A group ends when it holds any of these, so that memory is bounded by a few groups, or documents if larger."""
 BYTES_A_TEXT_BYTE = 8
 """How much larger than its text a PDF or a Word document is, by guess."""
 RACY_NS = 2_000_000_000
@@ -76,6 +74,8 @@ class Prepared:
     known: SourceState | None
     vectors: Vectors | None = None
     """Of the texts, where the space's own embedder is the static one, which has embedded them anyway."""
+    terms: Sequence[tuple[str, str, str]] | None = None
+    """Of the texts, as `making` gives them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +100,11 @@ class _Raw:
 
 
 @dataclass(frozen=True, slots=True)
-class _Split:
-    """A document that is split. Its chunks still lack their vectors for scoring."""
+class _Loaded:
+    """A document that is loaded and not split. Its generation still lacks its chunks."""
 
     generation: NewGeneration
-    chunks: list[NewChunk]
-    texts: list[str]
+    document: LoadedDocument
     known: SourceState | None
 
 
@@ -125,6 +124,16 @@ class Failed:
 
 
 Item = Prepared | Unchanged | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Documents that go in together: those of which nothing is to be done any more, and the others."""
+
+    settled: list[Item]
+    todo: list[_Todo]
+
+
 StatesOf = Callable[[Sequence[str]], Awaitable[Mapping[str, SourceState]]]
 
 
@@ -143,26 +152,34 @@ class Preparer:
     ) -> None:
         """`static` makes the vectors for scoring; `is_static` says that it is the space's own embedder too."""
         self._threads = threads
-        self._static = static
-        self._is_static = is_static
         self._readers = readers
-        self._splitting = splitting
+        self._maker = Maker(
+            threads=threads,
+            processes=readers.processes,
+            static=static,
+            splitting=splitting,
+            embeds=is_static,
+            seconds=readers.seconds,
+        )
         self._max_bytes = max_document_bytes
         # What was read, split or analysed in another way is written anew, though the document is the same.
         how = fingerprint(splitting)
         self._recipe = f"{how}:{analysis.VERSION}.{loaders.VERSION}"
 
-    async def groups(self, sources: Sequence[Source], states_of: StatesOf) -> AsyncGenerator[list[Item], None]:
-        """The documents, a group at a time, in the order of the sources but for those that did not change."""
+    async def groups(self, sources: Sequence[Source], states_of: StatesOf) -> AsyncGenerator[Group, None]:
+        """The documents, a group at a time, in the order of the sources but for those that did not change.
+
+        Each group is to be given to `prepare`; several may be prepared at a time.
+        """
         seen: set[str] = set()
         for first in range(0, len(sources), STATE_NAMES):
             part = sources[first : first + STATE_NAMES]
             states = await states_of([source.name for source in part if is_text(source.name)])
             settled, todo = await self._threads.read(self._screen, part, states, seen)
             if settled:
-                yield settled
+                yield Group(settled, [])
             for group in _grouped(todo):
-                yield await self._prepare(group)
+                yield Group([], group)
 
     def _screen(
         self, sources: Sequence[Source], states: Mapping[str, SourceState], seen: set[str]
@@ -190,10 +207,11 @@ class Preparer:
         same = (stat.st_size, stat.st_mtime_ns) == (known.size, known.mtime_ns)
         return same and known.source == source.path and known.content_hash.startswith(f"{self._recipe}:")
 
-    async def _prepare(self, group: Sequence[_Todo]) -> list[Item]:
-        """Read, load and split some documents."""
-        items = await self._threads.read(self._read, group)
-        heavy = [(place, item) for place, item in enumerate(items) if isinstance(item, _Raw)]
+    async def prepare(self, group: Group) -> list[Item]:
+        """Read, load and split the documents of a group."""
+        if not group.todo:
+            return group.settled
+        items = await self._threads.read(self._read, group.todo)
 
         async def load(place: int, raw: _Raw) -> None:
             try:
@@ -203,36 +221,15 @@ class Preparer:
                 items[place] = _failed(error, raw.source)
 
         async with anyio.create_task_group() as tasks:
-            for place, raw in heavy:
-                tasks.start_soon(load, place, raw)
-        return await self._threads.read(self._pack, items)
+            for place, raw in enumerate(items):
+                if isinstance(raw, _Raw):
+                    tasks.start_soon(load, place, raw)
+        loaded = [item for item in items if isinstance(item, _Loaded)]
+        made = await self._maker.make([item.document for item in loaded])
+        return await self._threads.read(_finished, items, iter(made))
 
-    def _pack(self, items: Sequence[Item | _Raw | _Split]) -> list[Item]:
-        """Give the chunks their vectors for scoring, many at a time."""
-        from kbchat.embedders import passages
-
-        texts = [text for item in items if isinstance(item, _Split) for text in item.texts]
-        own: list[Vectors] = []
-        packed: list[bytes] = []
-        for first in range(0, len(texts), PACKED_TEXTS):
-            vectors, some = passages.embed_and_pack(self._static, texts[first : first + PACKED_TEXTS])
-            packed += some
-            if self._is_static:
-                own.append(vectors)
-        rows = np.concatenate(own) if own else None
-        done: list[Item] = []
-        first = 0
-        for item in items:
-            if isinstance(item, _Split):
-                last = first + len(item.texts)
-                done.append(_finished(item, packed[first:last], None if rows is None else rows[first:last]))
-                first = last
-            elif not isinstance(item, _Raw):
-                done.append(item)
-        return done
-
-    def _read(self, group: Sequence[_Todo]) -> list[Item | _Raw | _Split]:
-        items: list[Item | _Raw | _Split] = []
+    def _read(self, group: Sequence[_Todo]) -> list[Item | _Raw | _Loaded]:
+        items: list[Item | _Raw | _Loaded] = []
         for todo in group:
             try:
                 if todo.known is None:
@@ -245,7 +242,7 @@ class Preparer:
                 items.append(_failed(error, todo.source))
         return items
 
-    def _take_text(self, source: TextDocument, known: SourceState | None) -> _Split | Unchanged:
+    def _take_text(self, source: TextDocument, known: SourceState | None) -> _Loaded | Unchanged:
         check_text(source.text, name=source.name)
         facts = json.dumps([source.metadata, source.source], sort_keys=True, ensure_ascii=False)
         content_hash = self.hash(source.text.encode(), facts.encode())
@@ -255,9 +252,9 @@ class Preparer:
         if source.source is not None:
             metadata = {"source": source.source, **metadata}
         document = LoadedDocument(source.text, metadata=metadata, markup="markdown")
-        return self._split(document, source.name, known, content_hash=content_hash, source=source.source)
+        return self._loaded(document, source.name, known, content_hash=content_hash, source=source.source)
 
-    def _read_file(self, source: FileSource | FileContent, known: SourceState | None) -> _Split | Unchanged | _Raw:
+    def _read_file(self, source: FileSource | FileContent, known: SourceState | None) -> _Loaded | Unchanged | _Raw:
         if isinstance(source, FileContent):
             data, stat = source.data, Stat()
         else:
@@ -274,13 +271,13 @@ class Preparer:
             return raw
         return self._finish(raw.format.load(data, name=source.name), raw)
 
-    def _finish(self, document: LoadedDocument, raw: _Raw) -> _Split:
+    def _finish(self, document: LoadedDocument, raw: _Raw) -> _Loaded:
         name = raw.source.name
         if len(document.text) > self._max_bytes:
             reason = f"its text of {len(document.text):,} characters is larger than the limit (max_document_bytes)"
             raise UnreadableDocumentError(name, reason)
         check_text(document.text, name=name)
-        return self._split(
+        return self._loaded(
             document,
             name,
             raw.known,
@@ -290,7 +287,7 @@ class Preparer:
             stat=raw.stat,
         )
 
-    def _split(
+    def _loaded(
         self,
         document: LoadedDocument,
         name: str,
@@ -300,17 +297,7 @@ class Preparer:
         source: str | None,
         doc_type: str = "TEXT",
         stat: Stat = Stat(),
-    ) -> _Split:
-        spans = split(document, self._splitting)
-        chunks: list[NewChunk] = []
-        texts: list[str] = []
-        for span in spans:
-            content = document.text[span.start : span.end]
-            metadata: Metadata = dict(span.metadata)
-            if span.headings:
-                metadata["headings"] = list(span.headings)
-            chunks.append(NewChunk(span.start, span.end, content, metadata, chunk_key(span.headings, content)))
-            texts.append(embedded_text(span.headings, content))
+    ) -> _Loaded:
         generation = NewGeneration(
             name=name,
             text=document.text,
@@ -322,7 +309,7 @@ class Preparer:
             size=stat.size,
             mtime_ns=stat.mtime_ns,
         )
-        return _Split(generation, chunks, texts, known)
+        return _Loaded(generation, document, known)
 
     def hash(self, *parts: bytes) -> str:
         """What tells one content from another, and one way of taking it in from another."""
@@ -333,9 +320,35 @@ class Preparer:
         return f"{self._recipe}:{digest.hexdigest()}"
 
 
-def _finished(item: _Split, packed: Sequence[bytes], vectors: Vectors | None) -> Prepared:
-    chunks = [replace(chunk, vectors=each) for chunk, each in zip(item.chunks, packed, strict=True)]
-    return Prepared(replace(item.generation, chunks=chunks), tuple(item.texts), item.known, vectors)
+def _finished(items: Iterable[Item | _Raw | _Loaded], made: Iterator[Made | str]) -> list[Item]:
+    """The items, those that were loaded with what was made of them."""
+    finished: list[Item] = []
+    for item in items:
+        if isinstance(item, _Loaded):
+            each = next(made)
+            finished.append(_prepared(item, each) if isinstance(each, Made) else _lost(item, each))
+        elif not isinstance(item, _Raw):
+            finished.append(item)
+    return finished
+
+
+def _prepared(item: _Loaded, made: Made) -> Prepared:
+    text = item.document.text
+    chunks: list[NewChunk] = []
+    texts: list[str] = []
+    for (start, end, headings, own), packed in zip(made.spans, made.packed, strict=True):
+        content = text[start:end]
+        metadata: Metadata = {**own, "headings": list(headings)} if headings else own
+        chunks.append(NewChunk(start, end, content, metadata, chunk_key(headings, content), packed))
+        texts.append(embedded_text(headings, content))
+    vectors = vectors_of(made) if made.vectors else None
+    return Prepared(replace(item.generation, chunks=chunks), tuple(texts), item.known, vectors, made.terms)
+
+
+def _lost(item: _Loaded, reason: str) -> Failed:
+    new = item.generation
+    failed = FailedSource(new.name, reason, new.source, new.doc_type)
+    return Failed(DocumentFailure(name=printable(new.name), reason=reason), failed)
 
 
 def _grouped(todo: Iterable[_Todo]) -> Iterator[list[_Todo]]:

@@ -36,15 +36,15 @@ def pack(static: StaticEmbedder, texts: Sequence[str]) -> list[bytes]:
 
 def embed_and_pack(static: StaticEmbedder, texts: Sequence[str]) -> tuple[Vectors, list[bytes]]:
     """The same, and the texts' own vectors as the embedder gives them."""
-    parts = [[text[start:end] for start, end in sentences.split(text)[:MAX_SENTENCES]] for text in texts]
-    vectors = static.embed([*texts, *(sentence for part in parts for sentence in part)])
-    heads = vectors[: len(texts)].astype(np.float16)
-    tails = _as_bytes(vectors[len(texts) :])
+    parts = [sentences.split(text)[:MAX_SENTENCES] for text in texts]
+    vectors, of_sentences = static.embed_with_parts(texts, parts)
+    heads = vectors.astype(np.float16)
+    tails = _as_bytes(of_sentences)
     packed, first = [], 0
     for head, part in zip(heads, parts, strict=True):
         packed.append(head.tobytes() + tails[first : first + len(part)].tobytes())
         first += len(part)
-    return vectors[: len(texts)], packed
+    return vectors, packed
 
 
 def compare(question: Vector, packed: Sequence[bytes]) -> Similarities:

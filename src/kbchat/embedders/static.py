@@ -2,27 +2,23 @@
 
 Tokenizer and table are read from wordllama's package folder without importing it, which would cost half a second, 60 MB
 and a change of the root logger. The vectors are wordllama's own but for rounding (and for texts that spell out the
-tokenizer's special signs, such as `<unk>`). The table stays on disk as half
-floats, mapped and shared between processes.
+tokenizer's special signs, such as `<unk>`). The table stays on disk as half floats, mapped and shared between
+processes; what is used of it is kept in floats.
 """
 
 import json
-import re
 import threading
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from kbchat.embedders import Vector, Vectors
+from kbchat.embedders.pieces import Cut, Offsets, Tokens
 from kbchat.errors import EmbedderError
 from kbchat.threads import Threads
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 _TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
 _WEIGHTS = "weights/l2_supercat_256.safetensors"
@@ -31,7 +27,8 @@ _TENSOR = "embedding.weight"
 INLINE_CHARS = 1000
 """A question up to this long is embedded where it is asked: that takes less than going to a thread and back."""
 
-_WIDEN_TOKENS = 2048
+_BLOCK = 4096
+"""Pieces whose vectors are laid side by side at once."""
 
 
 class StaticEmbedder:
@@ -67,16 +64,43 @@ class StaticEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """What `embed_documents` gives, in the calling thread."""
+        return self.embed_with_parts(texts, ())[0]
+
+    def embed_with_parts(self, texts: Sequence[str], parts: Sequence[Sequence[Offsets]]) -> tuple[Vectors, Vectors]:
+        """The texts' vectors, and those of the parts of each as texts of their own, one after the other.
+
+        A text is cut into words once for itself and its parts. Of the parts' vectors only the directions count.
+        """
         model = self._model
         if model is None:
             with self._loading:
                 model = self._model = self._model or _Model.load()
-        return model.embed(texts)
+        return model.embed(texts, parts)
+
+
+class _Table:
+    """The tokens' vectors. Each is widened when it is first asked for: half floats are slow to reckon with."""
+
+    def __init__(self, stored: npt.NDArray[np.float16]) -> None:
+        self._stored = stored
+        # Memory that is never written to takes no room.
+        self._wide = np.empty(stored.shape, dtype=np.float32)
+        self._is_wide = np.zeros(len(stored), dtype=bool)
+
+    def __getitem__(self, ids: npt.NDArray[np.uint16]) -> Vectors:
+        missing = ids[~self._is_wide[ids]]
+        if len(missing):
+            # Marked afterwards: another thread may write the same numbers meanwhile, and reads none that are not there.
+            self._wide[missing] = self._stored[missing]
+            self._is_wide[missing] = True
+        rows: Vectors = self._wide[ids]
+        return rows
 
 
 class _Model(NamedTuple):
-    tokens: "_Tokens"
-    table: npt.NDArray[np.float16]
+    tokens: Tokens
+    table: _Table
+    dimension: int
 
     @classmethod
     def load(cls) -> "_Model":
@@ -85,78 +109,59 @@ class _Model(NamedTuple):
         spec = find_spec("wordllama")
         folder = Path(next(iter(spec.submodule_search_locations or ()), "")) if spec is not None else Path()
         try:
-            return cls(_Tokens.load(folder / _TOKENIZER), _map_tensor(folder / _WEIGHTS, _TENSOR))
+            stored = _map_tensor(folder / _WEIGHTS, _TENSOR)
+            return cls(Tokens.load(folder / _TOKENIZER), _Table(stored), stored.shape[1])
         except Exception as error:  # the tokenizer's errors are bare exceptions
             raise EmbedderError(
                 f"the static embedder cannot be loaded ({error}); reinstall it: pip install --force-reinstall wordllama"
             ) from error
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        tokens = [self.tokens.of(text) for text in texts]
-        rows: npt.NDArray[np.float16] | npt.NDArray[np.float32] = self.table
-        if sum(map(len, tokens)) > _WIDEN_TOKENS:
-            # A batch repeats its tokens: each is widened once, and then found under a smaller number.
-            used = np.zeros(len(self.table), dtype=bool)
-            for ids in tokens:
-                used[ids] = True
-            rows = self.table[used].astype(np.float32)
-            number = np.cumsum(used) - 1
-            tokens = [number[ids] for ids in tokens]
-        sums = np.zeros((len(texts), self.table.shape[1]), dtype=np.float32)
-        for row, ids in enumerate(tokens):
-            if len(ids):
-                np.add.reduce(rows[ids], axis=0, dtype=np.float32, out=sums[row])
+    def embed(self, texts: Sequence[str], parts: Sequence[Sequence[Offsets]]) -> tuple[Vectors, Vectors]:
+        cut = Cut.of(texts, parts)
+        rows = self._rows(list(cut.numbers))
+        sums = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        of_parts = np.zeros((len(cut.parts), self.dimension), dtype=np.float32)
+        space = np.empty((min(_BLOCK, max(cut.sizes, default=0)), self.dimension), dtype=np.float32)
+        last = part = 0
+        for text, size in enumerate(cut.sizes):
+            first, last = last, last + size
+            own = cut.parts[part : part + len(parts[text])] if parts else []
+            for begin in range(first, last, _BLOCK):
+                ids = cut.ids[begin : min(begin + _BLOCK, last)]
+                # Into memory that is there: to be given new memory would take longer than all else.
+                block = rows.take(ids, axis=0, out=space[: len(ids)], mode="clip")
+                sums[text] += np.add.reduce(block, axis=0)
+            for _, start, end in own:
+                rest = block[start - first : end - first] if size <= _BLOCK else rows[cut.ids[start:end]]
+                np.add.reduce(rest, axis=0, out=of_parts[part])
+                part += 1
+        if part:
+            self._begin(
+                of_parts, cut, rows, [text[slice(*it)] for text, some in zip(texts, parts, strict=True) for it in some]
+            )
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         vectors: Vectors = np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)
-        return vectors
+        return vectors, of_parts
 
+    def _begin(self, of_parts: Vectors, cut: Cut, rows: Vectors, texts: Sequence[str]) -> None:
+        """Add the parts' first pieces, and embed those parts that are none of whole pieces."""
+        heads = np.array([head for head, _, _ in cut.parts], dtype=np.intp)
+        whole = np.flatnonzero(heads >= 0)
+        of_parts[whole] += rows[heads[whole]]
+        apart = np.flatnonzero(heads < 0)
+        if len(apart):
+            of_parts[apart] = self.embed([texts[int(place)] for place in apart], ())[0]
 
-class _Tokens(dict[str, tuple[int, ...]]):
-    """The tokens of pieces of text, remembered. Any thread may ask.
-
-    No token of this vocabulary reaches across the start of a white space, across a line end, or to a Chinese, Japanese
-    or Korean character beside it. So a text's tokens are those of its pieces, and most pieces are words seen before.
-    """
-
-    LIMIT = 50_000
-    LONGEST = 32
-    """Characters of a piece that is worth remembering."""
-
-    def __init__(self, tokenizer: "Tokenizer") -> None:
-        super().__init__()
-        self._tokenizer = tokenizer
-
-    @classmethod
-    def load(cls, path: Path) -> "_Tokens":
-        from tokenizers import Tokenizer, normalizers
-
-        tokenizer = Tokenizer.from_file(str(path))
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-        # Its own normalizer also puts a blank before every text, which pieces must not have.
-        tokenizer.normalizer = normalizers.Replace(" ", "▁")
-        return cls(tokenizer)
-
-    def of(self, text: str) -> npt.NDArray[np.intp]:
-        pieces = _PIECE.findall(f" {_encodable(text)}") if text else ()
-        return np.array(list(chain.from_iterable(map(self.__getitem__, pieces))), dtype=np.intp)
-
-    def __missing__(self, piece: str) -> tuple[int, ...]:
-        tokens = tuple(self._tokenizer.encode(piece, add_special_tokens=False).ids)
-        if len(piece) <= self.LONGEST:
-            if len(self) >= self.LIMIT:
-                self.clear()
-            self[piece] = tokens
-        return tokens
-
-
-_ALONE = "\n\u3000-\u9fff\uac00-\ud7af"
-_PIECE = re.compile(rf"[ ▁]*[^ ▁{_ALONE}]+|[ ▁]+|[{_ALONE}]")
-
-
-def _encodable(text: str) -> str:
-    """The text with lone surrogates, which no tokenizer takes, replaced."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+    def _rows(self, pieces: Sequence[str]) -> Vectors:
+        """The sum of each piece's tokens. Pieces of as many tokens are added up together."""
+        tokens = list(map(self.tokens.__getitem__, pieces))
+        sizes = np.fromiter(map(len, tokens), np.intp, len(tokens)) // Tokens.BYTES
+        rows = np.zeros((len(tokens), self.dimension), dtype=np.float32)
+        for size in np.unique(sizes[sizes > 0]):
+            same = np.flatnonzero(sizes == size)
+            ids = np.frombuffer(b"".join([tokens[place] for place in same]), dtype=np.uint16)
+            rows[same] = np.add.reduce(self.table[ids].reshape(len(same), size, -1), axis=1)
+        return rows
 
 
 def _map_tensor(path: Path, name: str) -> npt.NDArray[np.float16]:

@@ -1,16 +1,7 @@
-"""The worker process: takes the text out of one file after another, within a bound of memory, and can be killed.
+"""What a worker process does with a file: takes the text out of it, within a bound of memory."""
 
-It reads requests from its standard input and writes replies to what was its standard output, each as its length (eight
-bytes, the highest first) and that many bytes of MessagePack. It ends with its parent.
-"""
-
-import gc
-import os
-import sys
-import threading
-import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 
@@ -28,7 +19,7 @@ class Request(msgspec.Struct):
 
 
 class Reply(msgspec.Struct):
-    """The document's text and blocks, or why there are none. After `broken` the worker cannot be used again."""
+    """The document's text and blocks, or why there are none. After `broken` the process cannot be used again."""
 
     text: str = ""
     metadata: dict[str, Any] = {}
@@ -43,25 +34,14 @@ class Reply(msgspec.Struct):
         return LoadedDocument(self.text, metadata=self.metadata, blocks=blocks, markup=self.markup)
 
 
-def main() -> None:
-    """Serve until the standard input ends."""
-    requests = sys.stdin.buffer
-    # What a library prints must not get between the replies.
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    decoder = msgspec.msgpack.Decoder(Request)
-    while (message := receive(requests)) is not None:
-        reply = serve(decoder.decode(message))
-        del message
-        send(replies, msgspec.msgpack.encode(reply))
-        if reply.broken:
-            return
-        gc.collect()
+def serve(argument: bytes) -> tuple[bytes, bool]:
+    """The reply to a request, both encoded. Never raises: one document fails, with its reason."""
+    reply = read(msgspec.msgpack.decode(argument, type=Request))
+    return msgspec.msgpack.encode(reply), reply.broken
 
 
-def serve(request: Request) -> Reply:
-    """The reply to one request. Never raises: whatever a library does, one document fails with its reason."""
+def read(request: Request) -> Reply:
+    """The reply to one request."""
     from kbchat.loaders.formats import by_name
 
     _limit_memory(request.memory)
@@ -79,22 +59,6 @@ def serve(request: Request) -> Reply:
         return Reply(reason=f"its reader failed: {type(error).__name__}: {error}"[:500], broken=True)
 
 
-def send(stream: IO[bytes], message: bytes) -> None:
-    stream.write(len(message).to_bytes(8, "big"))
-    stream.write(message)
-    stream.flush()
-
-
-def receive(stream: IO[bytes]) -> bytes | None:
-    """The next message; None at the end of the stream, wherever in a message that is."""
-    head = stream.read(8)
-    if len(head) < 8:
-        return None
-    length = int.from_bytes(head, "big")
-    message = stream.read(length)
-    return message if len(message) == length else None
-
-
 def _limit_memory(more: int) -> None:
     """Bound what this process may use from now on. Without effect where the system has no such limit."""
     try:
@@ -107,14 +71,3 @@ def _limit_memory(more: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (now + more, hard))
     except (OSError, ValueError):
         return
-
-
-def _end_with_parent(parent: int) -> None:
-    """Also in the middle of a file that is never done."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

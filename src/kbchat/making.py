@@ -1,0 +1,190 @@
+"""From documents to their chunks, with all that is kept of each for searching and scoring.
+
+This is most of the work of an ingest, and depends on nothing but the document: little of it is done in a thread, much
+of it in worker processes, so that every core is used and a server's own goes on answering.
+"""
+
+import functools
+import gc
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import msgspec
+import numpy as np
+
+from kbchat.analysis import analyse
+from kbchat.chunking import Splitting
+from kbchat.models import Block, LoadedDocument, Markup
+from kbchat.processes import Processes
+from kbchat.splitting import embedded_text, split
+from kbchat.threads import Threads
+
+if TYPE_CHECKING:
+    from kbchat.embedders.static import StaticEmbedder
+
+WORTH_A_PROCESS = 400_000
+"""Characters that take longer to make chunks of than to start a process for it."""
+WORTH_ASKING = 50_000
+"""The same where a process is waiting for work."""
+PACKED_TEXTS = 1024
+"""Chunks whose vectors are made at once."""
+CHARS_A_DOCUMENT = 1_000_000
+"""A document may take as long again for each so many characters."""
+
+
+class Made(msgspec.Struct, array_like=True):
+    """A document's chunks: start, end, headings above and metadata of each, and what is derived from it."""
+
+    spans: list[tuple[int, int, tuple[str, ...], dict[str, Any]]]
+    terms: list[tuple[str, str, str]]
+    """The words of each field of `analysis.Terms`, joined by blanks, which no word holds."""
+    packed: list[bytes]
+    """What `embedders.passages` keeps of it."""
+    vectors: bytes
+    """Its vectors by the static embedder, one after the other, where they were asked for."""
+
+
+class _Order(msgspec.Struct, array_like=True):
+    documents: list[tuple[str, Markup, list[tuple[int, int, dict[str, Any]]]]]
+    splitting: dict[str, Any]
+    embeds: bool
+
+
+class Maker:
+    """Makes the chunks of documents. `embeds` says whether the static vectors are wanted.
+
+    `seconds` bounds what a document of a million characters may take in a process.
+    """
+
+    def __init__(
+        self,
+        *,
+        threads: Threads,
+        processes: Processes,
+        static: "StaticEmbedder",
+        splitting: Splitting,
+        embeds: bool,
+        seconds: float,
+    ) -> None:
+        self._threads = threads
+        self._processes = processes
+        self._static = static
+        self._splitting = splitting
+        self._embeds = embeds
+        self._seconds = seconds
+
+    async def make(self, documents: Sequence[LoadedDocument]) -> list[Made | str]:
+        """The chunks of each document, or why there are none."""
+        size = sum(len(document.text) for document in documents)
+        if size < (WORTH_ASKING if self._processes.is_warm else WORTH_A_PROCESS):
+            return [*await self._threads.read(make, self._static, documents, self._splitting, self._embeds)]
+        made: dict[int, list[Made | str]] = {}
+
+        async def one(first: int, some: Sequence[LoadedDocument]) -> None:
+            made[first] = await self._ask(some)
+
+        async with anyio.create_task_group() as tasks:
+            first = 0
+            for some in _shares(documents, size / self._processes.limit):
+                tasks.start_soon(one, first, some)
+                first += len(some)
+        return [each for first in sorted(made) for each in made[first]]
+
+    async def _ask(self, documents: Sequence[LoadedDocument], *, again: bool = True) -> list[Made | str]:
+        """Have them made in a process. When it dies over them, each is tried alone, so that only one is lost."""
+        seconds = self._seconds * sum(1 + len(document.text) / CHARS_A_DOCUMENT for document in documents)
+        order = await self._threads.read(self._order, documents)
+        try:
+            answer = await self._processes.call("kbchat.making:serve", order, seconds=seconds)
+        except TimeoutError:
+            if len(documents) == 1:
+                return [f"splitting it took longer than {seconds:.3g} s (document_seconds)"]
+            answer = None
+        if answer is not None:
+            return [*await self._threads.read(_MADE.decode, answer)]
+        if not again:
+            return ["splitting it took too much memory, or its process was killed"] * len(documents)
+        return [each for document in documents for each in await self._ask([document], again=False)]
+
+    def _order(self, documents: Sequence[LoadedDocument]) -> bytes:
+        given = [
+            (document.text, document.markup, [(it.start, it.end, dict(it.metadata)) for it in document.blocks])
+            for document in documents
+        ]
+        return msgspec.msgpack.encode(_Order(given, self._splitting.model_dump(mode="json"), self._embeds))
+
+
+_ORDERS = msgspec.msgpack.Decoder(_Order)
+_MADE = msgspec.msgpack.Decoder(list[Made])
+
+
+def serve(argument: bytes) -> tuple[bytes, bool]:
+    """What a worker process answers to an order."""
+    order = _ORDERS.decode(argument)
+    documents = [
+        LoadedDocument(text, metadata={}, blocks=tuple(Block(*it) for it in blocks), markup=markup)
+        for text, markup, blocks in order.documents
+    ]
+    gc.disable()  # Nothing here refers to itself, and there is much of it to look through.
+    try:
+        made = make(_static(), documents, Splitting.model_validate(order.splitting), order.embeds)
+        return msgspec.msgpack.encode(made), False
+    finally:
+        gc.enable()
+
+
+@functools.cache
+def _static() -> "StaticEmbedder":
+    from kbchat.embedders.static import StaticEmbedder
+
+    return StaticEmbedder(threads=Threads())
+
+
+def make(
+    static: "StaticEmbedder", documents: Sequence[LoadedDocument], splitting: Splitting, embeds: bool
+) -> list[Made]:
+    """The chunks of each document. Blocks, so call it in a worker thread."""
+    from kbchat.embedders import passages
+
+    made: list[Made] = []
+    texts: list[str] = []
+    for document in documents:
+        spans = split(document, splitting)
+        some = [embedded_text(span.headings, document.text[span.start : span.end]) for span in spans]
+        terms = [(" ".join(each.uni), " ".join(each.bi), " ".join(each.c1)) for each in map(analyse, some)]
+        made.append(Made([(it.start, it.end, it.headings, dict(it.metadata)) for it in spans], terms, [], b""))
+        texts += some
+    packed: list[bytes] = []
+    vectors: list[bytes] = []
+    for first in range(0, len(texts), PACKED_TEXTS):
+        rows, some_packed = passages.embed_and_pack(static, texts[first : first + PACKED_TEXTS])
+        packed += some_packed
+        if embeds:
+            vectors += [row.tobytes() for row in rows]
+    first = 0
+    for each in made:
+        last = first + len(each.spans)
+        each.packed = packed[first:last]
+        each.vectors = b"".join(vectors[first:last])
+        first = last
+    return made
+
+
+def vectors_of(made: Made) -> "np.ndarray[Any, np.dtype[np.float32]]":
+    """The vectors of its chunks, a row each."""
+    return np.frombuffer(made.vectors, dtype=np.float32).reshape(len(made.spans), -1)
+
+
+def _shares(documents: Sequence[LoadedDocument], size: float) -> Iterator[list[LoadedDocument]]:
+    """The documents in their order, in shares of about so many characters."""
+    share: list[LoadedDocument] = []
+    chars = 0
+    for document in documents:
+        share.append(document)
+        chars += len(document.text)
+        if chars >= size:
+            yield share
+            share, chars = [], 0
+    if share:
+        yield share
