@@ -209,7 +209,12 @@ def make_embedder(settings: Settings, threads: Threads) -> Embedder:
             raise SettingsError("the embedder 'openai:…' needs embedder_base_url (or llm_base_url)")
         key = settings.embedder_api_key or settings.llm_api_key
         return OpenAIEmbedder(model=model, base_url=base_url, api_key=_secret(key), timeout=settings.read_timeout)
-    raise SettingsError(f"the embedder {settings.embedder!r} is unknown; use 'static' or 'openai:MODEL'")
+    if kind == "sentence-transformers" and model:
+        from kbchat.embedders.sentence_transformers import SentenceTransformersEmbedder
+
+        return SentenceTransformersEmbedder(model, threads=threads)
+    known = "use 'static', 'openai:MODEL' or 'sentence-transformers:NAME_OR_FOLDER'"
+    raise SettingsError(f"the embedder {settings.embedder!r} is unknown; {known}")
 
 
 def make_generators(settings: Settings) -> dict[str, Generator]:
