@@ -3,7 +3,6 @@
 import json
 import random
 import shlex
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-import kbchat
 from kbchat.chunking import Splitting
 from kbchat.cli import main
 from kbchat.cli.exits import Exit
 from kbchat.embedders.cached import CachedEmbedder
 from kbchat.embedders.static import StaticEmbedder
-from kbchat.errors import InvalidInputError, MissingExtraError
+from kbchat.errors import InvalidInputError
 from kbchat.settings import Settings, load_settings
 from kbchat.testing.model_server import ModelServer, Script
 from kbchat.threads import Threads
@@ -436,13 +434,3 @@ async def test_what_was_embedded_once_is_kept(tmp_path: Path) -> None:
     (tmp_path / "kept.sqlite").write_bytes(b"no database" * 100)
     with pytest.raises(InvalidInputError, match=r"cache: .*kept.sqlite cannot be used"):
         await embed(Counting(), ["one"])
-
-
-async def test_a_model_in_this_process_needs_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without sentence-transformers the message says what to install; a folder without a model is told."""
-    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    settings = Settings(embedder="sentence-transformers:nowhere", data_dir=tmp_path / "kb")
-    async with kbchat.KnowledgeBase(settings=settings) as kb:
-        space = await kb.create_space("s")
-        with pytest.raises(MissingExtraError, match="sentence-transformers"):
-            await space.ingest(kbchat.TextDocument(name="a", text="a"))

@@ -1,7 +1,12 @@
-"""Models of sentence-transformers, by name or folder, in this process (the extra `sentence-transformers`)."""
+"""Any model of sentence-transformers, by its name on the model hub or by a folder that holds it, in this process.
+
+A name is fetched once, by the library itself, into its cache; a folder needs no network. Models that tell questions
+from documents by prompts are given the right one.
+"""
 
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,16 +22,16 @@ BATCH_TEXTS = 64
 
 
 class SentenceTransformersEmbedder:
-    """A model that is loaded when it is first used, from its folder or, by name, from where the library keeps models
-    (or fetches them). Vectors come out with length 1.
+    """One model of sentence-transformers, loaded when first used. Vectors come out with length 1.
 
-    Questions and documents are encoded with the prompts that the model has for each, if it has any.
+    A text longer than the model reads is cut by it. The model works on one batch at a time, whoever asks.
     """
 
-    def __init__(self, model: str, *, threads: Threads) -> None:
+    def __init__(self, *, model: str, threads: Threads) -> None:
+        """`model` is a name on the hub or a folder."""
         self._name = model
         self._threads = threads
-        self._loading = threading.Lock()
+        self._lock = threading.Lock()
         self._model: SentenceTransformer | None = None
 
     @property
@@ -38,39 +43,44 @@ class SentenceTransformersEmbedder:
         return BATCH_TEXTS
 
     async def embed_documents(self, texts: Sequence[str]) -> Vectors:
-        return await self._threads.read(self._embed, texts, "document")
+        return await self._threads.read(self._embed, texts, "encode_document")
 
     async def embed_query(self, text: str) -> Vector:
-        vector: Vector = (await self._threads.read(self._embed, [text], "query"))[0]
+        vectors = await self._threads.read(self._embed, [text], "encode_query")
+        vector: Vector = vectors[0]
         return vector
 
     async def aclose(self) -> None:
         self._model = None
 
-    def _embed(self, texts: Sequence[str], kind: str) -> Vectors:
-        if not texts:
-            return np.zeros((0, 1), dtype=np.float32)
-        model = self._loaded()
-        encode = model.encode_query if kind == "query" else model.encode_document
-        try:
-            made = encode(list(texts), batch_size=BATCH_TEXTS, normalize_embeddings=True, show_progress_bar=False)
-        except Exception as error:  # the library's errors have no class in common
-            raise EmbedderError(f"embedder {self.name!r}: {error}") from error
-        vectors: Vectors = np.asarray(made, dtype=np.float32)
-        if not np.isfinite(vectors).all():
-            raise EmbedderError(f"embedder {self.name!r}: its vectors hold numbers that are not finite")
-        return vectors
-
-    def _loaded(self) -> "SentenceTransformer":
-        with self._loading:
+    def _embed(self, texts: Sequence[str], method: str) -> Vectors:
+        with self._lock:
             if self._model is None:
-                try:
-                    from sentence_transformers import SentenceTransformer
-                except ImportError:
-                    raise MissingExtraError("a model of sentence-transformers", "sentence-transformers") from None
-                try:
-                    self._model = SentenceTransformer(self._name)
-                except Exception as error:
-                    what = f"embedder {self.name!r} cannot be loaded: {error}; name a folder that holds the model"
-                    raise EmbedderError(what) from error
-            return self._model
+                self._model = _load(self._name)
+            if not texts:
+                return np.zeros((0, self._model.get_embedding_dimension() or 1), dtype=np.float32)
+            try:
+                vectors = getattr(self._model, method)(
+                    list(texts), batch_size=BATCH_TEXTS, show_progress_bar=False, normalize_embeddings=True
+                )
+            except (RuntimeError, ValueError, IndexError) as error:  # what torch and the tokenizers raise
+                raise EmbedderError(f"the embedder {self.name!r} cannot embed: {error}") from error
+        return np.asarray(vectors, dtype=np.float32)
+
+
+def _load(model: str) -> "SentenceTransformer":
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise MissingExtraError("the embedder 'sentence-transformers:…'", "sentence-transformers") from error
+    # A folder that is not there would be taken for a name on the hub.
+    folder = Path(model).expanduser()
+    if model.startswith((".", "/", "~")) and not folder.is_dir():
+        raise EmbedderError(f"there is no folder {model!r} to load an embedding model from")
+    try:
+        return SentenceTransformer(str(folder) if folder.is_dir() else model)
+    except Exception as error:  # the hub's, the tokenizers' and torch's errors have no common base
+        raise EmbedderError(
+            f"the embedding model {model!r} cannot be loaded ({type(error).__name__}); give a folder that holds it, "
+            "or its name on the hub where the hub can be reached"
+        ) from error
