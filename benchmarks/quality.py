@@ -18,6 +18,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from kbchat.errors import InvalidInputError
 from kbchat.generators import extractive
 from kbchat.prompting import TAIL_CUT
 from kbchat.tuning.sets import Dataset, Question, read
-from kbchat.tuning.trials import Asked, is_found, ranking
+from kbchat.tuning.trials import Asked, Spread, is_found, ranking
 
 
 def own_ndcg(ranking: Sequence[str], grades: Mapping[str, float]) -> float:
@@ -43,6 +44,7 @@ class Space(NamedTuple):
 
     dataset: Dataset
     asked: Asked
+    spread: Spread
 
 
 async def measure_ranking(space: Space, results: dict[str, list[float]]) -> None:
@@ -51,6 +53,7 @@ async def measure_ranking(space: Space, results: dict[str, list[float]]) -> None
     for key, question in space.dataset.questions.items():
         found = await space.asked.ask(question.text, top_k=10)
         rankings[key] = ranking(found)
+        space.spread.add(found, [question.grades.get(it.name, 0) > 0 for it in found])
         results.setdefault("kept", []).append(float(is_found(found)))
     measured = evaluation.measure(rankings, judged, k=10)
     check = [own_ndcg(rankings[key], grades) for key, grades in judged.items()]
@@ -89,6 +92,8 @@ async def measure_excerpts(space: Space, results: dict[str, list[float]]) -> Non
     for question in space.dataset.questions.values():
         found = await space.asked.ask(question.text, top_k=5)
         results.setdefault("kept", []).append(float(is_found(found)))
+        wanted = question.excerpts
+        space.spread.add(found, [any(a < it.end and it.start < b for a, b in wanted) for it in found])
         strong = [each for each in found if each.recall_score >= TAIL_CUT * found[0].recall_score]
         for label, shown in (("", found), (" (tail cut)", strong)):
             result = evaluation.excerpts([(each.start, each.end) for each in shown], question.excerpts)
@@ -99,7 +104,9 @@ async def measure_excerpts(space: Space, results: dict[str, list[float]]) -> Non
 async def rejected(space: Space, other: Dataset, *, limit: int = 200) -> float:
     """The share of another set's questions that the space says it cannot answer."""
     questions = [question.text for question in other.questions.values()][:limit]
-    return statistics.fmean([1.0 - is_found(await space.asked.ask(question, top_k=1)) for question in questions])
+    found = [await space.asked.ask(question, top_k=1) for question in questions]
+    space.spread.foreign.extend(each[0].recall_score if each else 0.0 for each in found)
+    return statistics.fmean([1.0 - is_found(each) for each in found])
 
 
 async def use_cache(base: kbchat.KnowledgeBase, path: Path) -> None:
@@ -120,9 +127,16 @@ def large(folders: Sequence[Path]) -> Dataset:
     return Dataset("large", texts, {})
 
 
+class Refusals(NamedTuple):
+    """For each space the share of every other set's questions that it refuses, and how its scores are spread."""
+
+    shares: dict[str, dict[str, float]]
+    spreads: dict[str, Spread]
+
+
 async def run(
     datasets: Sequence[Dataset], results: dict[str, dict[str, list[float]]], options: argparse.Namespace
-) -> dict[str, dict[str, float]]:
+) -> Refusals:
     with tempfile.TemporaryDirectory() as folder:
         settings = kbchat.Settings(data_dir=Path(folder), embedder=options.embedder)
         async with kbchat.KnowledgeBase(settings=settings) as base:
@@ -135,7 +149,7 @@ async def run(
                 report = await space.ingest(texts)
                 counts = f"{report.added} documents, {report.chunks} chunks in {report.seconds:.1f} s"
                 print(f"{dataset.name}: {counts}", flush=True)
-                spaces.append(Space(dataset, Asked(space)))
+                spaces.append(Space(dataset, Asked(space), Spread()))
             for space in spaces[: len(datasets)]:
                 of_set = results.setdefault(space.dataset.name.partition("/")[0], {})
                 excerpts = any(question.excerpts for question in space.dataset.questions.values())
@@ -143,12 +157,13 @@ async def run(
                 of_set.setdefault("seconds", []).extend(space.asked.seconds)
                 if any(question.answers for question in space.dataset.questions.values()):
                     await measure_answers(space, of_set)
-            return {
+            shares = {
                 space.dataset.name: {
                     other.name: await rejected(space, other) for other in datasets if other is not space.dataset
                 }
                 for space in spaces
             }
+            return Refusals(shares, {space.dataset.name: space.spread for space in spaces})
 
 
 def show(results: Mapping[str, dict[str, list[float]]], foreign: Mapping[str, Mapping[str, float]]) -> None:
@@ -180,11 +195,16 @@ def main() -> None:
         datasets = [dataset for folder in arguments.datasets for dataset in read(folder)]
     except InvalidInputError as error:
         sys.exit(error.message)
-    foreign = asyncio.run(run(datasets, results, arguments))
+    foreign, spreads = asyncio.run(run(datasets, results, arguments))
     show(results, foreign)
     means = {name: {label: statistics.fmean(values) for label, values in of.items()} for name, of in results.items()}
     if arguments.json:
-        arguments.json.write_text(json.dumps({"means": means, "rejected": foreign}, indent=2, ensure_ascii=False))
+        scores = {
+            name: {kind: [round(score, 3) for score in of] for kind, of in asdict(spread).items()}
+            for name, spread in spreads.items()
+        }
+        made = {"means": means, "rejected": foreign, "scores": scores}
+        arguments.json.write_text(json.dumps(made, ensure_ascii=False) + "\n")
     for gate in arguments.gate:
         label, _, least = gate.partition("=")
         for name, of in means.items():

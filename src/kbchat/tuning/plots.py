@@ -1,5 +1,6 @@
 """Plots of trials, by matplotlib (the extra `bench`)."""
 
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +13,8 @@ from kbchat.tuning.trials import FOUND, Spread
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_KINDS = (
-    ("relevant", "hits that answer", "C2"),
-    ("irrelevant", "other hits", "C7"),
-    ("foreign", "best hits of questions without an answer", "C3"),
-)
+HITS = (("relevant", "hits that answer", "C2"), ("irrelevant", "other hits", "C7"))
+BEST = (("best", "best hits, answer there", "C0"), ("foreign", "best hits, no answer there", "C3"))
 
 
 def check_plot(path: Path) -> None:
@@ -54,10 +52,10 @@ def plot(record: Record, path: Path, *, spread: Spread | None = None) -> None:
         raise InvalidInputError("plot", f"{path} cannot be written: {error.strerror}") from None
 
 
-def draw_spread(axes: "Axes", spread: Spread) -> None:
+def draw_spread(axes: "Axes", spread: Spread, kinds: Sequence[tuple[str, str, str]] = (*HITS, *BEST)) -> None:
     """How the scores are spread, each kind as shares of its own hits, with the line between found and not found."""
     edges = [step / 25 for step in range(26)]
-    for name, label, colour in _KINDS:
+    for name, label, colour in kinds:
         scores = getattr(spread, name)
         if scores:
             weights = [1 / len(scores)] * len(scores)

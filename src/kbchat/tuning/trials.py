@@ -54,14 +54,17 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The scores of hits that answer their question and of those that do not, and of the best hits of questions that
-    have no answer."""
+    """The scores of hits that answer their question and of those that do not, and those of the best hits of questions
+    that have an answer and of those that have none."""
 
     relevant: list[float] = field(default_factory=list)
     irrelevant: list[float] = field(default_factory=list)
+    best: list[float] = field(default_factory=list)
     foreign: list[float] = field(default_factory=list)
 
     def add(self, found: Sequence[Reference], answers: Sequence[bool]) -> None:
+        """What was found for a question that has an answer, and which of it is that."""
+        self.best.append(found[0].recall_score if found else 0.0)
         for each, is_relevant in zip(found, answers, strict=True):
             (self.relevant if is_relevant else self.irrelevant).append(each.recall_score)
 
