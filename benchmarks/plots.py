@@ -55,7 +55,10 @@ def scores(spreads: dict[str, Spread], out: Path) -> None:
     for (name, spread), hits, best in zip(shown, *rows, strict=True):
         draw_spread(hits, spread, HITS)
         draw_spread(best, spread, BEST)
-        hits.set(title=name, xlabel="")
+        hits.set(title=name, xlabel="", ylabel="")
+        best.set(ylabel="")
+    rows[0][0].set(ylabel="share of hits")
+    rows[1][0].set(ylabel="share of questions")
     save(figure, out / "retrieval-scores.svg")
 
 
@@ -71,7 +74,8 @@ def grouped(spreads: dict[str, dict[str, list[float]]]) -> dict[str, Spread]:
 
 def pairs(rejected: dict[str, dict[str, float]], kept: dict[str, float], out: Path) -> None:
     """Of each set's questions the share that each space refuses; its own are those that it ought to keep."""
-    asked = list(dict.fromkeys(name for of in rejected.values() for name in of))
+    known = {name for of in rejected.values() for name in of}
+    asked = [name for name in rejected if name in known]
     figure = Figure(figsize=(9, 4.4), layout="constrained")
     axes = figure.subplots()
     table = [[of.get(name, float("nan")) for name in asked] for of in rejected.values()]

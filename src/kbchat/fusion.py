@@ -29,7 +29,7 @@ class Weights(NamedTuple):
 
 STATIC = Weights(cosine=0.10, sentence=0.15)
 """Where the space's vectors are the static embedder's."""
-MODEL = Weights(cosine=0.35, sentence=0.0)
+MODEL = Weights(cosine=0.30, sentence=0.10)
 """For embedders that know more than words."""
 
 LIFT = 0.4

@@ -64,7 +64,7 @@ def draw_spread(axes: "Axes", spread: Spread, kinds: Sequence[tuple[str, str, st
     axes.axvline(FOUND, color="black", linewidth=0.8, linestyle=":")
     axes.set(xlabel="recall_score", ylabel="share", xlim=(0, 1))
     if axes.get_legend_handles_labels()[0]:
-        axes.legend()
+        axes.legend(fontsize="x-small", loc="upper left")
 
 
 def _draw(measure: str, name: str, drawn: "list[Result]", by_size: "Axes", by_time: "Axes", *, colour: str) -> None:
