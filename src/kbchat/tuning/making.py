@@ -24,7 +24,7 @@ from kbchat.tuning.trials import Progress
 RULE = "rule"
 WORDS = 5
 """A question of the rule has so many words at most."""
-FEWEST = 4
+FEWEST = 5
 """A sentence must hold so many words that are not stop words."""
 SYMBOLS = 0.02
 """Text with a larger share of signs that prose has not is passed over."""
@@ -49,7 +49,7 @@ _UNIT = re.compile(rf"[{PAIRED}]{{2,4}}|[^\W_{PAIRED}]+(?:['’-][^\W_{PAIRED}]+
 """A word, or up to four characters where words are not separated."""
 
 _ENDS = re.compile(r"[.!?。！？…][\"'”’」』）)\]*_]*$")
-_SYMBOL = re.compile(r"[{}<>=\\;|_#]|://")
+_SYMBOL = re.compile(r"[{}<>=\\;|_#]")
 
 Ask = Callable[[str], Awaitable[str]]
 
@@ -120,7 +120,7 @@ def _sentences(texts: Mapping[str, str]) -> dict[str, tuple[str, list[sentences.
 def _is_prose(text: str, start: int, end: int) -> bool:
     """Whether a sentence is no heading, code, table row or bare address: nobody asks about these."""
     sentence = text[start:end]
-    if sentences.is_heading(text, start) or not _ENDS.search(sentence):
+    if sentences.is_heading(text, start) or "://" in sentence or not _ENDS.search(sentence):
         return False
     return len(_SYMBOL.findall(sentence)) <= SYMBOLS * len(sentence)
 
