@@ -11,7 +11,7 @@ PYTEST = $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest $(PYTEST_ARGS
 KBCHAT = $(BIN)/kbchat
 QUESTION ?= What does a recall score below 0.5 mean?
 
-.PHONY: demo serve test clients browser screenshots libraries check cov bench lock dist clean docs sync
+.PHONY: demo serve test clients browser screenshots libraries check cov bench gate lock dist clean docs sync
 
 # Ingest the project's own documentation into a space and ask it a question.
 demo: $(VENV)/.ready
@@ -69,6 +69,10 @@ cov: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/quality.py $(DATASETS)
+
+# Ask the questions whose answers are known, and fail where a figure is worse than the one recorded.
+gate: $(VENV)/.ready
+	$(KBCHAT) bench tests/fixtures/questions --gate tests/fixtures/questions.json
 
 dist: $(VENV)/.ready
 	$(BIN)/uv build --quiet --python $(BIN)/python --out-dir dist

@@ -1,10 +1,13 @@
 """How good retrieval is on sets with judged answers, through the public face and the default settings.
 
-    python benchmarks/quality.py DATASET... [--gate MEASURE=VALUE] [--json FILE]
+    python benchmarks/quality.py DATASET... [--large FOLDER] [--embedder NAME [--cache FILE]]
+                                 [--gate MEASURE=VALUE] [--json FILE]
 
 A DATASET is a folder in BEIR's layout (`corpus.jsonl`, `queries.jsonl`, `qrels.tsv`) or in that of Chroma's chunking
 report (`questions_df.csv`, `corpora/*.md`). Prints each measure with its 95 % interval, how many questions are told to
-be answerable by their own set and by the others, and how long a question takes.
+be answerable by their own set and by the others, and how long a question takes. Where answers are known, how many of
+them stand in the answer without a model. The Markdown of a FOLDER, which no question is about, makes one more space
+that refuses them all. `--cache` keeps an embedder's vectors for another run.
 """
 
 import argparse
@@ -15,16 +18,19 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 import kbchat
 from kbchat import evaluation
 from kbchat.chat import is_found
+from kbchat.embedders.cached import CachedEmbedder
 from kbchat.errors import InvalidInputError
+from kbchat.generators import extractive
 from kbchat.prompting import TAIL_CUT
-from kbchat.tuning.sets import Dataset, read
-from kbchat.tuning.trials import Asked, ranking
+from kbchat.tuning.sets import Dataset, Question, read
+from kbchat.tuning.trials import Asked, Spread, ranking
 
 
 def own_ndcg(ranking: Sequence[str], grades: Mapping[str, float]) -> float:
@@ -39,6 +45,7 @@ class Space(NamedTuple):
 
     dataset: Dataset
     asked: Asked
+    spread: Spread
 
 
 async def measure_ranking(space: Space, results: dict[str, list[float]]) -> None:
@@ -47,6 +54,7 @@ async def measure_ranking(space: Space, results: dict[str, list[float]]) -> None
     for key, question in space.dataset.questions.items():
         found = await space.asked.ask(question.text, top_k=10)
         rankings[key] = ranking(found)
+        space.spread.add(found, [question.grades.get(it.name, 0) > 0 for it in found])
         results.setdefault("kept", []).append(float(is_found(found)))
     measured = evaluation.measure(rankings, judged, k=10)
     check = [own_ndcg(rankings[key], grades) for key, grades in judged.items()]
@@ -55,11 +63,38 @@ async def measure_ranking(space: Space, results: dict[str, list[float]]) -> None
         results[f"{name}@10"] = values
 
 
+async def measure_answers(space: Space, results: dict[str, list[float]]) -> None:
+    """Whether a known answer stands in the extract, of three sentences and of one, and in the beginning of the best
+    chunk that is as long as the extract, which is what many show."""
+    for most, label in ((3, "at most three sentences"), (1, "one sentence")):
+        extractive.SENTENCES = most
+        for question in space.dataset.questions.values():
+            if not question.text.strip():
+                results.setdefault(f"answer in {label}", []).append(0.0)
+                continue
+            answer = await space.asked.space.chat(question.text, model="extractive")
+            results.setdefault(f"answer in {label}", []).append(float(holds(answer.text, question)))
+            if most == 3:
+                (best,) = await space.asked.space.retrieve(question.text, top_k=1)
+                beginning = best.content[: len(answer.text)]
+                results.setdefault("answer in as much of the best chunk's beginning", []).append(
+                    float(holds(beginning, question))
+                )
+    extractive.SENTENCES = 3
+
+
+def holds(text: str, question: Question) -> bool:
+    plain = "".join(text.split())
+    return any("".join(answer.split()) in plain for answer in question.answers)
+
+
 async def measure_excerpts(space: Space, results: dict[str, list[float]]) -> None:
     """Five chunks, and of these five those that are not far behind the best."""
     for question in space.dataset.questions.values():
         found = await space.asked.ask(question.text, top_k=5)
         results.setdefault("kept", []).append(float(is_found(found)))
+        wanted = question.excerpts
+        space.spread.add(found, [any(a < it.end and it.start < b for a, b in wanted) for it in found])
         strong = [each for each in found if each.recall_score >= TAIL_CUT * found[0].recall_score]
         for label, shown in (("", found), (" (tail cut)", strong)):
             result = evaluation.excerpts([(each.start, each.end) for each in shown], question.excerpts)
@@ -70,30 +105,66 @@ async def measure_excerpts(space: Space, results: dict[str, list[float]]) -> Non
 async def rejected(space: Space, other: Dataset, *, limit: int = 200) -> float:
     """The share of another set's questions that the space says it cannot answer."""
     questions = [question.text for question in other.questions.values()][:limit]
-    return statistics.fmean([1.0 - is_found(await space.asked.ask(question, top_k=1)) for question in questions])
+    found = [await space.asked.ask(question, top_k=1) for question in questions]
+    space.spread.foreign.extend(each[0].recall_score if each else 0.0 for each in found)
+    return statistics.fmean([1.0 - is_found(each) for each in found])
 
 
-async def run(datasets: Sequence[Dataset], results: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, float]]:
+async def use_cache(base: kbchat.KnowledgeBase, path: Path) -> None:
+    parts = base._open
+    cached = CachedEmbedder(parts.embedder, path, threads=parts.threads)
+    await cached.open()
+    parts.embedder = cached
+
+
+def large(folders: Sequence[Path]) -> Dataset:
+    """The Markdown of folders, as one set without questions."""
+    texts = {
+        str(path): text
+        for folder in folders
+        for path in sorted(folder.rglob("*.md*"))
+        if (text := path.read_text("utf-8")).strip()
+    }
+    return Dataset("large", texts, {})
+
+
+class Refusals(NamedTuple):
+    """For each space the share of every other set's questions that it refuses, and how its scores are spread."""
+
+    shares: dict[str, dict[str, float]]
+    spreads: dict[str, Spread]
+
+
+async def run(
+    datasets: Sequence[Dataset], results: dict[str, dict[str, list[float]]], options: argparse.Namespace
+) -> Refusals:
     with tempfile.TemporaryDirectory() as folder:
-        async with kbchat.KnowledgeBase(folder) as base:
+        settings = kbchat.Settings(data_dir=Path(folder), embedder=options.embedder)
+        async with kbchat.KnowledgeBase(settings=settings) as base:
+            if options.cache:
+                await use_cache(base, options.cache)
             spaces = []
-            for number, dataset in enumerate(datasets):
+            for number, dataset in enumerate([*datasets, *([large(options.large)] if options.large else [])]):
                 space = await base.create_space(f"set-{number}")
                 texts = [kbchat.TextDocument(name=name, text=text) for name, text in dataset.texts.items()]
                 report = await space.ingest(texts)
-                print(f"{dataset.name}: {report.added} documents, {report.chunks} chunks in {report.seconds:.1f} s")
-                spaces.append(Space(dataset, Asked(space)))
-            for space in spaces:
+                counts = f"{report.added} documents, {report.chunks} chunks in {report.seconds:.1f} s"
+                print(f"{dataset.name}: {counts}", flush=True)
+                spaces.append(Space(dataset, Asked(space), Spread()))
+            for space in spaces[: len(datasets)]:
                 of_set = results.setdefault(space.dataset.name.partition("/")[0], {})
                 excerpts = any(question.excerpts for question in space.dataset.questions.values())
                 await (measure_excerpts if excerpts else measure_ranking)(space, of_set)
                 of_set.setdefault("seconds", []).extend(space.asked.seconds)
-            return {
+                if any(question.answers for question in space.dataset.questions.values()):
+                    await measure_answers(space, of_set)
+            shares = {
                 space.dataset.name: {
                     other.name: await rejected(space, other) for other in datasets if other is not space.dataset
                 }
                 for space in spaces
             }
+            return Refusals(shares, {space.dataset.name: space.spread for space in spaces})
 
 
 def show(results: Mapping[str, dict[str, list[float]]], foreign: Mapping[str, Mapping[str, float]]) -> None:
@@ -101,9 +172,9 @@ def show(results: Mapping[str, dict[str, list[float]]], foreign: Mapping[str, Ma
         print(f"\n{name}")
         seconds = sorted(measures.pop("seconds"))
         for label, values in measures.items():
-            print(f"  {label:26} {evaluation.interval(values)}  ({len(values)} questions)")
+            print(f"  {label:48} {evaluation.interval(values)}  ({len(values)} questions)")
         middle, late = seconds[len(seconds) // 2], seconds[int(len(seconds) * 0.99)]
-        print(f"  {'seconds a question':26} p50 {middle * 1000:.1f} ms, p99 {late * 1000:.1f} ms")
+        print(f"  {'seconds a question':48} p50 {middle * 1000:.1f} ms, p99 {late * 1000:.1f} ms")
     pairs = [share for shares in foreign.values() for share in shares.values()]
     if pairs:
         print(f"\nforeign questions rejected: mean {statistics.fmean(pairs):.3f}, worst {min(pairs):.3f}")
@@ -116,17 +187,25 @@ def main() -> None:
     parser.add_argument("datasets", nargs="+", type=Path, metavar="DATASET")
     parser.add_argument("--gate", action="append", default=[], metavar="MEASURE=VALUE", help="fail below this mean")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all means there")
+    parser.add_argument("--large", nargs="*", type=Path, default=[], metavar="FOLDER", help="documents of no question")
+    parser.add_argument("--embedder", default="static", help="which one")
+    parser.add_argument("--cache", type=Path, metavar="FILE", help="keep the embedder's vectors there")
     arguments = parser.parse_args()
     results: dict[str, dict[str, list[float]]] = {}
     try:
         datasets = [dataset for folder in arguments.datasets for dataset in read(folder)]
     except InvalidInputError as error:
         sys.exit(error.message)
-    foreign = asyncio.run(run(datasets, results))
+    foreign, spreads = asyncio.run(run(datasets, results, arguments))
     show(results, foreign)
     means = {name: {label: statistics.fmean(values) for label, values in of.items()} for name, of in results.items()}
     if arguments.json:
-        arguments.json.write_text(json.dumps({"means": means, "rejected": foreign}, indent=2, ensure_ascii=False))
+        scores = {
+            name: {kind: [round(score, 3) for score in of] for kind, of in asdict(spread).items()}
+            for name, spread in spreads.items()
+        }
+        made = {"means": means, "rejected": foreign, "scores": scores}
+        arguments.json.write_text(json.dumps(made, ensure_ascii=False) + "\n")
     for gate in arguments.gate:
         label, _, least = gate.partition("=")
         for name, of in means.items():

@@ -41,7 +41,7 @@ class Weights(NamedTuple):
 
 STATIC = Weights(cosine=0.10, sentence=0.15)
 """Where the space's vectors are the static embedder's."""
-MODEL = Weights(cosine=0.35, sentence=0.0)
+MODEL = Weights(cosine=0.30, sentence=0.10)
 """For embedders that know more than words."""
 DENSE = Weights(cosine=1.0, sentence=0.0, lexical=0.0, lift=0.0)
 LEXICAL = Weights(cosine=0.0, sentence=0.0, lift=0.0)

@@ -1,6 +1,5 @@
 """`kbchat bench`: how good retrieval is on questions whose answers are known."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,14 +73,14 @@ def bench(
     tried = trials.configurations(
         given,
         settings,
-        strategies=_listed(chunk_strategy),
-        sizes=_numbers(chunk_tokens, "chunk_tokens"),
-        overlaps=_numbers(chunk_overlap, "chunk_overlap"),
+        strategies=listed(chunk_strategy),
+        sizes=numbers(chunk_tokens, "chunk_tokens"),
+        overlaps=numbers(chunk_overlap, "chunk_overlap"),
         top_k=top_k,
         score_threshold=score_threshold,
     )
     decides = trials.measure_named(measure, trials.measures(given, tried[0].top_k))
-    _check_files(gate, out, plot)
+    check_files(gate, out, plot)
     recorded = records.read_record(gate) if gate else None
     if recorded:
         records.check_comparable(recorded, given, tried)
@@ -89,9 +88,10 @@ def bench(
     made = records.record(given, ran, embedder=settings.embedder, measure=decides)
     missed = records.shortfalls(recorded, made) if recorded else []
     if out:
-        _write(out, made)
+        write(out, made)
     if plot:
-        plots.plot(made, plot)
+        best = next(trial for trial in ran if trial.configuration.label == made.best)
+        plots.plot(made, plot, spread=best.spread)
     if json:
         screen.print_json(made.model_dump(mode="json"))
     else:
@@ -116,7 +116,7 @@ def _run(given: "list[Dataset]", tried: "list[Configuration]", settings: "Settin
         return anyio.run(action)
 
 
-def _check_files(gate: Path | None, out: Path | None, plot: Path | None) -> None:
+def check_files(gate: Path | None, out: Path | None, plot: Path | None) -> None:
     """Know before a long run that its results can be written."""
     for name, path in (("out", out), ("plot", plot)):
         if path and (path.is_dir() or not path.absolute().parent.is_dir()):
@@ -129,7 +129,8 @@ def _check_files(gate: Path | None, out: Path | None, plot: Path | None) -> None
         check_plot(plot)
 
 
-def _write(path: Path, record: "Record") -> None:
+def write(path: Path, record: "Record") -> None:
+    """Write a record as JSON."""
     try:
         path.write_text(record.model_dump_json(indent=2) + "\n", "utf-8")
     except OSError as error:
@@ -195,12 +196,14 @@ def _print_grid(record: "Record") -> None:
     screen.print_table(heads, against, numeric=("difference", "p"))
 
 
-def _listed(text: str | None) -> list[str]:
+def listed(text: str | None) -> list[str]:
+    """A list with commas."""
     return (text or "").replace(",", " ").split()
 
 
-def _numbers(text: str | None, name: str) -> Iterable[int]:
+def numbers(text: str | None, name: str) -> list[int]:
+    """A list of whole numbers with commas. Raises `InvalidInputError` naming the option."""
     try:
-        return [int(part) for part in _listed(text)]
+        return [int(part) for part in listed(text)]
     except ValueError:
         raise InvalidInputError(name, f"{text!r} is no list of whole numbers such as 128,256") from None

@@ -91,7 +91,7 @@ def record(datasets: Sequence[Dataset], trials: Sequence[Trial], *, embedder: st
         embedder=embedder,
         measure=measure,
         best=best.configuration.label,
-        results=tuple(map(_result, trials)),
+        results=tuple(result_of(trial, trial.configuration.label) for trial in trials),
         contrasts=tuple(_contrast(trial, best, measure) for trial in trials if trial is not best),
     )
 
@@ -140,11 +140,12 @@ def shortfalls(recorded: Record, now: Record) -> list[Shortfall]:
     ]
 
 
-def _result(trial: Trial) -> Result:
+def result_of(trial: Trial, label: str) -> Result:
+    """A trial summed up."""
     tried = trial.configuration
     times = sorted(trial.seconds) or [0.0]
     return Result(
-        label=tried.label,
+        label=label,
         strategy=tried.splitting.strategy,
         chunk_tokens=tried.splitting.size,
         chunk_overlap=tried.splitting.overlap,
@@ -153,7 +154,7 @@ def _result(trial: Trial) -> Result:
         documents=trial.documents,
         chunks=trial.chunks,
         failed=trial.failed,
-        figures={name: _figure(evaluation.interval(values)) for name, values in trial.values.items()},
+        figures={name: figure_of(evaluation.interval(values)) for name, values in trial.values.items()},
         p50_ms=1000 * times[(len(times) - 1) // 2],
         p95_ms=1000 * times[min(len(times) - 1, int(len(times) * 0.95))],
         ingest_seconds=trial.ingest_seconds,
@@ -162,8 +163,8 @@ def _result(trial: Trial) -> Result:
 
 def _contrast(trial: Trial, best: Trial, measure: str) -> Contrast:
     difference, p = evaluation.compare(trial.values[measure], best.values[measure])
-    return Contrast(label=trial.configuration.label, difference=_figure(difference), p=p)
+    return Contrast(label=trial.configuration.label, difference=figure_of(difference), p=p)
 
 
-def _figure(interval: evaluation.Interval) -> Figure:
+def figure_of(interval: evaluation.Interval) -> Figure:
     return Figure(mean=interval.mean, low=interval.low, high=interval.high)

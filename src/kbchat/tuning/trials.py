@@ -44,6 +44,29 @@ class Configuration:
         size = "" if how.strategy is ChunkStrategy.DOCUMENT else f" {how.size}"
         return f"{how.strategy}{size}" + (f"/{how.overlap}" if how.overlap else "")
 
+    @property
+    def full_label(self) -> str:
+        """Tells it from all others: with how much of what is found is used."""
+        floor = "" if self.score_threshold is None else f", from {self.score_threshold:g}"
+        return f"{self.label}, top {self.top_k}{floor}"
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The scores of hits that answer their question and of those that do not, and those of the best hits of questions
+    that have an answer and of those that have none."""
+
+    relevant: list[float] = field(default_factory=list)
+    irrelevant: list[float] = field(default_factory=list)
+    best: list[float] = field(default_factory=list)
+    foreign: list[float] = field(default_factory=list)
+
+    def add(self, found: Sequence[Reference], answers: Sequence[bool]) -> None:
+        """What was found for a question that has an answer, and which of it is that."""
+        self.best.append(found[0].recall_score if found else 0.0)
+        for each, is_relevant in zip(found, answers, strict=True):
+            (self.relevant if is_relevant else self.irrelevant).append(each.recall_score)
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -58,6 +81,7 @@ class Trial:
     values: Mapping[str, Sequence[float]]
     seconds: Sequence[float]
     """How long each retrieval took, one at a time, once the parts were loaded."""
+    spread: Spread = field(default_factory=Spread)
 
 
 def configurations(
@@ -84,6 +108,36 @@ def configurations(
                 made = Configuration(_splitting(strategy, size, overlap), k, threshold)
                 found.setdefault(made.label, made)
     return list(found.values())
+
+
+def variants(
+    present: Splitting,
+    settings: Settings,
+    *,
+    strategies: Iterable[str] = (),
+    sizes: Iterable[int] = (),
+    overlaps: Iterable[int] = (),
+    top_ks: Iterable[int] = (),
+    thresholds: Iterable[float] = (),
+) -> list[Configuration]:
+    """The present configuration, then every combination of what is given, those that split alike side by side.
+
+    What is not given is as now. Raises `InvalidInputError` naming the argument.
+    """
+    now = Configuration(present, settings.top_k, settings.score_threshold)
+    found = {now.full_label: now}
+    for strategy in _each(strategies, present.strategy):
+        for size in _each(sizes, present.max_tokens):
+            for overlap in _each(overlaps, present.overlap):
+                splitting = _splitting(strategy, size, overlap)
+                for k in _each(top_ks, settings.top_k):
+                    for threshold in _each(thresholds, settings.score_threshold):
+                        made = Configuration(
+                            splitting, checked_top_k(settings.top_k if k is None else k), checked_threshold(threshold)
+                        )
+                        found.setdefault(made.full_label, made)
+    alike = {each.label: number for number, each in reversed(list(enumerate(found.values())))}
+    return sorted(found.values(), key=lambda each: alike[each.label])
 
 
 def by_passages(datasets: Sequence[Dataset]) -> bool:
@@ -144,6 +198,10 @@ class Asked:
     space: KnowledgeSpace
     seconds: list[float] = field(default_factory=list)
 
+    async def put(self, question: str, configuration: Configuration) -> list[Reference]:
+        """What is found with a configuration."""
+        return await self.ask(question, top_k=configuration.top_k, score_threshold=configuration.score_threshold)
+
     async def ask(self, question: str, *, top_k: int, score_threshold: float | None = None) -> list[Reference]:
         """What is found. A blank question, which there are in real sets, finds nothing."""
         if not question or question.isspace():
@@ -161,6 +219,7 @@ async def _try(
 ) -> Trial:
     values: dict[str, list[float]] = {}
     seconds: list[float] = []
+    spread = Spread()
     documents = chunks = failed = 0
     ingesting = 0.0
     for dataset in datasets:
@@ -174,8 +233,10 @@ async def _try(
         for name, measured in (await _measure(space, dataset, configuration, found)).items():
             values.setdefault(name, []).extend(measured)
         seconds += asked.seconds
+        for key, question in dataset.questions.items():
+            spread.add(found[key], [_is_relevant(each, question) for each in found[key]])
         await base.delete_space(space.id)
-    return Trial(configuration, documents, chunks, failed, ingesting, values, seconds)
+    return Trial(configuration, documents, chunks, failed, ingesting, values, seconds, spread)
 
 
 async def _ask_all(
@@ -184,9 +245,7 @@ async def _ask_all(
     found = {}
     total = len(dataset.questions)
     for done, (key, question) in enumerate(dataset.questions.items(), 1):
-        found[key] = await asked.ask(
-            question.text, top_k=configuration.top_k, score_threshold=configuration.score_threshold
-        )
+        found[key] = await asked.put(question.text, configuration)
         if progress is not None:
             progress(IngestProgress(done=done, total=total, chunks=0, name=f"questions, {configuration.label}"))
     return found
@@ -204,6 +263,12 @@ async def _measure(
         judged = {key: question.grades for key, question in questions.items()}
         values = {f"{name}@{k}": each for name, each in evaluation.measure(rankings, judged, k=k).items()}
     return {**values, "kept": [float(is_found(found[key])) for key in questions]}
+
+
+def _is_relevant(found: Reference, question: Question) -> bool:
+    if question.excerpts:
+        return any(start < found.end and found.start < end for start, end in question.excerpts)
+    return question.grades.get(found.name, 0) > 0
 
 
 def excerpt_values(

@@ -1,0 +1,251 @@
+"""`kbchat tune`: which settings are best for a space's own documents, and how sure that is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from kbchat.cli import bench, screen
+from kbchat.cli.exits import Exit, say
+from kbchat.cli.session import AsJson, DataDir, read_settings, run
+from kbchat.cli.spaces import Space
+from kbchat.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from kbchat import KnowledgeBase, Settings
+    from kbchat.chunking import Splitting
+    from kbchat.tuning.making import Ask
+    from kbchat.tuning.questions import Judged
+    from kbchat.tuning.recommending import Tuning
+
+SIZES = (128, 256, 400, 600)
+"""Chunk sizes that are tried unless others are named."""
+
+Questions = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Questions and what answers them, as JSON lines.", show_default=False),
+]
+Make = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Make questions from the documents instead, into FILE.", show_default=False),
+]
+Count = Annotated[int, typer.Option(min=1, max=10_000, help="How many questions to make.")]
+Model = Annotated[str | None, typer.Option(help="Who makes questions; extractive: by rule. Default: the default one.")]
+TopK = Annotated[
+    str | None,
+    typer.Option(metavar="NUMBERS", help="Such as 3,5,8. Default: what shows as much text as now.", show_default=False),
+]
+Thresholds = Annotated[
+    str | None, typer.Option(metavar="SCORES", help="Leave out what scores less: such as 0.3,0.5.", show_default=False)
+]
+Cache = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Keep the embedder's vectors for the next run.", show_default=False)
+]
+
+
+def tune(
+    space: Space,
+    questions: Questions = None,
+    make_questions: Make = None,
+    count: Count = 100,
+    model: Model = None,
+    chunk_tokens: bench.Sizes = None,
+    chunk_overlap: bench.Overlaps = None,
+    chunk_strategy: bench.Strategies = None,
+    top_k: TopK = None,
+    score_threshold: Thresholds = None,
+    measure: bench.Measure = None,
+    cache: Cache = None,
+    out: bench.Out = None,
+    plot: bench.Plot = None,
+    data_dir: DataDir = None,
+    json: AsJson = False,
+) -> int:
+    """Find the best settings for a space by questions whose answers are known, and how sure that is.
+
+    Nothing of the space is changed: its texts are indexed anew in a folder that is removed.
+    """
+    if (questions is None) == (make_questions is None):
+        raise InvalidInputError("questions", "give either --questions FILE or --make-questions FILE")
+    if make_questions is not None and make_questions.exists():
+        raise InvalidInputError("make_questions", f"{make_questions} is there already; name another file")
+    bench.check_files(None, out, plot)
+    grid = _Grid(
+        bench.listed(chunk_strategy),
+        bench.numbers(chunk_tokens, "chunk_tokens") or SIZES,
+        bench.numbers(chunk_overlap, "chunk_overlap"),
+        bench.numbers(top_k, "top_k"),
+        _scores(score_threshold),
+    )
+    settings = read_settings(data_dir)
+    name, own, texts = _read_space(settings, space)
+    if make_questions is not None:
+        _make(settings, texts, make_questions, count, model)
+        return Exit.DONE
+    assert questions is not None
+    made = _tuned(settings, name, own, texts, questions, grid, measure, cache, plot)
+    if out:
+        bench.write(out, made)
+    if json:
+        screen.print_json(made.model_dump(mode="json"))
+    else:
+        _print(made, own=own is not None)
+    return Exit.DONE
+
+
+class _Grid(NamedTuple):
+    """What is tried, as given."""
+
+    strategies: Sequence[str]
+    sizes: Sequence[int]
+    overlaps: Sequence[int]
+    top_ks: Sequence[int]
+    thresholds: Sequence[float]
+
+
+def _read_space(settings: "Settings", space: str) -> "tuple[str, Splitting | None, dict[str, str]]":
+    """The space's name, how it splits if it says so itself, and its texts. Afterwards it is closed."""
+    from kbchat.tuning.search import texts_of
+
+    found: list[tuple[str, Splitting | None, dict[str, str]]] = []
+
+    async def action(kb: "KnowledgeBase") -> None:
+        target = await kb.get_space(space)
+        found.append((target.name, target.info.splitting, await texts_of(target)))
+
+    run(settings, action)
+    return found[0]
+
+
+def _make(settings: "Settings", texts: dict[str, str], path: Path, count: int, model: str | None) -> None:
+    from kbchat.tuning import making, questions
+    from kbchat.wiring import EXTRACTIVE
+
+    made: list[Judged] = []
+    by = []
+
+    async def action(kb: "KnowledgeBase") -> None:
+        name = model or kb.default_model
+        if name == EXTRACTIVE:
+            made.extend(making.by_rule(texts, count))
+            by.append("by rule")
+        else:
+            ask = _asking(kb, name)
+            with screen.progress_bar() as advance:
+                made.extend(await making.by_model(texts, count, model=name, ask=ask, progress=advance))
+            by.append(f"by the model {name}")
+
+    run(settings, action)
+    questions.write(path, made, texts)
+    screen.console().print(f"{len(made)} synthetic questions, made {by[0]}, are in {screen.one_line(str(path))}")
+    say(f"look them over: {making.CANNOT_TELL}")
+
+
+def _asking(kb: "KnowledgeBase", model: str) -> "Ask":
+    from kbchat.chat import collect
+
+    async def ask(prompt: str) -> str:
+        stream = kb.stream(prompt, model=model)
+        async with stream:
+            return (await collect(stream.batches())).text
+
+    return ask
+
+
+def _tuned(
+    settings: "Settings",
+    name: str,
+    own: "Splitting | None",
+    texts: dict[str, str],
+    path: Path,
+    grid: _Grid,
+    measure: str | None,
+    cache: Path | None,
+    plot: Path | None,
+) -> "Tuning":
+    from tempfile import TemporaryDirectory
+
+    import anyio
+
+    from kbchat.tuning import plots, questions, recommending, search, trials
+
+    given = questions.read(path, texts, limit=settings.max_question_chars)
+    tried = trials.variants(own or settings.splitting, settings, **grid._asdict())
+    decides = trials.measure_named(measure, search.measures(given))
+    with TemporaryDirectory(prefix="kbchat-tune-") as folder, screen.progress_bar() as advance:
+        searching = search.Search(texts, given, equal_room=not grid.top_ks, progress=advance)
+        ran = anyio.run(lambda: searching.run(tried, settings=settings, folder=Path(folder), cache=cache))
+    made = recommending.summed_up(ran, given, texts, space=name, embedder=settings.embedder, measure=decides)
+    if plot:
+        plots.plot(made, plot, spread=ran[0].spread)
+    return made
+
+
+def _print(made: "Tuning", *, own: bool) -> None:
+    out = screen.console()
+    what = f"{screen.one_line(made.dataset)}: {made.questions} questions, embedder {made.embedder}"
+    out.print(f"{what}, decided by {made.measure}\n")
+    names = list(made.results[0].figures)
+    heads = ("configuration", "chunks", *names, "p50 ms", "p", "")
+    luck = {each.label: each for each in made.contrasts}
+    rows = []
+    for result in made.results:
+        against = luck.get(result.label)
+        figures = [
+            f"{figure.mean:.0f}" if name == "tokens" else f"{figure.mean:.4f}"
+            for name, figure in result.figures.items()
+        ]
+        told = "present" if against is None else _verdict(against.difference.mean, against.p)
+        p = "" if against is None else _p(against.p)
+        rows.append((result.label, str(result.chunks), *figures, f"{result.p50_ms:.1f}", p, told))
+    screen.print_table(heads, rows, numeric=heads[1:-1])
+    out.print()
+    for line in _advice(made, own=own):
+        out.print(line)
+    for warning in made.warnings:
+        say(f"warning: {warning}")
+
+
+def _advice(made: "Tuning", *, own: bool) -> list[str]:
+    interval = f"{made.gain.low:+.4f} to {made.gain.high:+.4f}"
+    if made.verdict == "none":
+        best = "" if made.best == made.present else f" The best of these, {made.best}, may be luck: {_p(made.p, 'p ')}."
+        return [f"Keep the present settings: nothing that was tried is better beyond luck.{best}"]
+    sure = "This is hardly luck" if made.verdict == "sure" else "This is probably no luck"
+    lines = [
+        f"Recommended: {made.recommended}, for {made.measure} {made.gain.mean:+.4f} ({interval}).",
+        f"{sure}: {_p(made.p, 'p ')}, allowing for the {len(made.results)} that were tried. Chosen by half of the "
+        f"questions, it gains {made.others_half:+.4f} on the other half.",
+    ]
+    if len(made.alike) > 1:
+        lines.append(f"Not to be told from the best: {', '.join(made.alike)}; of these the one that shows least.")
+    if own:
+        lines.append("The space has a splitting of its own, which goes before the settings: change it there.")
+    variables = " ".join(setting.variable for setting in made.settings)
+    return [
+        *lines,
+        "",
+        "In kbchat.toml:",
+        *(setting.toml for setting in made.settings),
+        "",
+        f"or as variables: {variables}",
+        "Then take the documents in again (kbchat ingest): unchanged files are split anew too.",
+    ]
+
+
+def _verdict(difference: float, p: float) -> str:
+    if p >= 0.05:
+        return "may be luck"
+    return "better" if difference > 0 else "worse"
+
+
+def _p(p: float, head: str = "") -> str:
+    return f"{head}<0.001" if p < 0.001 else f"{head}{p:.3f}"
+
+
+def _scores(text: str | None) -> list[float]:
+    try:
+        return [float(part) for part in bench.listed(text)]
+    except ValueError:
+        raise InvalidInputError("score_threshold", f"{text!r} is no list of numbers such as 0.3,0.5") from None

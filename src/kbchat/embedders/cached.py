@@ -1,0 +1,113 @@
+"""Embeddings that are kept: what was embedded once is not embedded again, in this run or a later one."""
+
+import hashlib
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import numpy as np
+
+from kbchat.embedders import Embedder, Vector, Vectors
+from kbchat.embedders.fingerprint import identify, is_same
+from kbchat.errors import InvalidInputError
+from kbchat.models import EmbedderPin
+from kbchat.threads import Threads
+
+_VARIABLES = 500
+"""Values that one statement names."""
+
+
+class CachedEmbedder:
+    """Another embedder, whose vectors are kept in a file. `open` it before it is used."""
+
+    def __init__(self, inner: Embedder, path: Path, *, threads: Threads) -> None:
+        self._inner = inner
+        self._path = path
+        self._threads = threads
+        self._lock = anyio.Lock()
+        self._file: sqlite3.Connection | None = None
+
+    @property
+    def name(self) -> str:
+        return self._inner.name
+
+    @property
+    def batch_size(self) -> int:
+        return self._inner.batch_size
+
+    async def open(self) -> None:
+        """Open the file, or make it. What another model wrote there is thrown away. Raises `InvalidInputError` for a
+        file that is something else, and the embedder's error."""
+        pin = await identify(self._inner)
+        self._file = await self._threads.write(self._prepare, pin)
+
+    async def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        return await self._embed("document", texts)
+
+    async def embed_query(self, text: str) -> Vector:
+        key = _key("query", text)
+        async with self._lock:
+            known = (await self._threads.read(self._find, [key])).get(key)
+            if known is None:
+                known = await self._inner.embed_query(text)
+                await self._threads.write(self._keep, [(key, known)])
+        return known
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+        file, self._file = self._file, None
+        if file is not None:
+            await self._threads.write(file.close)
+
+    async def _embed(self, kind: str, texts: Sequence[str]) -> Vectors:
+        keys = [_key(kind, text) for text in texts]
+        async with self._lock:
+            known = await self._threads.read(self._find, keys)
+            missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+            if missing:
+                made = await self._inner.embed_documents(list(missing.values()))
+                fresh = list(zip(missing, made, strict=True))
+                known |= dict(fresh)
+                await self._threads.write(self._keep, fresh)
+        return np.stack([known[key] for key in keys]) if keys else np.zeros((0, 1), dtype=np.float32)
+
+    def _prepare(self, pin: EmbedderPin) -> sqlite3.Connection:
+        try:
+            file = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            file.execute("CREATE TABLE IF NOT EXISTS embedder (pin TEXT NOT NULL)")
+            file.execute(
+                "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID"
+            )
+            row = file.execute("SELECT pin FROM embedder").fetchone()
+            if row is None or not is_same(EmbedderPin.model_validate_json(row[0]), pin):
+                file.execute("DELETE FROM vectors")
+                file.execute("DELETE FROM embedder")
+                file.execute("INSERT INTO embedder VALUES (?)", (pin.model_dump_json(),))
+        except (sqlite3.Error, ValueError) as error:
+            raise InvalidInputError("cache", f"{self._path} cannot be used: {error}; name another file") from None
+        return file
+
+    def _find(self, keys: Sequence[bytes]) -> dict[bytes, Vector]:
+        found: dict[bytes, Vector] = {}
+        for first in range(0, len(keys), _VARIABLES):
+            part = keys[first : first + _VARIABLES]
+            marks = ",".join("?" * len(part))
+            rows = self._opened.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", part)  # noqa: S608
+            found |= {key: np.frombuffer(vector, dtype=np.float32) for key, vector in rows}
+        return found
+
+    def _keep(self, fresh: Sequence[tuple[bytes, Vector]]) -> None:
+        rows = [(key, vector.astype(np.float32).tobytes()) for key, vector in fresh]
+        self._opened.execute("BEGIN")
+        self._opened.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+        self._opened.execute("COMMIT")
+
+    @property
+    def _opened(self) -> sqlite3.Connection:
+        assert self._file is not None, "open it first"
+        return self._file
+
+
+def _key(kind: str, text: str) -> bytes:
+    return hashlib.blake2b(f"{kind}:{text}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
