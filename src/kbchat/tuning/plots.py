@@ -5,10 +5,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kbchat.chat import FOUND
 from kbchat.chunking import ChunkStrategy
 from kbchat.errors import InvalidInputError, MissingExtraError
 from kbchat.tuning.records import Record, Result
-from kbchat.tuning.trials import FOUND, Spread
+from kbchat.tuning.trials import Spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
