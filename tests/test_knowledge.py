@@ -1,11 +1,13 @@
 """The face: spaces are made, found, changed and removed; questions are answered with references."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 import kbchat
+from kbchat.embedders.static import StaticEmbedder
 from kbchat.errors import (
     AmbiguousSpaceError,
     InvalidInputError,
@@ -15,6 +17,10 @@ from kbchat.errors import (
     SpaceInUseError,
     SpaceNotFoundError,
 )
+from kbchat.generators import Generated
+from kbchat.models import Prompt, Sampling
+from kbchat.stores.memory import MemoryStore
+from kbchat.threads import Threads
 
 KEYS = "# Keys\n\nKeys are rotated every ninety days by the vault. Nobody rotates them by hand.\n"
 
@@ -177,3 +183,60 @@ def test_settings_that_cannot_be_used_are_named(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(SettingsError, match="top_k") as caught:
         kbchat.KnowledgeBase()
     assert "many-secrets" not in str(caught.value)
+
+
+# -- parts of one's own -----------------------------------------------------------------------------------------------
+
+
+class OwnGenerator:
+    """Says the numbers of its passages."""
+
+    name = "own"
+    context_tokens = 4096
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    @asynccontextmanager
+    async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[AsyncIterator[Generated]]:
+        async def pieces() -> AsyncIterator[Generated]:
+            yield Generated(tuple(f"[{passage.number}]" for passage in prompt.passages), "stop")
+
+        yield pieces()
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+class OwnEmbedder(StaticEmbedder):
+    """The static one under another name."""
+
+    @property
+    def name(self) -> str:
+        return "own"
+
+
+async def test_own_parts_take_the_place_of_those_that_settings_name(tmp_path: Path) -> None:
+    """An embedder, a generator and a store of one's own are used, the generator by its name too, and closed."""
+    generator, store = OwnGenerator(), MemoryStore()
+    embedder = OwnEmbedder(threads=Threads())
+    base = kbchat.KnowledgeBase(tmp_path, embedder=embedder, generator=generator, stores={"milvus": store})
+    async with base as kb:
+        space = await kb.create_space("handbook", vector_type="Milvus")
+        await space.ingest(kbchat.TextDocument(name="keys.md", text=KEYS))
+        await space.refresh()
+        assert space.info.embedder is not None
+        assert space.info.embedder.name == "own"
+        assert await store.count(space.info.collection) == 1
+        assert kb.models() == ["own", "extractive"]
+        assert (await space.chat("Who rotates keys?")).text == "[1]"
+        assert (await space.chat("Who rotates keys?", model="own")).text == "[1]"
+        assert "vault" in (await space.chat("Who rotates keys?", model="extractive")).text
+    assert generator.closed == 1
+    assert not (tmp_path / "milvus.db").exists()
+
+
+def test_a_store_behind_an_unknown_word_is_refused(tmp_path: Path) -> None:
+    """The error names both vector types."""
+    with pytest.raises(InvalidInputError, match=r"Chroma.*Milvus"):
+        kbchat.KnowledgeBase(tmp_path, stores={"Faiss": MemoryStore()})

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from kbchat import numbers
+from kbchat.citations import numbers
 
 
 @pytest.mark.parametrize(

@@ -53,10 +53,20 @@ class KnowledgeBase(_Delegate):
     A notebook may leave out the `with`: the end of the program closes it too. Several threads may use one object.
     """
 
-    def __init__(self, data_dir: str | os.PathLike[str] | None = None, *, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: str | os.PathLike[str] | None = None,
+        *,
+        settings: Settings | None = None,
+        embedder: Embedder | None = None,
+        generator: Generator | None = None,
+        stores: Mapping[VectorType | str, VectorStore] | None = None,
+    ) -> None:
         """See `kbchat.KnowledgeBase`."""
         super().__init__(Loop())
-        self._face = knowledge.KnowledgeBase(data_dir, settings=settings)
+        self._face = knowledge.KnowledgeBase(
+            data_dir, settings=settings, embedder=embedder, generator=generator, stores=stores
+        )
         self._opening = threading.Lock()
         self._opened = False
         self._close = closed_at_exit(self, partial(_close, self._loop, self._face))

@@ -105,11 +105,11 @@ def installed() -> list[Finding]:
 
 async def parts_that_answer(settings: Settings) -> list[Finding]:
     """Each part that the settings name, asked."""
-    from kbchat.wiring import Parts
+    from kbchat.wiring import OwnParts, Parts
 
     threads = Threads(1)
     try:
-        parts = await threads.read(Parts, settings)
+        parts = await threads.read(Parts, settings, OwnParts())
     except KbchatError as error:
         return [_wrong("settings", error)]
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
@@ -33,8 +33,11 @@ from kbchat.strategies import Stages
 
 if TYPE_CHECKING:
     from kbchat.conversations import Conversations
+    from kbchat.embedders import Embedder
+    from kbchat.generators import Generator
     from kbchat.keys import Keys
     from kbchat.settings import Settings
+    from kbchat.stores import VectorStore
     from kbchat.wiring import Parts
 
 
@@ -52,17 +55,30 @@ class KnowledgeBase:
     and the others wait for it, or get a `BusyError`.
     """
 
-    def __init__(self, data_dir: str | os.PathLike[str] | None = None, *, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: str | os.PathLike[str] | None = None,
+        *,
+        settings: Settings | None = None,
+        embedder: Embedder | None = None,
+        generator: Generator | None = None,
+        stores: Mapping[VectorType | str, VectorStore] | None = None,
+    ) -> None:
         """Without settings they are read from `KBCHAT_*` variables and `kbchat.toml`; `data_dir` overrules them.
 
-        Raises `SettingsError` for settings that cannot be used.
+        Parts of one's own overrule them as well: the embedder of all spaces, a generator that answers where no model
+        is named, the store behind a vector type. They are closed with the knowledge base. Raises `SettingsError` for
+        settings that cannot be used.
         """
         from kbchat.settings import load_settings
+        from kbchat.wiring import OwnParts
 
         settings = settings or load_settings()
         if data_dir is not None:
             settings = settings.model_copy(update={"data_dir": Path(data_dir)})
         self.settings = settings
+        behind = {checked_vector_type(word): store for word, store in (stores or {}).items()}
+        self._own = OwnParts(embedder=embedder, generator=generator, stores=behind)
         self._parts: Parts | None = None
         self._conversations: Conversations | None = None
 
@@ -71,7 +87,7 @@ class KnowledgeBase:
         from kbchat.wiring import Parts
 
         # In a thread, because the parts' libraries take a second to import.
-        parts = await anyio.to_thread.run_sync(Parts, self.settings)
+        parts = await anyio.to_thread.run_sync(Parts, self.settings, self._own)
         try:
             await parts.folder.open()
             await parts.catalog.open()

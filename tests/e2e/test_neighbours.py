@@ -10,16 +10,18 @@ from environments import FOLDER, NEIGHBOURS, neighbour
 
 import kbchat
 
+INTEGRATIONS = sorted({*NEIGHBOURS} - {"sentence-transformers"})
 HERE = Path(__file__).parents[1] / "neighbours"
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", sorted(NEIGHBOURS))
 def test_neighbour(name: str, tmp_path: Path) -> None:
-    """The retriever passes the neighbour's own suite where it has one, and works in what the neighbour builds of it."""
+    """A retriever passes the neighbour's own suite where it has one, and works in what the neighbour builds of it; a
+    model of the neighbour's works in kbchat."""
     if not (FOLDER / f"neighbour-{name}").exists() and "CI" not in os.environ:
         pytest.skip(f"the environment of {name} is missing; `make clients` makes it")
-    options = ["--rootdir", HERE, "-c", HERE / "pytest.ini", "-q", HERE / f"test_{name}.py"]
+    options = ["--rootdir", HERE, "-c", HERE / "pytest.ini", "-q", HERE / f"test_{name.replace('-', '_')}.py"]
     env = {key: value for key, value in os.environ.items() if not key.startswith(("KBCHAT_", "COVERAGE_", "PYTEST_"))}
     ran = subprocess.run(
         [neighbour(name), "-m", "pytest", *options],
@@ -33,7 +35,7 @@ def test_neighbour(name: str, tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-2000:]
 
 
-@pytest.mark.parametrize("name", sorted(NEIGHBOURS))
+@pytest.mark.parametrize("name", INTEGRATIONS)
 def test_without_the_library(name: str) -> None:
     """Where the neighbour is not installed, the module says which extra is missing."""
     with pytest.raises(kbchat.errors.MissingExtraError, match=rf"kbchat\[{name}\]"):

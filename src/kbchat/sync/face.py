@@ -20,7 +20,7 @@ from kbchat.sync.calls import AnswerStream, Loop, ReportStream, closed_at_exit
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
     from typing import Unpack
 
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from kbchat.checking import CheckReport
     from kbchat.chunking import Splitting
     from kbchat.conversations import Conversations
+    from kbchat.embedders import Embedder
     from kbchat.explaining import Explanation
+    from kbchat.generators import Generator
     from kbchat.inputs import Messages, Where
     from kbchat.models import (
         Answer,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
         SpaceInfo,
     )
     from kbchat.settings import Settings
+    from kbchat.stores import VectorStore
     from kbchat.strategies import Stages
     from kbchat.summaries import SpaceStats
 
@@ -64,10 +67,20 @@ class KnowledgeBase(_Delegate):
     A notebook may leave out the `with`: the end of the program closes it too. Several threads may use one object.
     """
 
-    def __init__(self, data_dir: str | os.PathLike[str] | None = None, *, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: str | os.PathLike[str] | None = None,
+        *,
+        settings: Settings | None = None,
+        embedder: Embedder | None = None,
+        generator: Generator | None = None,
+        stores: Mapping[VectorType | str, VectorStore] | None = None,
+    ) -> None:
         """See `kbchat.KnowledgeBase`."""
         super().__init__(Loop())
-        self._face = knowledge.KnowledgeBase(data_dir, settings=settings)
+        self._face = knowledge.KnowledgeBase(
+            data_dir, settings=settings, embedder=embedder, generator=generator, stores=stores
+        )
         self._opening = threading.Lock()
         self._opened = False
         self._close = closed_at_exit(self, partial(_close, self._loop, self._face))

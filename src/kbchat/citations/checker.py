@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from kbchat import sentences
-from kbchat.evidence import Similarity, Source, weigh
+from kbchat.citations.evidence import Similarity, Source, weigh
 from kbchat.models import Citation, Passage, Reference
 
 MAX_PENDING_CHARS = 4_000

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from kbchat import numbers
-from kbchat.chinese import unfamiliar
-from kbchat.claims import Negation, Text, Unit
+from kbchat.citations import numbers
+from kbchat.citations.chinese import unfamiliar
+from kbchat.citations.claims import Negation, Text, Unit
 
 ENOUGH = 0.34
 """The share of a sentence's words that a source must have for it to carry the sentence."""

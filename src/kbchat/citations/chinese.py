@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Set
 from itertools import groupby
 
-from kbchat.chinese_words import WORDS
+from kbchat.citations.chinese_words import WORDS
 
 _HAN = re.compile("[\u3400-\u9fff]+")
 _PLAIN = frozenset(

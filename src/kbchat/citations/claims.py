@@ -8,9 +8,10 @@ import re
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from kbchat import numbers, sentences
+from kbchat import sentences
 from kbchat.analysis import PAIRED, STOP_WORDS, analyse
-from kbchat.numbers import Number
+from kbchat.citations import numbers
+from kbchat.citations.numbers import Number
 
 Kind = Literal["word", "name", "opening", "char"]
 Language = Literal["english", "other", "unspaced"]
