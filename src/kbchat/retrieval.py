@@ -89,7 +89,7 @@ class Retriever:
         self._lexical = lexical
         self._threads = threads
         self._static = StaticEmbedder(threads=threads)
-        self._selector = Selector(catalog=catalog, threads=threads)
+        self._selector = Selector(catalog=catalog)
         self._turns = anyio.Semaphore(TURNS)
 
     async def retrieve(
