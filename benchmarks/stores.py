@@ -44,7 +44,8 @@ class Client:
 
     upsert: Callable[[list[int], Vectors], object]
     query: Callable[[Vectors], object]
-    flush: Callable[[], object] = lambda: None
+    settle: Callable[[], object] = lambda: None
+    """Return when what either of both wrote is indexed."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class Result:
     upsert_kbchat: float
     query_raw: float
     query_kbchat: float
+    recall: float
+    """Of the ten that exact search finds, those that kbchat's store found."""
 
     @property
     def upsert_overhead(self) -> float:
@@ -113,7 +116,14 @@ def raw_milvus(uri: str, token: str = "", settings: MilvusSettings = SETTINGS) -
             consistency_level="Session",
         )
 
-    return Client(upsert, query, lambda: client.flush(RAW))
+    def settle() -> None:
+        client.flush(RAW)
+        deadline = time.monotonic() + 120
+        for name in (RAW, OURS.replace("-", "_")) if token else ():
+            while client.describe_index(name, "vector").get("pending_index_rows") and time.monotonic() < deadline:
+                time.sleep(0.5)
+
+    return Client(upsert, query, settle)
 
 
 @contextmanager
@@ -194,11 +204,13 @@ async def compare(name: str, raw: Client, store: VectorStore, *, size: int, batc
     for start in range(0, size, batch):
         ids, part = list(range(start, start + batch)), vectors[start : start + batch]
         await upserts.both(partial(raw.upsert, ids, part), partial(store.upsert, OURS, ids, part))
-    raw.flush()
     await store.flush(OURS)
+    raw.settle()
     for question in vectors[size:]:
         await queries.both(partial(raw.query, question), partial(store.query, OURS, question, limit=10))
+    found = [{hit.id for hit in await store.query(OURS, question, limit=10)} for question in vectors[size:]]
     await store.aclose()
+    right = sum(len(hits & wanted) for hits, wanted in zip(found, exact(vectors, size), strict=True))
     # The first questions load the index, or wait for the last write to be seen.
     return Result(
         name,
@@ -208,7 +220,14 @@ async def compare(name: str, raw: Client, store: VectorStore, *, size: int, batc
         upsert_kbchat=statistics.median(upserts.ours),
         query_raw=statistics.median(queries.raw[5:]),
         query_kbchat=statistics.median(queries.ours[5:]),
+        recall=right / (10 * QUESTIONS),
     )
+
+
+def exact(vectors: Vectors, size: int) -> list[set[int]]:
+    """The ten nearest of each question, which stand behind the others."""
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return [{int(row) for row in np.argpartition(-(unit[:size] @ question), 10)[:10]} for question in unit[size:]]
 
 
 def plot(results: list[Result], path: Path) -> None:
@@ -254,7 +273,7 @@ def main() -> None:
                 f"{name:16} {size:7,}  upsert of {result.batch}: {result.upsert_raw:7.1f} ms raw, "
                 f"{result.upsert_kbchat:7.1f} ours ({result.upsert_overhead:+.0%})  "
                 f"query: {result.query_raw:6.2f} ms raw, {result.query_kbchat:6.2f} ours "
-                f"({result.query_overhead_ms:+.2f} ms)",
+                f"({result.query_overhead_ms:+.2f} ms)  recall@10: {result.recall:.3f}",
                 flush=True,
             )
     arguments.out.mkdir(parents=True, exist_ok=True)

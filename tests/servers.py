@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -169,18 +170,20 @@ class Proxy:
     """A way to a server that can be slow, broken off or asked for a token. Runs in the test's event loop.
 
     `target` is a port of the loopback or the path of a Unix socket. `delay` is how many seconds each piece from the
-    server waits. With a `token`, a connection whose first piece does not hold it is answered 401.
+    server waits. With a `token`, a connection whose first piece does not hold it is answered 401. With `tls` it is
+    spoken to over TLS, and speaks to the server without.
     """
 
-    def __init__(self, target: int | Path, *, token: str | None = None) -> None:
+    def __init__(self, target: int | Path, *, token: str | None = None, tls: ssl.SSLContext | None = None) -> None:
         self._target = target
         self._token = token
+        self._tls = tls
         self._writers: set[asyncio.StreamWriter] = set()
         self.delay = 0.0
         self.port = free_port()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, HOST, self.port)
+        self._server = await asyncio.start_server(self._serve, HOST, self.port, ssl=self._tls)
         return self
 
     async def __aexit__(

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 import kbchat
 from kbchat import selecting
+from kbchat.catalog import documents
 from kbchat.errors import InvalidInputError
 from kbchat.filters import And, Eq, Exists, Filter, Ge, In, Not, Or, Prefix, dump, loads, matches, parse
+from kbchat.narrowing import All, narrowed
 
 METADATA: dict[str, Any] = {
     "lang": "de",
@@ -148,6 +150,28 @@ def test_json_comes_back(where: dict[str, Any]) -> None:
     """What was parsed is written as it was read, truth values and numbers apart."""
     assert json.dumps(dump(parse(where)), sort_keys=True) == json.dumps(where, sort_keys=True)
     assert parse(json.loads(json.dumps(where))) == parse(where)
+
+
+def holds(text: str, must: All) -> bool:
+    return all(each in text for each in must.texts) and all(
+        any(holds(text, part) for part in either.parts) for either in must.parts
+    )
+
+
+@given(FILTERS, DOCUMENTS)
+def test_what_is_narrowed_loses_nothing(where: dict[str, Any], metadata: dict[str, Any]) -> None:
+    """The stored metadata of whatever matches holds what the catalog looks for."""
+    if matches(parse(where), metadata):
+        assert holds(documents.dump(metadata), narrowed(parse(where)))
+
+
+def test_what_is_narrowed() -> None:
+    """Conditions that must hold narrow; what may hold otherwise, or is too much for a database, does not."""
+    assert narrowed(Eq(field="a", eq="x") & Ge(field="b", ge=2)).texts == ('"a":', '"x"', '"b":')
+    for where in (Not(not_=Eq(field="a", eq=1)), Or(or_=(Eq(field="a", eq=1), Not(not_=Eq(field="b", eq=1))))):
+        assert narrowed(where) == All()
+    assert narrowed(And(and_=tuple(Eq(field=f"f{n}", eq=n) for n in range(500)))) == All()
+    assert narrowed(Eq(field="a", eq="\ud800")) == All()
 
 
 @given(FILTERS, FILTERS, DOCUMENTS)

@@ -3,7 +3,9 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,10 @@ import pytest
 from kbchat.analysis import Terms, analyse
 from kbchat.errors import LexicalIndexError
 from kbchat.lexical import LexicalEntry, LexicalIndex
+from kbchat.lexical.sparse import SparseIndex
 from kbchat.lexical.tantivy import MAX_TERMS, TantivyIndex
+from kbchat.stores.milvus import MilvusStore
+from kbchat.stores.milvus_terms import MilvusTerms
 from kbchat.testing.lexical_suite import LexicalIndexSuite
 from kbchat.threads import Threads
 from rights import unprivileged
@@ -148,3 +153,17 @@ async def test_a_closed_index_is_not_used(folder: Path) -> None:
     await index.aclose()
     with pytest.raises(LexicalIndexError, match="closed"):
         await index.count(NAME)
+
+
+class TestSparse(LexicalIndexSuite):
+    """In Milvus Lite, the one Milvus with sparse vectors that runs everywhere."""
+
+    @pytest.fixture
+    async def open_index(self, folder: Path) -> AsyncIterator[Callable[[], LexicalIndex]]:
+        threads = Threads()
+        async with aclosing(MilvusStore(uri=folder, threads=threads)) as store:
+            yield lambda: SparseIndex(MilvusTerms(store), threads=threads)
+
+    @pytest.fixture
+    def name(self) -> str:
+        return f"terms-{uuid.uuid4().hex}"

@@ -6,7 +6,8 @@
     {"field": "reviewed", "exists": true}
     {"field": "path", "prefix": "docs/"}
 
-`matches` is the meaning, and what every search is filtered by; nothing translates a filter into a store's own language.
+`matches` is the meaning, and what every search is filtered by; nothing translates a filter into a store's own language
+(`narrowing` only spares the catalog documents that cannot match).
 
 A field is a key of the metadata. Values are texts, numbers and truth values; each kind equals and compares only with
 its own (`1` and `1.0` are one number, `true` is none). Texts compare by code points. A list in the metadata stands for
@@ -16,8 +17,8 @@ each of its elements: it is enough that one fits. `ne` is exactly `not eq`, so i
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeAlias, assert_never
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, TypeAlias, assert_never
 
 from pydantic import (
     BaseModel,
@@ -239,21 +240,33 @@ def _spot(loc: tuple[int | str, ...]) -> str:
     return spot.removeprefix(".")
 
 
+Test = Callable[[Mapping[str, JsonValue]], bool]
+
+
 def matches(where: Filter, metadata: Mapping[str, JsonValue]) -> bool:
     """Whether the filter holds for a document with that metadata."""
+    return tester(where)(metadata)
+
+
+def tester(where: Filter) -> Test:
+    """`matches` for one filter and many documents."""
     match where:
         case And():
-            return all(matches(part, metadata) for part in where.and_)
+            parts = [tester(part) for part in where.and_]
+            return lambda metadata: all(part(metadata) for part in parts)
         case Or():
-            return any(matches(part, metadata) for part in where.or_)
+            parts = [tester(part) for part in where.or_]
+            return lambda metadata: any(part(metadata) for part in parts)
         case Not():
-            return not matches(where.not_, metadata)
-        case Exists():
-            return (where.field in metadata) is where.exists
-        case Ne():
-            return not _any(metadata, where.field, lambda value: _equal(value, where.ne))
+            inner = tester(where.not_)
+            return lambda metadata: not inner(metadata)
+        case Exists(field=field, exists=exists):
+            return lambda metadata: (field in metadata) is exists
+        case Ne(field=field, ne=other):
+            equal = _on_any(field, lambda value: _equal(value, other))
+            return lambda metadata: not equal(metadata)
         case _:
-            return _any(metadata, where.field, _test(where))
+            return _on_any(where.field, _test(where))
 
 
 def _test(where: Eq | In | Lt | Le | Gt | Ge | Prefix) -> Callable[[JsonValue], bool]:
@@ -276,35 +289,34 @@ def _test(where: Eq | In | Lt | Le | Gt | Ge | Prefix) -> Callable[[JsonValue], 
             assert_never(where)
 
 
-def _any(metadata: Mapping[str, JsonValue], field: str, test: Callable[[JsonValue], bool]) -> bool:
-    return any(map(test, _values(metadata, field)))
+def _on_any(field: str, test: Callable[[JsonValue], bool]) -> Test:
+    """Whether a field's value, or one of its list, passes."""
 
-
-def _values(metadata: Mapping[str, JsonValue], field: str) -> Iterator[JsonValue]:
-    if field in metadata:
+    def of(metadata: Mapping[str, JsonValue]) -> bool:
+        if field not in metadata:
+            return False
         value = metadata[field]
-        yield from value if isinstance(value, list | tuple) else (value,)
+        return any(map(test, value)) if isinstance(value, list | tuple) else test(value)
+
+    return of
 
 
-def _kind_of(value: object) -> Literal["truth", "number", "text"] | None:
-    match value:
-        case bool():
-            return "truth"
-        case int() | float():
-            return "number"
-        case str():
-            return "text"
-        case _:
-            return None
+def _kind_of(value: object) -> type | None:
+    if isinstance(value, bool):
+        return bool
+    if isinstance(value, int | float):
+        return float
+    return str if isinstance(value, str) else None
 
 
 def _equal(value: JsonValue, other: Scalar) -> bool:
-    return _kind_of(value) == _kind_of(other) and value == other
+    # Most values that are not equal are not so to Python either; what is may still be of another kind.
+    return value == other and _kind_of(value) == _kind_of(other)
 
 
 def _order(value: Any, other: Any) -> int | None:
     """-1, 0 or 1; None for what cannot be compared."""
     kind = _kind_of(value)
-    if kind != _kind_of(other) or kind == "truth":
+    if kind is None or kind is bool or kind != _kind_of(other):
         return None
     return -1 if value < other else int(value > other)

@@ -398,5 +398,6 @@ class KnowledgeBase:
     @staticmethod
     async def _remove(parts: Parts, info: SpaceInfo) -> None:
         await parts.store(info.vector_type).drop_collection(info.collection)
+        await parts.choose_lexical(info)
         await parts.lexical.drop(info.lexical_name)
         await parts.catalog.finish_space_deletion(info.id)

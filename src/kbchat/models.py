@@ -109,6 +109,11 @@ class SpaceInfo(Value):
         """What its lexical index is called: unlike the collection it outlives a change of embedder."""
         return f"space-{self.id}"
 
+    @property
+    def terms_collection(self) -> str:
+        """What its lexical index is called where other catalogs' are, too: no two spaces are born at one moment."""
+        return f"terms-{self.id}-{round(self.created_at.timestamp() * 1e6):x}"
+
 
 class Document(Value):
     """A document of a space. `text` is filled by `get_document` and None in listings."""

@@ -57,24 +57,8 @@ class Replica:
                 return
             if found is None or found.space != wanted.space:
                 await self._lexical.drop(space.lexical_name)
-            revision = await self._level(space)
+            revision = await level(space, catalog=self._catalog, lexical=self._lexical, threads=self._threads)
             await self._threads.write(self._write, space, _Mark(revision, wanted.space))
-
-    async def _level(self, space: SpaceInfo) -> int:
-        """Write the difference; returns the revision that the index holds then."""
-        name = space.lexical_name
-        revision, ids = await self._catalog.live_chunk_ids(space.id)
-        live, held = set(ids), set[int]()
-        async for part in self._lexical.iterate(name):
-            held.update(part)
-        await self._lexical.delete(name, sorted(held - live))
-        missing = sorted(live - held)
-        for first in range(0, len(missing), BATCH_CHUNKS):
-            chunks = await self._catalog.live_chunks(space.id, missing[first : first + BATCH_CHUNKS])
-            terms = await self._threads.read(_analysed, list(chunks.values()))
-            await self._lexical.upsert(name, [LexicalEntry(*entry) for entry in zip(chunks, terms, strict=True)])
-        await self._lexical.commit(name)
-        return revision
 
     def _read(self, space: SpaceInfo) -> _Mark | None:
         try:
@@ -98,6 +82,23 @@ class Replica:
         return LexicalIndexError(
             f"the lexical index in {self._folder / space.lexical_name} cannot be read or written: {error}"
         )
+
+
+async def level(space: SpaceInfo, *, catalog: Catalog, lexical: LexicalIndex, threads: Threads) -> int:
+    """Write to a space's index what it lacks, delete what is not live; returns the revision that it holds then."""
+    name = space.lexical_name
+    revision, ids = await catalog.live_chunk_ids(space.id)
+    live, held = set(ids), set[int]()
+    async for part in lexical.iterate(name):
+        held.update(part)
+    await lexical.delete(name, sorted(held - live))
+    missing = sorted(live - held)
+    for first in range(0, len(missing), BATCH_CHUNKS):
+        chunks = await catalog.live_chunks(space.id, missing[first : first + BATCH_CHUNKS])
+        terms = await threads.read(_analysed, list(chunks.values()))
+        await lexical.upsert(name, [LexicalEntry(*entry) for entry in zip(chunks, terms, strict=True)])
+    await lexical.commit(name)
+    return revision
 
 
 def _holds(found: _Mark | None, wanted: _Mark) -> bool:

@@ -69,7 +69,7 @@ class Retriever:
         self._threads = threads
         self._reranker = reranker
         self._static = StaticEmbedder(threads=threads)
-        self._selector = Selector(catalog=catalog, threads=threads)
+        self._selector = Selector(catalog=catalog)
         self._expander = Expander(catalog=catalog)
 
     async def retrieve(

@@ -1,18 +1,17 @@
-"""Which documents a filter selects: asked of the catalog, evaluated in Python, so that it means the same everywhere.
+"""Which documents a filter selects: narrowed by the catalog, decided in Python, so that it means the same everywhere.
 
 Vector stores and lexical indexes hold ids alone. Where few chunks are selected, just those are scored, all of them;
 where many are, the searches look deeper by the share that is selected, and what is not selected is dropped.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kbchat.explaining import Selected
-from kbchat.filters import Filter, matches
-from kbchat.models import Metadata, SpaceInfo
-from kbchat.threads import Threads
+from kbchat.filters import Filter, tester
+from kbchat.models import SpaceInfo
+from kbchat.narrowing import narrowed
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
@@ -40,9 +39,8 @@ class Selection:
 class Selector:
     """Evaluates filters, each once a revision of its space. Used from one event loop."""
 
-    def __init__(self, *, catalog: "Catalog", threads: Threads) -> None:
+    def __init__(self, *, catalog: "Catalog") -> None:
         self._catalog = catalog
-        self._threads = threads
         self._known: OrderedDict[tuple[int, int, str], Selection] = OrderedDict()
 
     async def select(self, space: SpaceInfo, where: Filter) -> Selection:
@@ -52,18 +50,13 @@ class Selector:
         if key in self._known:
             self._known.move_to_end(key)
             return self._known[key]
-        documents = await self._catalog.document_metadata(space.id)
-        chosen, number = await self._threads.read(_chosen, where, documents)
-        total = sum(chunks for _, chunks, _ in documents)
+        found = await self._catalog.matching_documents(space.id, tester(where), must=narrowed(where))
+        chosen = [key for key, _ in found]
+        number = sum(chunks for _, chunks in found)
         few = tuple(await self._catalog.chunks_of(chosen)) if number <= FEW_CHUNKS else None
-        selection = Selection(frozenset(chosen), number / total if total else 0.0, few)
+        share = min(1.0, number / space.chunk_count) if space.chunk_count else 0.0
+        selection = Selection(frozenset(chosen), share, few)
         self._known[key] = selection
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return selection
-
-
-def _chosen(where: Filter, documents: Sequence[tuple[int, int, Metadata]]) -> tuple[list[int], int]:
-    """The ids of the documents, and how many chunks they have."""
-    chosen = [(key, chunks) for key, chunks, metadata in documents if matches(where, metadata)]
-    return [key for key, _ in chosen], sum(chunks for _, chunks in chosen)

@@ -44,8 +44,22 @@ class Settings(BaseSettings):
     catalog_url: str | None = Field(default=None, description="sqlite:///… or postgresql://…; default: in data_dir")
     chroma_url: str | None = Field(default=None, description="A Chroma server; default: embedded, in data_dir")
     chroma_token: SecretStr | None = None
+    chroma_ca_file: Path | None = Field(default=None, description="Whose certificates an https: URL may show")
     milvus_uri: str | None = Field(default=None, description="A Milvus server; default: a Milvus Lite file in data_dir")
     milvus_token: SecretStr | None = None
+    milvus_database: str | None = Field(default=None, description="Default: the server's own")
+    milvus_ca_file: Path | None = Field(default=None, description="Whose certificates an https: URI may show")
+    milvus_index: str = Field(
+        default="HNSW", description="Of new collections, on servers; Milvus Lite searches exactly"
+    )
+    milvus_build: dict[str, int] | None = Field(
+        default=None, description="The index's parameters, as Milvus calls them"
+    )
+    milvus_search: dict[str, int] | None = Field(default=None, description="A search's parameters")
+    milvus_consistency: Literal["Strong", "Session", "Bounded", "Eventually"] = "Session"
+    lexical: Literal["auto", "embedded", "milvus"] = Field(
+        default="auto", description="Where the words of spaces on Milvus are searched"
+    )
     store_timeout: float = Field(default=10.0, gt=0, description="Seconds a store may take to answer")
     busy_timeout: float = Field(default=10.0, ge=0, description="Seconds to wait for another writing process")
     threads: int = Field(default=16, ge=1, le=256, description="Blocking calls at once")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 from kbchat import intake
 from kbchat.answers import AnswerStream, open_answer
 from kbchat.chunking import Splitting
-from kbchat.errors import DocumentNotFoundError
+from kbchat.errors import CollectionNotFoundError, DocumentNotFoundError
 from kbchat.inputs import Bounds, Messages, Where, checked_bounds, checked_messages, checked_name, checked_question
 from kbchat.models import (
     Answer,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from kbchat.checking import CheckReport
     from kbchat.explaining import Explanation
     from kbchat.ingest import Ingester
+    from kbchat.moving import Agreement
     from kbchat.wiring import Parts
 
 
@@ -222,21 +223,10 @@ class KnowledgeSpace:
 
         Readers keep the old vectors until all new ones are there. `progress` counts chunks.
         """
-        from kbchat.reembed import reembed
+        from kbchat.upkeep import reembed
 
-        parts = self._parts
-        async with parts.writing(self.id):
-            info = await self.refresh()
-            await reembed(
-                info,
-                catalog=parts.catalog,
-                store=parts.store(info.vector_type),
-                embedder=parts.embedder,
-                pin=await parts.pin(),
-                writer=parts.writer,
-                progress=progress,
-            )
-            return await self.refresh()
+        self.info = await reembed(self._parts, self.id, progress=progress)
+        return self.info
 
     async def update_document(
         self, id_or_name: int | str, *, name: str | None = None, metadata: Metadata | None = None
@@ -264,6 +254,21 @@ class KnowledgeSpace:
         from kbchat.upkeep import check
 
         return await check(self._parts, self.id, repair=repair)
+
+    async def migrate(
+        self,
+        to: VectorType | str,
+        *,
+        progress: intake.Progress = None,
+        before_switch: Callable[[Agreement], None] | None = None,
+    ) -> SpaceInfo:
+        """Take the space to another kind of store: vectors are copied, and it answers all the while. Can be cut short
+        anywhere and called again. `before_switch` is told how far the copy answers as the original does; at less than
+        90 % it is a `StoreError`, and nothing is switched."""
+        from kbchat.upkeep import move
+
+        self.info = await move(self._parts, self.id, to, progress=progress, before_switch=before_switch)
+        return self.info
 
     async def export(self, path: str | os.PathLike[str], *, progress: intake.Progress = None) -> int:
         """Write the space to one file that `KnowledgeBase.import_space` reads, on whatever machine or store, without
@@ -391,12 +396,18 @@ class KnowledgeSpace:
         return await self._found(await self._ready(), question, bounds)
 
     async def _found(self, info: SpaceInfo, question: str, bounds: Bounds) -> Sequence[Reference]:
-        if not info.chunk_count:
-            return ()
         parts = self._parts
-        store = parts.store(info.vector_type)
-        found = await parts.retriever.retrieve(info, question, bounds, store=store, embedder=parts.embedder)
-        return found.references
+        while info.chunk_count:
+            store = parts.store(info.vector_type)
+            try:
+                found = await parts.retriever.retrieve(info, question, bounds, store=store, embedder=parts.embedder)
+                return found.references
+            except CollectionNotFoundError:
+                # Another collection may have taken its place meanwhile.
+                was, info = info, await self._ready()
+                if (info.collection, info.vector_type) == (was.collection, was.vector_type):
+                    raise
+        return ()
 
     async def _ready(self) -> SpaceInfo:
         """The space as it is now, with its indexes in step if there is anything in it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from kbchat.summaries import SpaceStats
 
 if TYPE_CHECKING:
     from kbchat.checking import CheckReport
+    from kbchat.moving import Agreement
     from kbchat.wiring import Parts
 
 
@@ -34,6 +36,55 @@ async def check(parts: Parts, space_id: int, *, repair: bool) -> CheckReport:
             repair=repair,
         )
         return await checker.run()
+
+
+async def reembed(parts: Parts, space_id: int, *, progress: Progress) -> SpaceInfo:
+    """Embed every chunk of a space anew with the embedder in use."""
+    from kbchat.reembed import reembed
+
+    async with parts.writing(space_id):
+        info = await parts.catalog.get_space(space_id)
+        store, pin = parts.store(info.vector_type), await parts.pin()
+        await reembed(
+            info,
+            catalog=parts.catalog,
+            store=store,
+            embedder=parts.embedder,
+            pin=pin,
+            writer=parts.writer,
+            progress=progress,
+        )
+        return await parts.catalog.get_space(space_id)
+
+
+async def move(
+    parts: Parts,
+    space_id: int,
+    to: VectorType | str,
+    *,
+    progress: Progress,
+    before_switch: Callable[[Agreement], None] | None,
+) -> SpaceInfo:
+    """Take a space to another kind of store; one that is there already only leaves nothing behind."""
+    from kbchat.moving import Mover
+
+    kind = checked_vector_type(to)
+    async with parts.writing(space_id):
+        info = await parts.catalog.get_space(space_id)
+        if info.vector_type is not kind:
+            await (await open_writer(parts, space_id)).ingester.collect(pending=True)
+            info = await parts.catalog.get_space(space_id)
+            source, target = parts.store(info.vector_type), parts.store(kind)
+            await target.refresh()
+            mover = Mover(info, catalog=parts.catalog, source=source, target=target, writer=parts.writer)
+            await mover.run(kind, progress=progress, before_switch=before_switch)
+            info = await parts.catalog.get_space(space_id)
+            await parts.level(info)
+        else:
+            # What a move that was cut short after the switch did not come to.
+            for other in set(VectorType) - {kind}:
+                await parts.store(other).drop_collection(info.collection)
+        return info
 
 
 async def export(parts: Parts, space_id: int, path: str | os.PathLike[str], *, progress: Progress) -> int:
@@ -100,6 +151,7 @@ async def _undo(parts: Parts, info: SpaceInfo) -> None:
     with anyio.CancelScope(shield=True):
         await parts.catalog.begin_space_deletion(info.id)
         await parts.store(info.vector_type).drop_collection(info.collection)
+        await parts.choose_lexical(info)
         await parts.lexical.drop(info.lexical_name)
         await parts.catalog.finish_space_deletion(info.id)
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from kbchat.rerankers import Reranker
     from kbchat.retrieval import Retriever
     from kbchat.stores import VectorStore
+    from kbchat.stores.milvus import MilvusSettings
     from kbchat.tokens import TokenCounter
 
 EXTRACTIVE = "extractive"
@@ -57,6 +58,7 @@ class Parts:
     def __init__(self, settings: Settings, own: OwnParts) -> None:
         from kbchat.catalog import Catalog
         from kbchat.datafolder import DataFolder
+        from kbchat.lexical.chosen import ChosenIndex
         from kbchat.lexical.tantivy import TantivyIndex
         from kbchat.loaders.processes import Readers
         from kbchat.replica import Replica
@@ -70,7 +72,7 @@ class Parts:
         self.folder: DataFolder = DataFolder(settings.data_dir.expanduser(), threads=self.threads)
         url = settings.catalog_url or self.folder.catalog
         self.catalog: Catalog = Catalog(url, threads=self.threads, timeout=settings.store_timeout)
-        self.lexical: LexicalIndex = TantivyIndex(self.folder.lexical, threads=self.threads)
+        self.lexical: ChosenIndex = ChosenIndex(TantivyIndex(self.folder.lexical, threads=self.threads))
         self.readers: Readers = Readers(
             threads=self.threads, seconds=settings.document_seconds, memory=settings.document_memory
         )
@@ -94,6 +96,9 @@ class Parts:
         self._stores: dict[VectorType, VectorStore] = dict(own.stores)
         self._space_locks: WeakValueDictionary[int, anyio.Lock] = WeakValueDictionary()
         self._seen: dict[int, int] = {}
+        self._levelled: dict[int, int] = {}
+        self._sparse: LexicalIndex | None = None
+        self._sparse_is_known = False
         self._tokens: dict[int, tuple[int, int]] = {}
         self._pin: EmbedderPin | None = None
         self._static: StaticEmbedder | None = None
@@ -152,17 +157,73 @@ class Parts:
                 await store.refresh()
 
     async def see_vectors(self, info: SpaceInfo) -> None:
-        """Let a space's vectors be used as its catalog row says they are."""
+        """Let a space's indexes be used as its catalog row says they are."""
+        await self.choose_lexical(info)
         if info.last_writer != self.writer and self._seen.get(info.id) != info.revision:
             await self.store(info.vector_type).refresh()
+            await self.lexical.refresh(info.lexical_name)
         self._seen[info.id] = info.revision
 
     async def see_writes(self, info: SpaceInfo) -> None:
         """Let a space be read as its catalog row says it is, also where another process or server made the last
         change."""
         await self.see_vectors(info)
-        if self._replica is not None and info.chunk_count:
+        if not info.chunk_count:
+            return
+        if self.lexical.is_chosen(info.lexical_name):
+            await self._level(info)
+        elif self._replica is not None:
             await self._replica.catch_up(info)
+
+    async def choose_lexical(self, info: SpaceInfo) -> None:
+        """Find out where the words of a space are searched, once for each store that it is on."""
+        if info.vector_type is not VectorType.MILVUS:
+            self.lexical.forget(info.lexical_name)
+            return
+        if self.lexical.is_chosen(info.lexical_name):
+            return
+        if not self._sparse_is_known:
+            self._sparse = await self._open_sparse()
+            self._sparse_is_known = True
+        if self._sparse is not None:
+            self.lexical.choose(info.lexical_name, self._sparse, there=info.terms_collection)
+
+    async def _open_sparse(self) -> LexicalIndex | None:
+        """The lexical index in Milvus: where it is asked for, or several servers share a Milvus that can have one."""
+        from kbchat.stores.milvus import is_server
+
+        wanted = self.settings.lexical
+        if wanted == "embedded" or (
+            wanted == "auto" and not (self.catalog.is_shared and is_server(self.settings.milvus_uri or ""))
+        ):
+            return None
+        from kbchat.lexical.sparse import SparseIndex
+        from kbchat.stores.milvus import MilvusStore
+        from kbchat.stores.milvus_terms import MilvusTerms
+
+        store = self.store(VectorType.MILVUS)
+        if isinstance(store, MilvusStore) and await (terms := MilvusTerms(store)).is_possible():
+            return SparseIndex(terms, threads=self.threads)
+        if wanted == "milvus":
+            raise SettingsError("lexical is 'milvus', but this Milvus has no sparse vectors; those from 2.4 on have")
+        return None
+
+    async def _level(self, info: SpaceInfo) -> None:
+        """Write to a space's index what it lacks because it was not there, or not in use, when that was taken in."""
+        if self._levelled.get(info.id) == info.revision:
+            return
+        if await self.lexical.count(info.lexical_name) < info.chunk_count:
+            async with self.writing(info.id):
+                await self.level(info)
+        self._levelled[info.id] = info.revision
+
+    async def level(self, info: SpaceInfo) -> None:
+        """Make a space's index of words hold what its catalog does. The caller holds the writer's lock."""
+        from kbchat.replica import level
+
+        await self.choose_lexical(info)
+        await self.lexical.refresh(info.lexical_name)
+        await level(info, catalog=self.catalog, lexical=self.lexical, threads=self.threads)
 
     async def pin(self) -> EmbedderPin:
         """What identifies the configured embedder; asked of it once."""
@@ -216,16 +277,38 @@ def make_store(vector_type: VectorType, settings: Settings, folder: DataFolder, 
         return MilvusStore(
             uri=settings.milvus_uri or str(folder.milvus),
             token=_secret(settings.milvus_token),
+            database=settings.milvus_database or "",
+            ca_file=settings.milvus_ca_file,
             threads=threads,
             timeout=settings.store_timeout,
+            settings=_milvus_settings(settings),
         )
     from kbchat.stores.chroma import ChromaStore
 
     return ChromaStore(
         path=None if settings.chroma_url else folder.chroma,
         url=settings.chroma_url,
+        token=_secret(settings.chroma_token),
+        ca_file=settings.chroma_ca_file,
         threads=threads,
         timeout=settings.store_timeout,
+    )
+
+
+def _milvus_settings(settings: Settings) -> MilvusSettings | None:
+    """How a server's collections are indexed and searched. What is said of one kind of index is not said of another."""
+    from kbchat.stores.milvus import MilvusSettings, is_server
+
+    if not is_server(settings.milvus_uri or ""):
+        return None
+    usual = MilvusSettings()
+    same = settings.milvus_index == usual.index
+    build, search = settings.milvus_build, settings.milvus_search
+    return MilvusSettings(
+        index=settings.milvus_index,
+        build=(usual.build if same else {}) if build is None else build,
+        search=(usual.search if same else {}) if search is None else search,
+        consistency=settings.milvus_consistency,
     )
 
 

@@ -31,6 +31,7 @@ from kbchat.models import (
     SpaceInfo,
     VectorType,
 )
+from kbchat.narrowing import All
 from kbchat.threads import Threads
 
 FEW = 100
@@ -180,6 +181,15 @@ class Catalog(People):
             )
         )
 
+    async def move_space(self, space_id: int, to: VectorType, *, writer: str, revision: int) -> None:
+        """Say that the space's collection, under its name, is now on another store; raises its revision. Raises
+        `BusyError` when that is no longer the `revision` given: somebody wrote what the collection there does not
+        hold."""
+        now = self._clock()
+        await self._write(
+            lambda connection: spaces.move(connection, space_id, to, writer=writer, revision=revision, now=now)
+        )
+
     # -- documents ---------------------------------------------------------------------------------------------------
 
     async def source_states(self, space_id: int, names: Sequence[str]) -> dict[str, SourceState]:
@@ -240,9 +250,14 @@ class Catalog(People):
             lambda connection: documents.page(connection, space_id, status, offset=offset, limit=limit)
         )
 
-    async def document_metadata(self, space_id: int) -> list[tuple[int, int, Metadata]]:
-        """Each document's id, how many live chunks it has, and its metadata; in unspecified order."""
-        return await self._read(lambda connection: documents.metadata(connection, space_id))
+    async def matching_documents(
+        self, space_id: int, test: Callable[[Metadata], bool], *, must: All
+    ) -> list[tuple[int, int]]:
+        """The id of each document whose metadata passes, and how many live chunks it has; in unspecified order.
+
+        Only those are tested whose metadata holds what it must; `test` is called in a worker thread.
+        """
+        return await self._read(lambda connection: documents.matching(connection, space_id, test, must))
 
     async def count_documents(self, space_id: int) -> dict[DocumentStatus, int]:
         """How many documents of each status there are."""

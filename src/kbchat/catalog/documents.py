@@ -14,6 +14,7 @@ from kbchat.catalog.records import SourceState
 from kbchat.catalog.schema import GenerationState, among
 from kbchat.errors import DocumentNotFoundError
 from kbchat.models import Document, DocumentStatus, Metadata
+from kbchat.narrowing import All
 
 _documents = schema.documents
 _generations = schema.generations
@@ -143,10 +144,19 @@ def page_of_all(conn: Connection, *, owner: str | None, offset: int, limit: int 
     return [_document(row) for row in rows], int(total.scalar_one())
 
 
-def metadata(conn: Connection, space_id: int) -> list[tuple[int, int, Metadata]]:
+def matching(conn: Connection, space_id: int, test: Callable[[Metadata], bool], must: All) -> list[tuple[int, int]]:
     spaces.require(conn, space_id)
-    rows = conn.execute(_METADATA, {"space_id": space_id}).all()
-    return [(key, chunks, load(stored)) for key, chunks, stored in rows]
+    # One at a time: to keep all the metadata of a large space costs more than to read it.
+    rows = conn.execute(_METADATA.where(*_holds(conn, must)), {"space_id": space_id})
+    return [(key, chunks) for key, chunks, stored in rows if test(load(stored))]
+
+
+def _holds(conn: Connection, must: All) -> list[sa.ColumnElement[bool]]:
+    find = func.strpos if conn.dialect.name == "postgresql" else func.instr
+    texts = [find(_documents.c.metadata, text) > 0 for text in must.texts if text]
+    return texts + [
+        sa.or_(*(sa.and_(sa.true(), *_holds(conn, part)) for part in either.parts)) for either in must.parts
+    ]
 
 
 def count(conn: Connection, space_id: int) -> dict[DocumentStatus, int]:

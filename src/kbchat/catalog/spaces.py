@@ -216,12 +216,22 @@ def replace_collection(
     revision: int | None,
     now: datetime,
 ) -> None:
-    space = lock(conn, space_id)
-    if revision not in (None, space.revision):
-        raise BusyError(f"space {space.name!r} was written to by another server meanwhile; try again")
+    _lock_unchanged(conn, space_id, revision)
     conn.execute(_spaces.update().where(_spaces.c.id == space_id).values(collection=collection))
     _set_pin(conn, space_id, pin)
     changed(conn, space_id, documents=0, chunks=0, writer=writer, now=now)
+
+
+def move(conn: Connection, space_id: int, to: VectorType, *, writer: str, revision: int | None, now: datetime) -> None:
+    _lock_unchanged(conn, space_id, revision)
+    conn.execute(_spaces.update().where(_spaces.c.id == space_id).values(vector_type=to.value))
+    changed(conn, space_id, documents=0, chunks=0, writer=writer, now=now)
+
+
+def _lock_unchanged(conn: Connection, space_id: int, revision: int | None) -> None:
+    space = lock(conn, space_id)
+    if revision not in (None, space.revision):
+        raise BusyError(f"space {space.name!r} was written to by another server meanwhile; try again")
 
 
 def _set_pin(conn: Connection, space_id: int, pin: EmbedderPin) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
-from kbchat.cli import bench, doctor, keys, screen, spaces, tune
+from kbchat.cli import bench, doctor, keys, moving, screen, spaces, tune
 from kbchat.cli.exits import Exit, say
 from kbchat.cli.explained import print_trace
 from kbchat.cli.session import AsJson, DataDir, read_settings, run
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(spaces.app, name="spaces")
 app.add_typer(keys.app, name="keys")
+app.command(epilog="Example: kbchat migrate handbook --to Milvus")(moving.migrate)
 app.command(epilog="Example: kbchat doctor --data-dir ./kb-data")(doctor.doctor)
 app.command(epilog="Example: kbchat bench data/my-questions --chunk-tokens 128,256,400")(bench.bench)
 app.command(epilog="Example: kbchat tune handbook --questions questions.jsonl --chunk-tokens 128,256,400")(tune.tune)

@@ -62,7 +62,7 @@ def create(
 
     async def action(kb: "KnowledgeBase") -> None:
         space = await kb.create_space(name, vector_type=vector_type, desc=desc, owner=owner)
-        _show(space.info, json=json)
+        show_space(space.info, json=json)
 
     return run(read_settings(data_dir), action)
 
@@ -83,7 +83,7 @@ def show(
             listed = {"documents": [it.model_dump(mode="json", exclude={"text"}) for it in inside]}
             screen.print_json(found.info.model_dump(mode="json") | (listed if documents else {}))
             return
-        _show(found.info, json=False)
+        show_space(found.info, json=False)
         if documents:
             rows = [(str(it.id), it.name, str(it.status), str(it.chunk_count), it.error or "") for it in inside]
             screen.print_table(("id", "document", "status", "chunks", "error"), rows, numeric=("id", "chunks"))
@@ -109,7 +109,7 @@ def update(
     async def action(kb: "KnowledgeBase") -> None:
         found = await kb.get_space(space)
         changed = await kb.update_space(found.id, name=name, desc=desc, owner=owner, vector_type=vector_type)
-        _show(changed.info, json=json)
+        show_space(changed.info, json=json)
 
     return run(read_settings(data_dir), action)
 
@@ -147,12 +147,12 @@ def reembed(space: Space, data_dir: DataDir = None, json: AsJson = False) -> int
         found = await kb.get_space(space)
         with screen.progress_bar() as advance:
             info = await found.reembed(progress=advance)
-        _show(info, json=json)
+        show_space(info, json=json)
 
     return run(read_settings(data_dir), action)
 
 
-def _show(info: "SpaceInfo", *, json: bool) -> None:
+def show_space(info: "SpaceInfo", *, json: bool) -> None:
     if json:
         screen.print_json(info.model_dump(mode="json"))
         return

@@ -39,8 +39,9 @@ class LexicalIndex(Protocol):
     """Inverted indexes, one a space, named by `SpaceInfo.lexical_name`.
 
     Every method may raise `LexicalIndexError`. An index that was never written to is empty, not an error. What a
-    `commit` made lasting is seen by every later search of this and every other process on the same folder; writes
-    without a commit may be seen or not and are lost with the process.
+    `commit` made lasting is seen by every later search of this object, and by those of others on the same folder or
+    server after `refresh`; writes without a commit may be seen or not, and are not counted. What a dead process left of
+    them can be written or deleted again.
     """
 
     async def upsert(self, name: str, entries: Sequence[LexicalEntry]) -> None:
@@ -72,6 +73,10 @@ class LexicalIndex(Protocol):
 
     async def drop(self, name: str) -> None:
         """Remove the index and every trace of it. Does nothing when there is none."""
+        ...
+
+    async def refresh(self, name: str) -> None:
+        """Let what others committed be seen. Where that is seen anyway it costs nothing."""
         ...
 
     async def aclose(self) -> None:

@@ -73,6 +73,9 @@ class TantivyIndex:
     async def drop(self, name: str) -> None:
         await self._threads.write(self._space(name).drop)
 
+    async def refresh(self, name: str) -> None:
+        """Nothing to do: every search looks whether there was a commit."""
+
     async def aclose(self) -> None:
         self._closed = True
         await self._threads.write(self._close)
@@ -246,7 +249,7 @@ class _Space:
     def _open(self) -> "Index":
         from tantivy import Index
 
-        if self._index is None:
+        if self._index is None or not self._meta.exists():  # Another may have dropped it.
             self._folder.mkdir(parents=True, exist_ok=True)
             self._index = Index(_schema(), path=str(self._folder))
             # By ourselves when a search finds a new commit: tantivy's own way is a thread that looks twice a second.

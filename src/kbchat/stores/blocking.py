@@ -129,9 +129,9 @@ class BlockingStore:
 
     def __init__(self, vendor: Vendor, *, threads: Threads, timeout: float) -> None:
         self._vendor = vendor
-        self._threads = threads
+        self.threads = threads
         self._timeout = timeout
-        self._opened: _Opened | None = None
+        self._opened: Opened | None = None
         self._opening = False
         self._leaving = 0
         self._failure: KbchatError | None = None
@@ -143,59 +143,59 @@ class BlockingStore:
     async def create_collection(self, name: str, *, dimension: int) -> None:
         check_name(name)
         check_dimension(dimension)
-        await self._threads.write(self._create, name, dimension)
+        await self.threads.write(self._create, name, dimension)
 
     async def drop_collection(self, name: str) -> None:
-        await self._threads.write(self._drop, name)
+        await self.threads.write(self._drop, name)
 
     async def list_collections(self) -> list[str]:
-        return await self._threads.read(self._list)
+        return await self.threads.read(self._list)
 
     async def upsert(self, name: str, ids: Sequence[int], vectors: Vectors) -> None:
         # A slice each time, so that a cancelled caller waits for one at most; what fits into one goes at once.
-        for part in await self._threads.write(self._change, name, _upsert_or_cut, ids, vectors):
-            await self._threads.write(self._change, name, _upsert, part)
+        for part in await self.threads.write(self._change, name, _upsert_or_cut, ids, vectors):
+            await self.threads.write(self._change, name, _upsert, part)
 
     async def delete(self, name: str, ids: Sequence[int]) -> None:
-        for part in await self._threads.write(self._change, name, _delete_or_cut, ids):
-            await self._threads.write(self._change, name, _delete, part)
+        for part in await self.threads.write(self._change, name, _delete_or_cut, ids):
+            await self.threads.write(self._change, name, _delete, part)
 
     async def query(self, name: str, vector: Vector, *, limit: int) -> list[VectorHit]:
         if self._vendor.is_embedded:
             return await self._queries((name, vector, limit))
-        (hits,) = await self._threads.read(self._on, name, _query, [vector], limit)
+        (hits,) = await self.threads.read(self._on, name, _query, [vector], limit)
         return hits
 
     async def fetch(self, name: str, ids: Sequence[int]) -> dict[int, Vector]:
         found: dict[int, Vector] = {}
-        for part in await self._threads.read(self._on, name, _cut_ids, ids):
-            found |= await self._threads.read(self._on, name, _fetch, part)
+        for part in await self.threads.read(self._on, name, _cut_ids, ids):
+            found |= await self.threads.read(self._on, name, _fetch, part)
         return found
 
     async def count(self, name: str) -> int:
-        return await self._threads.read(self._on, name, _count)
+        return await self.threads.read(self._on, name, _count)
 
     async def iterate(self, name: str, *, batch: int = 1000) -> AsyncIterator[list[int]]:
         last, more = None, True
         while more:
-            ids, more = await self._threads.read(self._on, name, _ids_after, last)
+            ids, more = await self.threads.read(self._on, name, _ids_after, last)
             for part in slices(len(ids), batch):
                 yield ids[part]
             last = ids[-1] if ids else None
             more = more and bool(ids)
 
     async def flush(self, name: str) -> None:
-        await self._threads.write(self._on, name, _flush)
+        await self.threads.write(self._on, name, _flush)
 
     async def refresh(self) -> None:
-        await self._threads.write(self._retire if self._vendor.reopens else self._forget)
+        await self.threads.write(self._retire if self._vendor.reopens else self._forget)
 
     async def ping(self) -> None:
-        await self._threads.read(self._ping)
+        await self.threads.read(self._ping)
 
     async def aclose(self) -> None:
         with anyio.CancelScope(shield=True):
-            await self._threads.write(self._close)
+            await self.threads.write(self._close)
 
     # From here on everything runs in worker threads.
 
@@ -216,7 +216,7 @@ class BlockingStore:
         return [answers[number] for number in range(len(asked))]
 
     def _create(self, name: str, dimension: int) -> None:
-        with self._using(name) as opened:
+        with self.using(name) as opened:
             opened.known[name] = made = opened.engine.create(name, dimension)
         if made.dimension != dimension:
             raise VectorError(
@@ -225,23 +225,23 @@ class BlockingStore:
 
     def _drop(self, name: str) -> None:
         try:
-            with self._using(name) as opened:
+            with self.using(name) as opened:
                 opened.known.pop(name, None)
                 opened.engine.drop(name)
         except CollectionNotFoundError:
             pass
 
     def _list(self) -> list[str]:
-        with self._using() as opened:
+        with self.using() as opened:
             return opened.engine.names()
 
     def _ping(self) -> None:
-        with self._using() as opened:
+        with self.using() as opened:
             opened.engine.ping()
 
     def _on(self, name: str, function: Callable[[Collection, *Ts], T], *args: *Ts) -> T:
         """Call a function with a collection; again if meanwhile another of the same name has taken its place."""
-        with self._using(name) as opened:
+        with self.using(name) as opened:
             known = opened.known.get(name) or opened.find(name)
             try:
                 with self._errors(name):
@@ -255,14 +255,14 @@ class BlockingStore:
 
     def _change(self, name: str, function: Callable[[Collection, *Ts], T], *args: *Ts) -> T:
         while True:
-            with self._using(name) as opened:
+            with self.using(name) as opened:
                 current = opened.engine.claim()
             if current:
                 return self._on(name, function, *args)
             self._retire()
 
     @contextmanager
-    def _using(self, collection: str = "") -> "Iterator[_Opened]":
+    def using(self, collection: str = "") -> "Iterator[Opened]":
         with self._errors(collection):
             opened = self._enter()
             try:
@@ -275,7 +275,7 @@ class BlockingStore:
                 if last:
                     self._shut(opened)
 
-    def _enter(self) -> "_Opened":
+    def _enter(self) -> "Opened":
         """The engine, opened if need be, with one user more."""
         with self._changed:
             seen = self._failure
@@ -293,7 +293,7 @@ class BlockingStore:
         opened = None
         try:
             with self._errors(""):
-                opened = _Opened(self._vendor.open(), users=1)
+                opened = Opened(self._vendor.open(), users=1)
         except KbchatError as error:
             self._failure = error
             raise
@@ -333,7 +333,7 @@ class BlockingStore:
         if opened is not None and idle:
             self._shut(opened)
 
-    def _shut(self, opened: "_Opened") -> None:
+    def _shut(self, opened: "Opened") -> None:
         try:
             opened.engine.close()
         finally:
@@ -350,7 +350,7 @@ class BlockingStore:
             self._changed.wait_for(lambda: not self._leaving, self._timeout)
 
 
-class _Opened:
+class Opened:
     """An engine, how many calls use it, and the collections looked up so far."""
 
     def __init__(self, engine: Engine, *, users: int) -> None:

@@ -7,6 +7,7 @@ has an engine of its own, which it can really reopen.
 import errno
 import os
 import shutil
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -60,8 +61,8 @@ class ChromaStore(BlockingStore):
     """A `VectorStore` on Chroma. Give either `path`, a folder of this store's own, or `url`, a server's address.
 
     Nothing is opened before the first use. `token` goes out as Bearer token and as `X-Chroma-Token`. `timeout` is how
-    many seconds a server may be silent. Certificates of an `https:` URL are checked; the variable `SSL_CERT_FILE` names
-    an authority of one's own.
+    many seconds a server may be silent. Certificates of an `https:` URL are checked, by the authority in `ca_file`
+    where one is given.
 
     Several processes may share a folder if one at a time writes; the others see what it wrote after `refresh`.
     """
@@ -72,6 +73,7 @@ class ChromaStore(BlockingStore):
         path: Path | str | None = None,
         url: str | None = None,
         token: str | None = None,
+        ca_file: Path | None = None,
         threads: Threads,
         timeout: float = 10.0,
         hnsw: HnswSettings | None = None,
@@ -79,7 +81,7 @@ class ChromaStore(BlockingStore):
         if (path is None) == (url is None):
             raise TypeError("give either the path of a folder or the url of a server")
         hnsw = hnsw or HnswSettings()
-        vendor = _Folder(Path(path), hnsw) if path is not None else _Server(str(url), token, timeout, hnsw)
+        vendor = _Folder(Path(path), hnsw) if path is not None else _Server(str(url), token, timeout, hnsw, ca_file)
         super().__init__(vendor, threads=threads, timeout=timeout)
 
 
@@ -123,6 +125,7 @@ class _Server:
     token: str | None = field(repr=False)
     timeout: float
     hnsw: HnswSettings
+    ca_file: Path | None = None
     reopens: bool = False
     is_embedded: bool = False
 
@@ -142,7 +145,13 @@ class _Server:
         )
         engine = _Engine(settings, self.hnsw, most_vectors=_SLICE_SERVER)
         # The vendor waits for ever and leaves its connections open; neither can be set in another way.
-        session = cast("FastAPI", engine.api)._session
+        api = cast("FastAPI", engine.api)
+        if self.ca_file is not None:
+            # It would hand over a path, which the HTTP client no longer likes.
+            trusted = ssl.create_default_context(cafile=str(self.ca_file))
+            api._session.close()
+            api._session = httpx.Client(headers=api._session.headers, verify=trusted)
+        session = api._session
         session.timeout = httpx.Timeout(self.timeout)
         engine.on_close = session.close
         return engine

@@ -25,7 +25,8 @@ from kbchat.errors import (
 from kbchat.stores import Vector, VectorHit, Vectors
 from kbchat.stores.blocking import BlockingStore
 from kbchat.stores.lite import LiteServer
-from kbchat.stores.records import MAX_ID, check_name, without_credentials
+from kbchat.stores.milvus_names import MAX_ID_THERE, TERMS, id_here, ids_there, ours_of, theirs_of
+from kbchat.stores.records import without_credentials
 from kbchat.threads import Threads
 
 if TYPE_CHECKING:
@@ -44,10 +45,7 @@ _WORTH_FLUSHING = 1000
 _LITE_FRESH = 5000
 # It is in this process: there is nobody to wait for in vain, and seconds of work are no failure.
 _LITE_TIMEOUT = 600.0
-# A server of Milvus 2.3 finds no record under the largest integer.
-_MAX_ID_THERE = -1
-_NOT_FOUND = 100
-_NOT_LOADED = (101, 103)
+_NOT_FOUND, _NOT_LOADED = 100, (101, 103)
 _REFUSED = (8, 9)
 """Codes for: too many requests, and no more writes (disk or memory used up)."""
 
@@ -74,8 +72,7 @@ class MilvusStore(BlockingStore):
     Lite.
 
     Nothing is opened before the first use. `token` is `user:password` or a key. `timeout` is how many seconds a call
-    may take. Certificates of an `https:` URI are checked; the variable `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH` names an
-    authority of one's own.
+    may take. Certificates of an `https:` URI are checked, by the authority in `ca_file` where one is given.
     """
 
     def __init__(
@@ -84,15 +81,23 @@ class MilvusStore(BlockingStore):
         uri: Path | str,
         token: str | None = None,
         database: str = "",
+        ca_file: Path | None = None,
         threads: Threads,
         timeout: float = 10.0,
         settings: MilvusSettings | None = None,
     ) -> None:
-        if "://" in str(uri) or str(uri).startswith("unix:"):
-            vendor: _Server | _Lite = _Server(str(uri), token or "", database, timeout, settings or MilvusSettings())
+        if is_server(str(uri)):
+            vendor: _Server | _Lite = _Server(
+                str(uri), token or "", database, timeout, settings or MilvusSettings(), ca_file
+            )
         else:
             vendor = _Lite(Path(uri), settings or MilvusSettings("FLAT", {}, {}))
         super().__init__(vendor, threads=threads, timeout=timeout)
+
+
+def is_server(uri: str) -> bool:
+    """Whether it is a server's address; else it is the path of a folder."""
+    return "://" in uri or uri.startswith("unix:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +107,13 @@ class _Server:
     database: str
     timeout: float
     settings: MilvusSettings
+    ca_file: Path | None = None
     reopens: bool = False
     is_embedded: bool = False
 
-    def open(self) -> "_Engine":
-        client = _connect(self.uri, self.token, self.database, self.timeout)
-        return _Engine(client, self.settings, self.timeout)
+    def open(self) -> "MilvusEngine":
+        client = _connect(self.uri, self.token, self.database, self.timeout, self.ca_file)
+        return MilvusEngine(client, self.settings, self.timeout)
 
     def explain(self, error: Exception, collection: str) -> KbchatError:
         import grpc
@@ -139,14 +145,14 @@ class _Lite:
     reopens: bool = False
     is_embedded: bool = True
 
-    def open(self) -> "_Engine":
+    def open(self) -> "MilvusEngine":
         lite = LiteServer.enter(self.folder.absolute())
         try:
             client = _connect(lite.uri, "", "", _LITE_TIMEOUT)
         except BaseException:
             lite.leave()
             raise
-        return _Engine(client, self.settings, _LITE_TIMEOUT, lite)
+        return MilvusEngine(client, self.settings, _LITE_TIMEOUT, lite)
 
     def explain(self, error: Exception, collection: str) -> KbchatError:
         from milvus_lite.exceptions import DataDirLockedError
@@ -185,21 +191,22 @@ def _lost(error: Exception) -> bool:
     return "Fail connecting" in text or "Retry timeout" in text or "Retry run out" in text
 
 
-def _connect(uri: str, token: str, database: str, timeout: float) -> "MilvusClient":
+def _connect(uri: str, token: str, database: str, timeout: float, ca_file: Path | None = None) -> "MilvusClient":
     try:
         from pymilvus import MilvusClient
     except ImportError as error:
         raise MissingExtraError("Milvus", "milvus") from error
     # It logs every error that it raises, with the traceback, to a handler of its own.
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
-    client = MilvusClient(uri, token=token, db_name=database, timeout=timeout, dedicated=True)
+    trusted = {} if ca_file is None else {"server_pem_path": str(ca_file)}
+    client = MilvusClient(uri, token=token, db_name=database, timeout=timeout, dedicated=True, **trusted)
     # The vendor reconnects under a lock over all connections, so that callers would wait for each other's time-outs.
     # The channel below reconnects by itself.
     client._get_connection()._on_rpc_error = lambda error: False
     return client
 
 
-class _Engine:
+class MilvusEngine:
     def __init__(
         self, client: "MilvusClient", settings: MilvusSettings, timeout: float, lite: LiteServer | None = None
     ) -> None:
@@ -208,7 +215,7 @@ class _Engine:
         self.timeout = timeout
         self.lite = lite
 
-    def create(self, name: str, dimension: int) -> "_Collection":
+    def create(self, name: str, dimension: int) -> "MilvusCollection":
         try:
             return self.find(name)
         except Exception as error:
@@ -221,16 +228,16 @@ class _Engine:
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
         try:
             self.client.create_collection(
-                _theirs(name), schema=schema, consistency_level=self.settings.consistency, timeout=self.timeout
+                theirs_of(name), schema=schema, consistency_level=self.settings.consistency, timeout=self.timeout
             )
         except Exception:
             # Another may have been quicker, perhaps with another dimension.
-            if not self.client.has_collection(_theirs(name), timeout=self.timeout):
+            if not self.client.has_collection(theirs_of(name), timeout=self.timeout):
                 raise
         return self.find(name)
 
-    def find(self, name: str) -> "_Collection":
-        theirs = _theirs(name)
+    def find(self, name: str) -> "MilvusCollection":
+        theirs = theirs_of(name)
         about = self.client.describe_collection(theirs, timeout=self.timeout)
         fields = {field["name"]: field["params"] for field in about["fields"]}
         if set(fields) != {"id", "vector"} or "dim" not in fields["vector"]:
@@ -242,7 +249,7 @@ class _Engine:
             )
             self.client.create_index(theirs, index, timeout=self.timeout, sync=False)
         self.load(theirs)
-        return _Collection(self, name, int(fields["vector"]["dim"]), about.get("collection_id"))
+        return MilvusCollection(self, name, int(fields["vector"]["dim"]), about.get("collection_id"))
 
     def load(self, theirs: str) -> None:
         """Ask for the collection to be loaded unless it is or soon will be; reads wait for it."""
@@ -253,10 +260,11 @@ class _Engine:
             self.client.load_collection(theirs, timeout=self.timeout, _async=True)
 
     def drop(self, name: str) -> None:
-        self.client.drop_collection(_theirs(name), timeout=self.timeout)
+        self.client.drop_collection(theirs_of(name), timeout=self.timeout)
 
     def names(self) -> list[str]:
-        return [name for theirs in self.client.list_collections(timeout=self.timeout) if (name := _ours(theirs))]
+        every = (ours_of(theirs) for theirs in self.client.list_collections(timeout=self.timeout))
+        return [name for name in every if name is not None and not name.startswith(TERMS)]
 
     def ping(self) -> None:
         self.client.list_collections(timeout=self.timeout)
@@ -273,15 +281,15 @@ class _Engine:
             self.lite.leave()
 
 
-class _Collection:
+class MilvusCollection:
     most_ids = _SLICE_IDS
     most_hits = _MOST_HITS
 
-    def __init__(self, engine: _Engine, name: str, dimension: int, number: object) -> None:
+    def __init__(self, engine: MilvusEngine, name: str, dimension: int, number: object) -> None:
         self._engine = engine
         self._client = engine.client
         self._name = name
-        self._theirs = _theirs(name)
+        self._theirs = theirs_of(name)
         self._timeout = engine.timeout
         # Changes that only a strong read is sure to see: those before this object was made, and our deletions, which
         # Milvus's own session does not count. Which of them have been seen.
@@ -292,14 +300,17 @@ class _Collection:
         self.most_vectors = max(1, min(_SLICE_IDS, _SLICE_BYTES // (4 * dimension)))
 
     def upsert(self, ids: list[int], vectors: Vectors) -> None:
-        rows = [{"id": key, "vector": vector} for key, vector in zip(_ids_there(ids), vectors, strict=True)]
+        rows = [{"id": key, "vector": vector} for key, vector in zip(ids_there(ids), vectors, strict=True)]
         self._client.upsert(self._theirs, rows, timeout=self._timeout)
-        self._unflushed += len(ids)
+        self.wrote(len(ids))
+
+    def wrote(self, number: int) -> None:
+        self._unflushed += number
         if self._engine.lite and self._unflushed >= _LITE_FRESH:
             self._seal()
 
     def delete(self, ids: list[int]) -> None:
-        self._client.delete(self._theirs, ids=_ids_there(ids), timeout=self._timeout)
+        self._client.delete(self._theirs, ids=ids_there(ids), timeout=self._timeout)
         self._changes += 1
 
     def nearest(self, questions: list[Vector], limit: int) -> list[list[VectorHit]]:
@@ -319,7 +330,7 @@ class _Collection:
             )
         )
         hits = [
-            [VectorHit(_id_here(hit["id"]), max(-1.0, min(1.0, float(hit["distance"])))) for hit in each]
+            [VectorHit(id_here(hit["id"]), max(-1.0, min(1.0, float(hit["distance"])))) for hit in each]
             for each in found
         ]
         if not any(hits):
@@ -333,8 +344,8 @@ class _Collection:
             raise VectorError(f"collection {self._name!r} now has dimension {now.dimension}, not {self.dimension}")
 
     def fetch(self, ids: list[int]) -> dict[int, Vector]:
-        rows = self._rows(f"id in {_ids_there(ids)}", ["vector"], limit=len(ids))
-        return {_id_here(row["id"]): np.asarray(row["vector"], dtype=np.float32) for row in rows}
+        rows = self._rows(f"id in {ids_there(ids)}", ["vector"], limit=len(ids))
+        return {id_here(row["id"]): np.asarray(row["vector"], dtype=np.float32) for row in rows}
 
     def count(self) -> int:
         (row,) = self._rows("", ["count(*)"], limit=None)
@@ -342,9 +353,9 @@ class _Collection:
 
     def ids_after(self, last: int | None) -> tuple[list[int], bool]:
         # Where a limit cuts, Milvus keeps the least, so that the next page follows on.
-        after = _MAX_ID_THERE - 1 if last is None else _ids_there([last])[0]
+        after = MAX_ID_THERE - 1 if last is None else ids_there([last])[0]
         there = sorted(row["id"] for row in self._rows(f"id > {after}", ["id"], limit=_MOST_HITS))
-        return [_id_here(key) for key in there], len(there) == _MOST_HITS
+        return [id_here(key) for key in there], len(there) == _MOST_HITS
 
     def _rows(self, where: str, fields: Sequence[str], *, limit: int | None) -> Sequence[Mapping[str, Any]]:
         more = {} if limit is None else {"limit": limit}
@@ -393,25 +404,3 @@ class _Collection:
         except MilvusException as error:
             if error.code not in _REFUSED:
                 raise
-
-
-def _theirs(name: str) -> str:
-    return name.replace("-", "_")
-
-
-def _ours(theirs: str) -> str | None:
-    """The name that stands behind a collection's name in Milvus; None for one that is not ours."""
-    name = theirs.replace("_", "-")
-    try:
-        check_name(name)
-    except KbchatError:
-        return None
-    return name
-
-
-def _ids_there(ids: Sequence[int]) -> list[int]:
-    return [_MAX_ID_THERE if key == MAX_ID else int(key) for key in ids]
-
-
-def _id_here(there: int) -> int:
-    return MAX_ID if there == _MAX_ID_THERE else int(there)

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Sampling,
         SpaceInfo,
     )
+    from kbchat.moving import Agreement
     from kbchat.settings import Settings
     from kbchat.stores import VectorStore
     from kbchat.strategies import Stages
@@ -545,6 +546,18 @@ class KnowledgeSpace(_Delegate):
         """Compare the space's vectors, lexical index, texts and files with its catalog; with `repair` mend what can be
         mended. Raises `BusyError` while another process writes, and `EmbedderMismatchError`."""
         return self._loop.call(self._async.check, repair=repair)
+
+    def migrate(
+        self,
+        to: VectorType | str,
+        *,
+        progress: intake.Progress = None,
+        before_switch: Callable[[Agreement], None] | None = None,
+    ) -> SpaceInfo:
+        """Take the space to another kind of store: vectors are copied, and it answers all the while. Can be cut short
+        anywhere and called again. `before_switch` is told how far the copy answers as the original does; at less than
+        90 % it is a `StoreError`, and nothing is switched."""
+        return self._loop.call(self._async.migrate, to, progress=progress, before_switch=before_switch)
 
     def export(self, path: str | os.PathLike[str], *, progress: intake.Progress = None) -> int:
         """Write the space to one file that `KnowledgeBase.import_space` reads, on whatever machine or store, without

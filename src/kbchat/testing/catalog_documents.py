@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import JsonValue
 
 from kbchat.errors import DocumentNotFoundError, InvalidInputError
+from kbchat.filters import And, Eq, Exists, In, Not, Or, Prefix, matches, tester
 from kbchat.models import Chunk, DocumentStatus, Metadata, SpaceInfo
+from kbchat.narrowing import narrowed
 from kbchat.testing.catalog_fixtures import CatalogFixtures
 from kbchat.testing.catalog_samples import MANY, NOWHERE, a_space, generation, put, text_of
 
@@ -176,6 +179,28 @@ class DocumentTests(CatalogFixtures):
             assert len(page) <= 4
             seen += [chunk.id for chunk in page]
         assert seen == [chunk_id for one in begun for chunk_id in one.chunk_ids]
+
+    async def test_documents_that_pass_are_found(self, catalog: Catalog) -> None:
+        """By their metadata, with how many chunks they have; what the metadata must hold only spares looking."""
+        space = await a_space(catalog)
+        values: list[JsonValue] = ["x", 'say "é中"', 17, 17.0, True, None, ["x", 3], {"k": "x"}, "%_'"]
+        for number, value in enumerate(values):
+            await put(catalog, space, generation(f"d{number}", *["text"] * (number + 1), metadata={"k": value}))
+        ids = {row.name: row.id for row in (await catalog.list_documents(space.id))[0]}
+        for where in (
+            Eq(field="k", eq="x"),
+            Eq(field="k", eq='say "é中"'),
+            Eq(field="k", eq=17),
+            Eq(field="k", eq=True),
+            In(field="k", in_=("x", 3, "%_'")),
+            Or(or_=(Prefix(field="k", prefix='say "'), Eq(field="k", eq="%_'"))),
+            And(and_=(In(field="k", in_=("x", 17)), Not(not_=Eq(field="k", eq="x")))),
+            Exists(field="k", exists=False),
+            Eq(field="K", eq="x"),
+        ):
+            found = await catalog.matching_documents(space.id, tester(where), must=narrowed(where))
+            passing = [number for number, value in enumerate(values) if matches(where, {"k": value})]
+            assert sorted(found) == sorted((ids[f"d{number}"], number + 1) for number in passing), where
 
     @pytest.mark.parametrize("bad", ["\ud800", "half a pair: \udfff"])
     async def test_lone_surrogates_are_refused(self, catalog: Catalog, space: SpaceInfo, bad: str) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from kbchat.errors import CatalogUnavailableError, SpaceExistsError, SpaceInUseError, SpaceNotFoundError
 from kbchat.models import EmbedderPin, SpaceInfo, VectorType
+from kbchat.narrowing import All
 from kbchat.testing.catalog_documents import DocumentTests
 from kbchat.testing.catalog_generations import GenerationTests
 from kbchat.testing.catalog_keys import KeyTests
@@ -58,7 +59,8 @@ ON_ONE_SPACE: dict[str, Callable[[Catalog, int], Awaitable[object]]] = {
     "collectable": lambda catalog, space: catalog.collectable(space, pending=True),
     "collect": lambda catalog, space: catalog.collect(space, [1]),
     "live_chunks": lambda catalog, space: catalog.live_chunks(space, [1]),
-    "document_metadata": lambda catalog, space: catalog.document_metadata(space),
+    "move_space": lambda catalog, space: catalog.move_space(space, VectorType.MILVUS, writer="w", revision=0),
+    "matching_documents": lambda catalog, space: catalog.matching_documents(space, bool, must=All()),
     "live_chunk_ids": lambda catalog, space: catalog.live_chunk_ids(space),
     "abandon": lambda catalog, space: catalog.abandon(space),
     "embedding_fields": lambda catalog, space: catalog.embedding_fields(space),

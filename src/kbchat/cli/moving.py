@@ -1,0 +1,37 @@
+"""`kbchat migrate`: a space to another store."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kbchat.cli import screen
+from kbchat.cli.exits import say
+from kbchat.cli.session import AsJson, DataDir, read_settings, run
+from kbchat.cli.spaces import Space, Store, show_space
+
+if TYPE_CHECKING:
+    from kbchat import KnowledgeBase
+    from kbchat.moving import Agreement
+
+
+def migrate(
+    space: Space,
+    to: Annotated[Store, typer.Option(help="The store that it goes to.", case_sensitive=False, show_default=False)],
+    data_dir: DataDir = None,
+    json: AsJson = False,
+) -> int:
+    """Take a space to another store, without embedding again. It answers all the while."""
+
+    def tell(agreement: "Agreement") -> None:
+        say(
+            f"{agreement.vectors:,} vectors copied; of the {agreement.top_k} nearest of {agreement.questions} of them, "
+            f"the copy finds {agreement.share:.1%} of what the original does"
+        )
+
+    async def action(kb: "KnowledgeBase") -> None:
+        found = await kb.get_space(space)
+        with screen.progress_bar() as advance:
+            info = await found.migrate(to, progress=advance, before_switch=tell)
+        show_space(info, json=json)
+
+    return run(read_settings(data_dir), action)
