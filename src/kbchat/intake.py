@@ -139,6 +139,22 @@ async def sync(
         return await folders.run(found, progress)
 
 
+async def index(
+    parts: Parts, space_id: int, ids: Sequence[int], *, splitting: Splitting | None, sizes: Mapping[str, int | None]
+) -> None:
+    """Index documents that were added, in chunks of the sizes that are given."""
+    from kbchat.indexing import Indexing, check_chunks
+
+    check_chunks(sizes["max_tokens"], sizes["overlap"])
+    given = {name: size for name, size in sizes.items() if size is not None}
+
+    async def ingester() -> Ingester:
+        return (await open_writer(parts, space_id, splitting, given)).ingester
+
+    indexing = Indexing(space_id, catalog=parts.catalog, writing=lambda: parts.writing(space_id), ingester=ingester)
+    await indexing.run(ids)
+
+
 @asynccontextmanager
 async def watch(
     parts: Parts,

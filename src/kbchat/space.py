@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from kbchat.checking import CheckReport
     from kbchat.explaining import Explanation
-    from kbchat.ingest import Ingester
     from kbchat.moving import Agreement
     from kbchat.wiring import Parts
 
@@ -187,19 +186,8 @@ class KnowledgeSpace:
         Chunks are as the space and the settings say unless said otherwise, wholly by `splitting` or by size. Raises the
         error of a part that failed; the documents that it stopped are FAILED with its reason.
         """
-        from kbchat.indexing import Indexing, check_chunks
-
-        check_chunks(chunk_tokens, chunk_overlap)
-
-        async def ingester() -> Ingester:
-            sizes = {"max_tokens": chunk_tokens, "overlap": chunk_overlap}
-            given = {name: size for name, size in sizes.items() if size is not None}
-            return (await intake.open_writer(self._parts, self.id, splitting, given)).ingester
-
-        indexing = Indexing(
-            self.id, catalog=self._parts.catalog, writing=lambda: self._parts.writing(self.id), ingester=ingester
-        )
-        await indexing.run(ids)
+        sizes = {"max_tokens": chunk_tokens, "overlap": chunk_overlap}
+        await intake.index(self._parts, self.id, ids, splitting=splitting, sizes=sizes)
 
     async def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:
         """The space's documents in the order they came, without their texts."""
