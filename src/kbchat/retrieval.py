@@ -6,7 +6,7 @@ the question is of its best hit.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import anyio
 
 from kbchat import explaining, fusion
-from kbchat.analysis import Terms, analyse
+from kbchat.analysis import Terms, analyse, analyse_question
 from kbchat.catalog import Catalog
 from kbchat.embedders import Embedder, Vector, passages
 from kbchat.embedders.static import StaticEmbedder
@@ -159,7 +159,7 @@ class Retriever:
         clock = Clock()
         static = embedder if isinstance(embedder, StaticEmbedder) else self._static
         with clock.time("analysis"):
-            terms = await self._analyse(question)
+            terms = await self._run(analyse_question, question)
         with clock.time("filter"):
             selection = None if where is None else await self._selector.select(space, where)
         parts = _SearchParts(self._catalog, self._lexical, store, embedder, static)
@@ -189,8 +189,8 @@ class Retriever:
         ]
         return scores, Retrieval(tuple(references), confidence, evidence)
 
-    async def _analyse(self, text: str) -> Terms:
-        return analyse(text) if len(text) <= INLINE_CHARS else await self._threads.read(analyse, text)
+    async def _run(self, analysis: Callable[[str], Terms], text: str) -> Terms:
+        return analysis(text) if len(text) <= INLINE_CHARS else await self._threads.read(analysis, text)
 
     async def _score(self, search: "_Search", ids: Sequence[int], top_k: int) -> _Scores:
         """The chunks that are live, in order. `ids` are read until there are enough of them."""
@@ -228,7 +228,7 @@ class Retriever:
 
     async def _evidence(self, search: "_Search", best: Scored) -> fusion.Evidence:
         """What speaks for the best hit."""
-        held = await self._analyse(text_of(best.chunk))
+        held = await self._run(analyse, text_of(best.chunk))
         weights = search.weights
         covered = fusion.coverage(weights.uni, frozenset(held.uni))
         return fusion.Evidence(
