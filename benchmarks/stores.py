@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,8 +32,12 @@ from kbchat.threads import Threads
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from servers import ChromaServer, MilvusServer
 
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
 DIMENSION = 256
 QUESTIONS = 200
+LEAST_BATCHES = 60
 RAW, OURS = "raw", "kb-ours"
 SETTINGS = MilvusSettings()
 LITE_SETTINGS = MilvusSettings(index="FLAT", build={}, search={})
@@ -71,10 +76,10 @@ class Result:
         return self.query_kbchat - self.query_raw
 
 
-def raw_chroma(api: object) -> Client:
+def raw_chroma(api: object, name: str = RAW) -> Client:
     hnsw = HnswSettings()
     collection = api.create_collection(  # type: ignore[attr-defined]
-        RAW,
+        name,
         embedding_function=None,
         configuration={
             "hnsw": {
@@ -91,23 +96,22 @@ def raw_chroma(api: object) -> Client:
     )
 
 
-def raw_milvus(uri: str, token: str = "", settings: MilvusSettings = SETTINGS) -> Client:
-    from pymilvus import DataType, MilvusClient
+def raw_milvus(client: "MilvusClient", name: str, settings: MilvusSettings = SETTINGS) -> Client:
+    from pymilvus import DataType
 
-    client = MilvusClient(uri, token=token)
     schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
     schema.add_field("id", DataType.INT64, is_primary=True)
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=DIMENSION)
     index = client.prepare_index_params()
     index.add_index("vector", index_type=settings.index, metric_type="COSINE", params=dict(settings.build))
-    client.create_collection(RAW, schema=schema, index_params=index, consistency_level="Session")
+    client.create_collection(name, schema=schema, index_params=index, consistency_level="Session")
 
     def upsert(ids: list[int], vectors: Vectors) -> None:
-        client.upsert(RAW, [{"id": key, "vector": vector} for key, vector in zip(ids, vectors, strict=True)])
+        client.upsert(name, [{"id": key, "vector": vector} for key, vector in zip(ids, vectors, strict=True)])
 
     def query(vector: Vectors) -> None:
         client.search(
-            RAW,
+            name,
             data=[vector],
             anns_field="vector",
             limit=10,
@@ -117,49 +121,53 @@ def raw_milvus(uri: str, token: str = "", settings: MilvusSettings = SETTINGS) -
         )
 
     def settle() -> None:
-        client.flush(RAW)
+        client.flush(name)
         deadline = time.monotonic() + 120
-        for name in (RAW, OURS.replace("-", "_")) if token else ():
-            while client.describe_index(name, "vector").get("pending_index_rows") and time.monotonic() < deadline:
+        for each in (name, name.replace(RAW, OURS.replace("-", "_"))) if settings is SETTINGS else ():
+            while client.describe_index(each, "vector").get("pending_index_rows") and time.monotonic() < deadline:
                 time.sleep(0.5)
 
     return Client(upsert, query, settle)
 
 
 @contextmanager
-def chroma_embedded(folder: Path) -> Iterator[tuple[Client, VectorStore]]:
+def chroma_embedded(folder: Path) -> Iterator[tuple[Callable[[str], Client], VectorStore]]:
     import chromadb
 
     settings = chromadb.config.Settings(anonymized_telemetry=False)
     client = chromadb.PersistentClient(folder / "raw", settings=settings)
-    yield raw_chroma(client), ChromaStore(path=folder / "ours", threads=Threads())
+    yield partial(raw_chroma, client), ChromaStore(path=folder / "ours", threads=Threads())
     client.close()
 
 
 @contextmanager
-def chroma_server(folder: Path) -> Iterator[tuple[Client, VectorStore]]:
+def chroma_server(folder: Path) -> Iterator[tuple[Callable[[str], Client], VectorStore]]:
     import chromadb
 
     with ChromaServer(folder) as server:
         host, _, port = server.url.removeprefix("http://").partition(":")
         settings = chromadb.config.Settings(anonymized_telemetry=False)
         yield (
-            raw_chroma(chromadb.HttpClient(host=host, port=int(port), settings=settings)),
+            partial(raw_chroma, chromadb.HttpClient(host=host, port=int(port), settings=settings)),
             server.open(timeout=60),
         )
 
 
 @contextmanager
-def milvus_lite(folder: Path) -> Iterator[tuple[Client, VectorStore]]:
-    raw = raw_milvus(str(folder / "raw.db"), settings=LITE_SETTINGS)
+def milvus_lite(folder: Path) -> Iterator[tuple[Callable[[str], Client], VectorStore]]:
+    from pymilvus import MilvusClient
+
+    raw = partial(raw_milvus, MilvusClient(str(folder / "raw.db")), settings=LITE_SETTINGS)
     yield raw, MilvusStore(uri=folder / "ours", threads=Threads(), settings=LITE_SETTINGS)
 
 
 @contextmanager
-def milvus_server(folder: Path) -> Iterator[tuple[Client, VectorStore]]:
+def milvus_server(folder: Path) -> Iterator[tuple[Callable[[str], Client], VectorStore]]:
+    from pymilvus import MilvusClient
+
     with MilvusServer(folder) as server:
         yield (
-            raw_milvus(server.uri, server.token),
+            partial(raw_milvus, MilvusClient(server.uri, token=server.token)),
             server.open(timeout=60),
         )
 
@@ -195,20 +203,23 @@ class Times:
         self.ours.append(1000 * (time.perf_counter() - begin))
 
 
-async def compare(name: str, raw: Client, store: VectorStore, *, size: int, batch: int) -> Result:
+async def compare(name: str, make_raw: Callable[[str], Client], store: VectorStore, *, size: int, batch: int) -> Result:
     random = np.random.default_rng(0)
     vectors = random.standard_normal((size + QUESTIONS, DIMENSION)).astype(np.float32)
-    await store.create_collection(OURS, dimension=DIMENSION)
-    await store.count(OURS)
     upserts, queries = Times(), Times()
-    for start in range(0, size, batch):
-        ids, part = list(range(start, start + batch)), vectors[start : start + batch]
-        await upserts.both(partial(raw.upsert, ids, part), partial(store.upsert, OURS, ids, part))
-    await store.flush(OURS)
+    # Few batches have no median to speak of: small collections are made over and over.
+    for number in range(max(1, LEAST_BATCHES * batch // size)):
+        raw, ours = make_raw(f"{RAW}{number}"), f"{OURS}{number}"
+        await store.create_collection(ours, dimension=DIMENSION)
+        await store.count(ours)
+        for start in range(0, size, batch):
+            ids, part = list(range(start, start + batch)), vectors[start : start + batch]
+            await upserts.both(partial(raw.upsert, ids, part), partial(store.upsert, ours, ids, part))
+    await store.flush(ours)
     raw.settle()
     for question in vectors[size:]:
-        await queries.both(partial(raw.query, question), partial(store.query, OURS, question, limit=10))
-    found = [{hit.id for hit in await store.query(OURS, question, limit=10)} for question in vectors[size:]]
+        await queries.both(partial(raw.query, question), partial(store.query, ours, question, limit=10))
+    found = [{hit.id for hit in await store.query(ours, question, limit=10)} for question in vectors[size:]]
     await store.aclose()
     right = sum(len(hits & wanted) for hits, wanted in zip(found, exact(vectors, size), strict=True))
     # The first questions load the index, or wait for the last write to be seen.

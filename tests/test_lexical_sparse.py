@@ -282,6 +282,22 @@ async def test_words_move_to_milvus(tmp_path: Path) -> None:
         assert (await space.check()).findings == ()
 
 
+async def test_words_go_along_when_a_space_moves(tmp_path: Path) -> None:
+    """To the index of the new store, and nothing of them stays behind; there and back."""
+    async with kbchat.KnowledgeBase(settings=Settings(data_dir=tmp_path, lexical="milvus")) as kb:
+        space = await kb.create_space("handbook", vector_type="Milvus")
+        await space.ingest(documents(TEXTS))
+        before = await lexical(space)
+        terms = MilvusTerms(kb._open.store(VectorType.MILVUS))  # type: ignore[arg-type]
+        for to in ("Chroma", "Milvus", "Chroma"):
+            await space.migrate(to)
+            for one, other in zip(await lexical(space), before, strict=True):
+                assert one == pytest.approx(other, abs=TOLERANCE)
+            there = [key async for ids in terms.iterate(space.info.terms_collection) for key in ids]
+            assert len(there) == (len(TEXTS) if to == "Milvus" else 0)
+            assert (await space.check()).findings == ()
+
+
 @pytest.mark.server
 @needs_postgresql
 async def test_two_servers_on_one_milvus(tmp_path: Path, postgresql_url: str) -> None:

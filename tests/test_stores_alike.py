@@ -19,7 +19,10 @@ from kbchat.stores.memory import MemoryStore
 from servers import ChromaServer, MilvusServer
 from test_filters import FILTERS
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.leaves("the stores are used by several tests, and closed after them"),
+]
 
 QUESTIONS = [
     "How are keys rotated?",

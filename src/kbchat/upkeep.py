@@ -67,6 +67,7 @@ async def move(
 ) -> SpaceInfo:
     """Take a space to another kind of store; one that is there already only leaves nothing behind."""
     from kbchat.moving import Mover
+    from kbchat.replica import level
 
     kind = checked_vector_type(to)
     async with parts.writing(space_id):
@@ -76,10 +77,16 @@ async def move(
             info = await parts.catalog.get_space(space_id)
             source, target = parts.store(info.vector_type), parts.store(kind)
             await target.refresh()
+            if kind is not VectorType.MILVUS and not parts.catalog.is_shared:
+                # Searched from the switch on; may have been in Milvus until then.
+                await level(info, catalog=parts.catalog, lexical=parts.lexical.usual, threads=parts.threads)
             mover = Mover(info, catalog=parts.catalog, source=source, target=target, writer=parts.writer)
             await mover.run(kind, progress=progress, before_switch=before_switch)
             info = await parts.catalog.get_space(space_id)
-            await parts.level(info)
+            if kind is VectorType.MILVUS:
+                await parts.level(info)
+            else:
+                await parts.lexical.leave(info.lexical_name)
         else:
             # What a move that was cut short after the switch did not come to.
             for other in set(VectorType) - {kind}:

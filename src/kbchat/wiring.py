@@ -99,6 +99,7 @@ class Parts:
         self._levelled: dict[int, int] = {}
         self._sparse: LexicalIndex | None = None
         self._sparse_is_known = False
+        self._choosing = anyio.Lock()
         self._tokens: dict[int, tuple[int, int]] = {}
         self._pin: EmbedderPin | None = None
         self._static: StaticEmbedder | None = None
@@ -182,9 +183,10 @@ class Parts:
             return
         if self.lexical.is_chosen(info.lexical_name):
             return
-        if not self._sparse_is_known:
-            self._sparse = await self._open_sparse()
-            self._sparse_is_known = True
+        async with self._choosing:
+            if not self._sparse_is_known:
+                self._sparse = await self._open_sparse()
+                self._sparse_is_known = True
         if self._sparse is not None:
             self.lexical.choose(info.lexical_name, self._sparse, there=info.terms_collection)
 

@@ -16,7 +16,7 @@ class ChosenIndex:
     """A `LexicalIndex` that passes each space on to its own."""
 
     def __init__(self, usual: LexicalIndex) -> None:
-        self._usual = usual
+        self.usual = usual
         self._choices: dict[str, _Choice] = {}
 
     def choose(self, name: str, index: LexicalIndex, *, there: str) -> None:
@@ -26,6 +26,12 @@ class ChosenIndex:
     def forget(self, name: str) -> None:
         """Let a space's terms be in the usual index again."""
         self._choices.pop(name, None)
+
+    async def leave(self, name: str) -> None:
+        """Remove a space from the other index, and let it be in the usual one again."""
+        choice = self._choices.pop(name, None)
+        if choice is not None:
+            await choice.lexical.drop(choice.name)
 
     def is_chosen(self, name: str) -> bool:
         return name in self._choices
@@ -61,7 +67,7 @@ class ChosenIndex:
         """Also what the usual index may hold of a space from before it was given another."""
         if (choice := self._choices.get(name)) is not None:
             await choice.lexical.drop(choice.name)
-        await self._usual.drop(name)
+        await self.usual.drop(name)
 
     async def refresh(self, name: str) -> None:
         index, there = self._of(name)
@@ -69,7 +75,7 @@ class ChosenIndex:
 
     async def aclose(self) -> None:
         """Close the usual one; who made the others closes them."""
-        await self._usual.aclose()
+        await self.usual.aclose()
 
     def _of(self, name: str) -> _Choice:
-        return self._choices.get(name) or _Choice(self._usual, name)
+        return self._choices.get(name) or _Choice(self.usual, name)

@@ -40,7 +40,7 @@ _SLICE_IDS = 1000
 # What one search or query answers at most.
 _MOST_HITS = 16_384
 # A server does not index stretches with fewer rows, so that sealing them is not worth its while.
-_WORTH_FLUSHING = 1000
+_WORTH_FLUSHING = 1024
 # Milvus Lite looks through fresh rows in Python, some 70 µs a row, until they are flushed.
 _LITE_FRESH = 5000
 # It is in this process: there is nobody to wait for in vain, and seconds of work are no failure.
