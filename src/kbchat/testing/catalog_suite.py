@@ -61,6 +61,8 @@ ON_ONE_SPACE: dict[str, Callable[[Catalog, int], Awaitable[object]]] = {
     "live_chunks": lambda catalog, space: catalog.live_chunks(space, [1]),
     "move_space": lambda catalog, space: catalog.move_space(space, VectorType.MILVUS, writer="w", revision=0),
     "matching_documents": lambda catalog, space: catalog.matching_documents(space, bool, must=All()),
+    "live_vectors": lambda catalog, space: catalog.live_vectors(space, [1]),
+    "surroundings": lambda catalog, space: catalog.surroundings(space, [1], reach=1),
     "live_chunk_ids": lambda catalog, space: catalog.live_chunk_ids(space),
     "abandon": lambda catalog, space: catalog.abandon(space),
     "embedding_fields": lambda catalog, space: catalog.embedding_fields(space),
