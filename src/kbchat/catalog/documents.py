@@ -36,6 +36,7 @@ STATES = select(
     _documents.c.mtime_ns,
 ).where(_documents.c.visible)
 """What `state_rows` reads."""
+_STATUSES = {status.value: status for status in DocumentStatus}
 _STATES = STATES.where(_documents.c.space_id == bindparam("space_id"), among(_documents.c.name, schema.texts("names")))
 
 _METADATA = select(_documents.c.id, _documents.c.chunk_count, _documents.c.metadata).where(*_seen)
@@ -76,16 +77,10 @@ def states(conn: Connection, space_id: int, names: Sequence[str]) -> dict[str, S
 
 def state_rows(rows: Iterable[sa.Row[Any]]) -> dict[str, SourceState]:
     """States of documents by name."""
+    # By position: there may be very many.
     return {
-        row.name: SourceState(
-            document_id=row.id,
-            content_hash=row.content_hash,
-            status=DocumentStatus(row.status),
-            source=row.source,
-            size=row.size,
-            mtime_ns=row.mtime_ns,
-        )
-        for row in rows
+        name: SourceState(document_id, content_hash, _STATUSES[status], source, size, mtime_ns)
+        for document_id, name, content_hash, status, source, size, mtime_ns in map(tuple, rows)
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
@@ -89,9 +90,8 @@ class FailedSource:
     doc_type: str = "DOCUMENT"
 
 
-@dataclass(frozen=True, slots=True)
-class SourceState:
-    """What an ingest must know of a document to see whether it changed."""
+class SourceState(NamedTuple):
+    """What an ingest must know of a document to see whether it changed. A tuple, as there may be very many."""
 
     document_id: int
     content_hash: str

@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kbchat.errors import InvalidInputError, UnreadableDocumentError
 from kbchat.loaders.formats import by_suffix
@@ -18,8 +18,7 @@ _WELL_KNOWN = frozenset({"readme", "license", "licence", "notice", "changelog", 
 _WILDCARDS = frozenset("*?[")
 
 
-@dataclass(frozen=True, slots=True)
-class FileSource:
+class FileSource(NamedTuple):
     """A file to ingest. `name` is the document's: relative to the folder that was given, which it starts with."""
 
     path: str
