@@ -153,7 +153,7 @@ async def test_an_empty_space_has_an_empty_trace(tmp_path: Path) -> None:
     """And a question that cannot be asked is refused as by `retrieve`."""
     async with kbchat.KnowledgeBase(tmp_path) as kb:
         space = await kb.create_space("empty")
-        assert await space.explain(QUESTION, top_k=7) == Explanation(top_k=7)
+        assert await space.explain(QUESTION, top_k=7) == Explanation(question=QUESTION, top_k=7)
         for bad, field in (({"top_k": 0}, "top_k"), ({"score_threshold": 2.0}, "score_threshold")):
             with pytest.raises(InvalidInputError, match=field):
                 await space.explain(QUESTION, **bad)  # type: ignore[arg-type]

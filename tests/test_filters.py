@@ -222,7 +222,7 @@ async def test_a_filter_follows_the_documents(space: kbchat.KnowledgeSpace) -> N
 
 def test_no_store_is_asked_for_more_than_it_answers() -> None:
     """Retrieval's deepest search is the stores' own limit."""
-    from kbchat.retrieval import DEEPEST
+    from kbchat.searching import DEEPEST
     from kbchat.stores.records import MAX_LIMIT
 
     assert DEEPEST == MAX_LIMIT

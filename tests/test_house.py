@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py")) + sorted((ROOT / "adapters").rglob("*.py"))
 
 FLOORS = {
-    0: {"chunking", "display", "models", "errors", "settings", "summaries", "threads"},
+    0: {"chunking", "display", "models", "errors", "settings", "strategies", "summaries", "threads"},
     1: {
         "analysis",
         "citations",
@@ -41,11 +41,12 @@ FLOORS = {
         "sse",
         "tokens",
     },
-    2: {"catalog", "datafolder", "embedders", "generators", "lexical", "loaders", "stores"},
+    2: {"catalog", "datafolder", "embedders", "generators", "lexical", "loaders", "rerankers", "stores"},
     3: {
         "archive",
         "chat",
         "checking",
+        "expanding",
         "folders",
         "indexing",
         "ingest",
@@ -53,9 +54,10 @@ FLOORS = {
         "reembed",
         "replica",
         "retrieval",
+        "searching",
         "selecting",
     },
-    4: {"answers", "conversations", "intake", "keys", "knowledge", "space", "upkeep", "wiring"},
+    4: {"answers", "conversations", "intake", "keys", "knowledge", "several", "space", "upkeep", "wiring"},
     5: {"__main__", "agents", "cli", "doctor", "integrations", "kbchat_aiohttp", "sync", "testing", "tuning"},
 }
 """Each room's floor; a room is a module of kbchat or a package with all in it. A new room must be given one here."""
@@ -81,11 +83,16 @@ NEIGHBOURS = {
     ("ingest", "reembed"),
     ("reembed", "ingest"),
     ("replica", "reembed"),
+    ("retrieval", "expanding"),
+    ("retrieval", "searching"),
     ("retrieval", "selecting"),
+    ("searching", "selecting"),
     ("chat", "retrieval"),
     ("knowledge", "answers"),
     ("knowledge", "conversations"),
     ("knowledge", "keys"),
+    ("knowledge", "several"),
+    ("several", "space"),
     ("knowledge", "space"),
     ("knowledge", "wiring"),
     ("space", "answers"),
@@ -111,6 +118,7 @@ VENDORS = {
         "kbchat.loaders.web",
         "kbchat.embedders.openai",
         "kbchat.generators",
+        "kbchat.rerankers.http",
         "kbchat.testing",
     },
     "alembic": {"kbchat.catalog"},
@@ -147,7 +155,10 @@ VENDORS = {
     "rich": {"kbchat.cli", "kbchat.display"},
     "selectolax": {"kbchat.loaders.html", "kbchat.loaders.markup"},
     "semantic_text_splitter": {"kbchat.splitting"},
-    "sentence_transformers": {"kbchat.embedders.sentence_transformers"},
+    "sentence_transformers": {
+        "kbchat.embedders.sentence_transformers",
+        "kbchat.rerankers.cross_encoder",
+    },
     "sqlalchemy": {"kbchat.catalog"},
     "striprtf": {"kbchat.loaders.rtf"},
     "Stemmer": {"kbchat.analysis"},

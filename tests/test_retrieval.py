@@ -15,11 +15,14 @@ from kbchat.embedders import Embedder, Vector, Vectors, passages
 from kbchat.embedders.static import StaticEmbedder
 from kbchat.errors import CollectionNotFoundError, EmbedderUnavailableError, SpaceNotFoundError
 from kbchat.ingest import Ingester
+from kbchat.inputs import Bounds
 from kbchat.lexical.tantivy import TantivyIndex
 from kbchat.loaders.processes import Readers
 from kbchat.models import SpaceInfo, TextDocument, VectorType
 from kbchat.preparing import Preparer
-from kbchat.retrieval import Retrieval, Retriever, cosine, text_of
+from kbchat.retrieval import Retrieval, Retriever, text_of
+from kbchat.searching import cosine
+from kbchat.stores import VectorHit, VectorStore
 from kbchat.stores.memory import MemoryStore
 from kbchat.threads import Threads
 
@@ -68,12 +71,7 @@ class Bench:
     async def ask(self, question: str, *, top_k: int = 5, score_threshold: float | None = None) -> Retrieval:
         retriever = Retriever(catalog=self.catalog, lexical=self.lexical, threads=self.threads)
         return await retriever.retrieve(
-            self.space,
-            question,
-            store=self.store,
-            embedder=self.embedder,
-            top_k=top_k,
-            score_threshold=score_threshold,
+            self.space, question, Bounds(top_k, score_threshold), store=self.store, embedder=self.embedder
         )
 
     async def names(self, question: str, *, top_k: int = 5) -> list[str]:
@@ -371,6 +369,30 @@ async def test_many_questions_at_once(bench: Bench) -> None:
         for question, best in [*questions.items()] * 10:
             group.start_soon(ask, question, best)
     assert wrong == []
+
+
+async def test_a_store_that_hangs_holds_up_nobody_else(bench: Bench) -> None:
+    """While many questions wait for one store, those to another are answered."""
+
+    class Hanging(MemoryStore):
+        async def query(self, name: str, vector: Vector, *, limit: int) -> list[VectorHit]:
+            await anyio.sleep_forever()
+
+    await bench.ingest(DOCUMENTS)
+    retriever = Retriever(catalog=bench.catalog, lexical=bench.lexical, threads=bench.threads)
+
+    async def ask(store: VectorStore) -> Retrieval:
+        return await retriever.retrieve(
+            bench.space, "When is lunch served?", Bounds(1), store=store, embedder=bench.embedder
+        )
+
+    async with anyio.create_task_group() as group:
+        for _ in range(50):
+            group.start_soon(ask, Hanging())
+        await anyio.wait_all_tasks_blocked()
+        found = await ask(bench.store)
+        assert [reference.name for reference in found.references] == ["lunch"]
+        group.cancel_scope.cancel()
 
 
 def test_packed_vectors_compare_as_the_real_ones() -> None:

@@ -6,7 +6,8 @@ import threading
 import anyio
 import pytest
 
-from kbchat.threads import Threads
+from kbchat.errors import KbchatError
+from kbchat.threads import Batches, Threads
 
 
 class Call:
@@ -106,3 +107,106 @@ async def test_errors_come_out_as_they_are() -> None:
     for run in (Threads().read, Threads().write):
         with pytest.raises(ValueError, match="so"):
             await run(fail)
+
+
+class Desk:
+    """Answers in batches, each of which waits until it is let through."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.begun, self.through = threading.Semaphore(0), threading.Semaphore(0)
+        self.batched = Batches(self.answer, threads=Threads(), most=3, lanes=1)
+
+    def answer(self, asked: list[int]) -> list[int | Exception]:
+        self.batches.append(asked)
+        self.begun.release()
+        assert self.through.acquire(timeout=10)
+        if asked == [666]:
+            raise KbchatError("all of it")
+        return [KbchatError("odd") if number % 2 else number * 10 for number in asked]
+
+    async def has_begun(self) -> None:
+        """Return when one more batch is under way."""
+        await anyio.to_thread.run_sync(self.begun.acquire)
+
+
+async def test_calls_go_in_company() -> None:
+    """The first goes at once; those that come meanwhile go together, the oldest first, as many as may; each hears its
+    own answer or error."""
+    desk, heard = Desk(), dict[int, object]()
+
+    async def ask(number: int) -> None:
+        try:
+            heard[number] = await desk.batched(number)
+        except KbchatError as error:
+            heard[number] = error.message
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask, 2)
+        await desk.has_begun()
+        for number in (4, 5, 6, 8):
+            group.start_soon(ask, number)
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(3):
+            desk.through.release()
+    assert desk.batches == [[2], [4, 5, 6], [8]]
+    assert heard == {2: 20, 4: 40, 5: "odd", 6: 60, 8: 80}
+    desk.through.release()
+    assert await desk.batched(10) == 100
+
+
+async def test_who_leads_a_batch_and_leaves_takes_nobody_along() -> None:
+    """The others' calls are made again at once; whoever left while waiting is not asked for."""
+    desk, heard = Desk(), list[int]()
+
+    async def ask(number: int) -> None:
+        heard.append(await desk.batched(number))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask, 2)
+        await desk.has_begun()
+        leader = asyncio.ensure_future(desk.batched(4))
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(ask, 6)
+        await anyio.wait_all_tasks_blocked()
+        waiting = asyncio.ensure_future(desk.batched(12))
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(ask, 8)
+        await anyio.wait_all_tasks_blocked()
+        waiting.cancel()
+        desk.through.release()
+        await desk.has_begun()
+        leader.cancel()
+        await desk.has_begun()
+        for _ in range(2):
+            desk.through.release()
+    assert desk.batches == [[2], [4, 6, 8], [6, 8]]
+    assert sorted(heard) == [20, 60, 80]
+    desk.through.release()
+    assert await desk.batched(10) == 100
+
+
+async def test_who_is_called_and_leaves_passes_it_on() -> None:
+    """Cancelled in the moment it becomes its turn, a call hands it to the next."""
+    desk = Desk()
+    first, second, third = (asyncio.ensure_future(desk.batched(number)) for number in (2, 4, 6))
+    await desk.has_begun()
+    first.add_done_callback(lambda _: second.cancel())
+    desk.through.release()
+    await desk.has_begun()
+    desk.through.release()
+    assert await third == 60
+    assert desk.batches in ([[2], [6]], [[2], [4, 6], [6]])
+    assert second.cancelled()
+
+
+async def test_a_batch_that_fails_fails_for_all() -> None:
+    """And the next one goes all the same."""
+    desk = Desk()
+    first = asyncio.ensure_future(desk.batched(666))
+    await desk.has_begun()
+    desk.through.release()
+    with pytest.raises(KbchatError, match="all of it"):
+        await first
+    desk.through.release()
+    assert await desk.batched(2) == 20

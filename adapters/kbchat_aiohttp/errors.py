@@ -146,6 +146,8 @@ TABLE: Mapping[type[Exception], Kind] = {
     core.EmbedderUnavailableError: Kind(502, "E5021", "embedder_unavailable", "upstream_error"),
     core.GeneratorError: Kind(502, "E5022", "model_failed", "upstream_error"),
     core.GeneratorUnavailableError: Kind(502, "E5023", "model_unavailable", "upstream_error"),
+    core.RerankerError: Kind(502, "E5024", "reranker_failed", "upstream_error"),
+    core.RerankerUnavailableError: Kind(502, "E5025", "reranker_unavailable", "upstream_error"),
     core.CatalogUnavailableError: Kind(503, "E5030", "catalog_unavailable", "server_error"),
     core.BusyError: Kind(503, "E5031", "busy", "server_error"),
     core.StoreUnavailableError: Kind(503, "E5032", "store_unavailable", "server_error"),

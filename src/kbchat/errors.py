@@ -29,6 +29,8 @@
     ├── LexicalIndexError
     ├── EmbedderError
     │   └── EmbedderUnavailableError
+    ├── RerankerError
+    │   └── RerankerUnavailableError
     ├── GeneratorError
     │   ├── GeneratorUnavailableError  refused, failed or sent garbage
     │   ├── GeneratorBusyError         asked us to come back later; `retry_after` seconds
@@ -218,6 +220,14 @@ class EmbedderError(KbchatError):
 
 class EmbedderUnavailableError(EmbedderError):
     """The embedding server cannot be reached or did not answer in time."""
+
+
+class RerankerError(KbchatError):
+    """The reranker refused the passages or answered what cannot be used."""
+
+
+class RerankerUnavailableError(RerankerError):
+    """The reranker does not answer, or asked us to come back later."""
 
 
 class GeneratorError(KbchatError):

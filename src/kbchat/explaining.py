@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from kbchat import fusion
 from kbchat.models import Chunk, Reference, Score, Value
+from kbchat.strategies import Expand, Strategy
 
 
 class Cut(StrEnum):
@@ -26,6 +27,10 @@ class Cut(StrEnum):
     """It promised less than those that were read and scored, which were enough."""
     NOT_LIVE = "not_live"
     """Its document was removed, or has newer content; the indexes have not forgotten it yet."""
+    ALIKE = "alike"
+    """Diversity was asked for, and others that scored less are less like the better ones."""
+    SHOWN = "shown"
+    """The text shown around a better one holds it."""
     FILTER = "filter"
     """The filter does not select its document."""
 
@@ -65,9 +70,11 @@ class Candidate(Value):
     fused: Place | None = None
     """By the weighted sum of these three."""
     lifted: Place | None = None
-    """With its part of a better neighbour's score: the order of the result."""
+    """With its part of a better neighbour's score: the order of the result, unless a reranker makes another."""
+    rerank: Place | None = None
+    """By the reranker, which looks at the best of them."""
     recall_score: Score | None = None
-    """The confidence times its share of the best one's lifted score."""
+    """The confidence times its share of the best one's score in the order of the result."""
     cut: Cut | None = None
     """None for what is among the references."""
 
@@ -88,10 +95,10 @@ class Clue(Value):
 class Weighing(Value):
     """How the parts of a score are added up."""
 
-    lexical: float = 1.0
+    lexical: float
     dense: float
     sentence: float
-    lift: float = fusion.LIFT
+    lift: float
     """How much of the gap to a better neighbour a chunk is lifted by."""
 
 
@@ -106,7 +113,17 @@ class Selected(Value):
 
 
 Stage = Literal[
-    "analysis", "filter", "embedding", "dense_search", "lexical_search", "ownership", "reading", "scoring", "confidence"
+    "analysis",
+    "filter",
+    "embedding",
+    "dense_search",
+    "lexical_search",
+    "ownership",
+    "reading",
+    "scoring",
+    "confidence",
+    "reranking",
+    "expanding",
 ]
 
 
@@ -124,6 +141,9 @@ class Timings(Value):
     """Of the candidates, from the catalog."""
     scoring: float = 0.0
     confidence: float = 0.0
+    reranking: float = 0.0
+    expanding: float = 0.0
+    """Reading the text around the hits."""
     total: float = 0.0
     """From the question to the references; what making this trace took is not in it."""
 
@@ -131,8 +151,15 @@ class Timings(Value):
 class Trace(Value):
     """The way of one question through retrieval."""
 
+    question: str
+    """What was searched for."""
     top_k: int
     score_threshold: float | None = None
+    strategy: Strategy = Strategy.HYBRID
+    reranker: str | None = None
+    """None where none was asked."""
+    diversity: float = 0.0
+    expand: Expand = Expand.NONE
     selected: Selected | None = None
     """None without a filter."""
     rounds: int = 0
@@ -140,6 +167,7 @@ class Trace(Value):
     depth: int = 0
     """So many hits of each search became candidates, at most, in the last round."""
     weighing: Weighing | None = None
+    """None where ranks are added up, not scores."""
     candidates: tuple[Candidate, ...] = ()
     """First those that were scored, best first; then the others, the most promising first; then those of documents that
     the filter does not select, as far as they would have been candidates without it."""
@@ -187,6 +215,11 @@ class Scored(NamedTuple):
     sentence: float
     fused: float
     lifted: float
+    final: float
+    """What the order of the result goes by."""
+    packed: bytes
+    """Its static vectors, as they are kept."""
+    rerank: float | None = None
 
     def reference(self, score: float) -> Reference:
         chunk = self.chunk
@@ -202,6 +235,7 @@ class Scored(NamedTuple):
             dense=self.dense,
             lexical=self.lexical,
             sentence=self.sentence,
+            rerank=self.rerank,
         )
 
 
@@ -222,17 +256,19 @@ def candidates(
     scored: Sequence[Scored],
     others: Mapping[int, Chunk],
     *,
-    confidence: float,
-    top_k: int,
-    score_threshold: float | None,
+    shares: Sequence[float],
+    cuts: Callable[[int, float], Cut | None],
 ) -> tuple[Candidate, ...]:
-    """What became of each chunk. `scored` are in their final order, `others` are the live ones that were not scored."""
+    """What became of each chunk. `scored` are in their final order, with their `recall_score`s in `shares`; `others`
+    are the live ones that were not scored. `cuts` tells by place and score why one of the former was cut."""
     dense, lexical, promise = (_places(it.items()) for it in (searched.dense, searched.lexical, searched.promise))
-    by_fused = sorted(((it.chunk.id, it.fused) for it in scored), key=lambda it: (-it[1], it[0]))
-    fused, lifted = _places(by_fused), _places((it.chunk.id, it.lifted) for it in scored)
-    shares = fusion.recall_scores([it.lifted for it in scored], confidence)
+    fused = _places(_best_first((it.chunk.id, it.fused) for it in scored))
+    lifted = _places(_best_first((it.chunk.id, it.lifted) for it in scored))
+    rerank = _places((it.chunk.id, it.rerank) for it in scored if it.rerank is not None)
 
-    def candidate(key: int, chunk: Chunk | None, cut: Cut | None, it: Scored | None = None) -> Candidate:
+    def candidate(
+        key: int, chunk: Chunk | None, cut: Cut | None, it: Scored | None = None, share: float | None = None
+    ) -> Candidate:
         return Candidate(
             chunk_id=key,
             document_id=chunk and chunk.document_id,
@@ -248,12 +284,13 @@ def candidates(
             sentence=it and it.sentence,
             fused=fused.get(key),
             lifted=lifted.get(key),
-            recall_score=shares[lifted[key].rank - 1] if it else None,
+            rerank=rerank.get(key),
+            recall_score=share,
             cut=cut,
         )
 
     found = [
-        candidate(it.chunk.id, it.chunk, _cut(number, share, top_k, score_threshold), it)
+        candidate(it.chunk.id, it.chunk, cuts(number, share), it, share)
         for number, (it, share) in enumerate(zip(scored, shares, strict=True))
     ]
     unscored = [(key, Cut.NOT_READ) for key in searched.promise if key not in lifted]
@@ -262,10 +299,8 @@ def candidates(
     return tuple(found)
 
 
-def _cut(number: int, score: float, top_k: int, score_threshold: float | None) -> Cut | None:
-    if number >= top_k:
-        return Cut.TOP_K
-    return Cut.SCORE_THRESHOLD if score_threshold is not None and score < score_threshold else None
+def _best_first(scores: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:
+    return sorted(scores, key=lambda it: (-it[1], it[0]))
 
 
 def _places(ranked: Iterable[tuple[int, float]]) -> dict[int, Place]:

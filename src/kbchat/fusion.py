@@ -20,20 +20,28 @@ FIELD_WEIGHTS = {"uni": 1.0, "bi": 0.3, "c1": 0.4}
 IDF_POWER = 1.3
 
 
+LIFT = 0.4
+"""How far a chunk rises towards a better neighbour: what stands beside the answer often belongs to it."""
+
+
 class Weights(NamedTuple):
-    """What a cosine counts for beside a lexical score of 1."""
+    """What the parts of a score count for, and how much of the gap to a better neighbour a chunk rises by."""
 
     cosine: float
     sentence: float
+    lexical: float = 1.0
+    lift: float = LIFT
 
 
 STATIC = Weights(cosine=0.10, sentence=0.15)
 """Where the space's vectors are the static embedder's."""
 MODEL = Weights(cosine=0.30, sentence=0.10)
 """For embedders that know more than words."""
+DENSE = Weights(cosine=1.0, sentence=0.0, lexical=0.0, lift=0.0)
+LEXICAL = Weights(cosine=0.0, sentence=0.0, lift=0.0)
 
-LIFT = 0.4
-"""How far a chunk rises towards a better neighbour: what stands beside the answer often belongs to it."""
+RANK_DAMPING = 60
+"""What is added to a rank before it counts, as those who thought of rank fusion did it."""
 
 
 def idf(total: int, holding: int) -> float:
@@ -53,12 +61,24 @@ def lexical_top(weights: Mapping[str, Mapping[str, float]]) -> float:
 
 def fuse(lexical: float, cosine: float, sentence: float, weights: Weights) -> float:
     """R: what hits are ordered by. `lexical` is in [0, 1), `cosine` in [-1, 1], `sentence` in [0, 1]."""
-    return lexical + weights.cosine * cosine + weights.sentence * sentence
+    return weights.lexical * lexical + weights.cosine * cosine + weights.sentence * sentence
 
 
-def lift(score: float, neighbours: Iterable[float]) -> float:
+def fuse_ranks(ranks: Iterable[int]) -> float:
+    """What ranks in several lists, each from 1, make together."""
+    return sum(1.0 / (RANK_DAMPING + rank) for rank in ranks)
+
+
+def lift(score: float, neighbours: Iterable[float], by: float = LIFT) -> float:
     """R of a chunk beside better ones of its document. Never reaches the best of them."""
-    return score + LIFT * max(0.0, max(neighbours, default=score) - score)
+    return score + by * max(0.0, max(neighbours, default=score) - score)
+
+
+def relevance(scores: Sequence[float]) -> list[float]:
+    """What a reranker answered, in [0, 1]: as it is, or by the logistic function where it answered logits."""
+    if all(0.0 <= score <= 1.0 for score in scores):
+        return list(scores)
+    return [sigmoid(score) for score in scores]
 
 
 def coverage(weights: Mapping[str, float], held: Collection[str]) -> float:

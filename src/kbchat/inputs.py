@@ -2,7 +2,8 @@
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from enum import StrEnum
+from typing import NamedTuple, TypeVar
 
 from pydantic import JsonValue
 
@@ -10,13 +11,16 @@ from kbchat.errors import InvalidInputError
 from kbchat.filters import Filter, parse
 from kbchat.models import Message, VectorType
 from kbchat.settings import Settings
+from kbchat.strategies import Expand, Stages, Strategy
 
 MAX_NAME = 255
 """Characters. Long enough for a path inside a folder, short enough for a list."""
 MAX_PROSE = 10_000
 """Characters of a space's description or context."""
 MAX_TOP_K = 1000
+MAX_EXPAND_TOKENS = 100_000
 
+Word = TypeVar("Word", bound=StrEnum)
 Messages = str | Sequence[Message]
 """A question, or the turns of a conversation that ends with one."""
 Where = Filter | Mapping[str, JsonValue]
@@ -115,16 +119,49 @@ class Bounds(NamedTuple):
     """What of a space is to be found at most."""
 
     top_k: int
-    score_threshold: float | None
-    where: Filter | None
+    score_threshold: float | None = None
+    where: Filter | None = None
+    strategy: Strategy = Strategy.HYBRID
+    rerank: bool = False
+    diversity: float = 0.0
+    expand: Expand = Expand.NONE
+    expand_tokens: int = 512
 
 
 def checked_bounds(
-    top_k: int | None, score_threshold: float | None, where: Where | None, *, settings: Settings
+    top_k: int | None, score_threshold: float | None, where: Where | None, stages: Stages, *, settings: Settings
 ) -> Bounds:
     """The bounds, as the settings say where nothing was said. Raises `InvalidInputError` naming the argument."""
+    given = {name: value for name, value in stages.items() if value is not None}
+    if unknown := given.keys() - Stages.__annotations__.keys():
+        raise TypeError(f"there is no argument {min(unknown)!r}")
     return Bounds(
         checked_top_k(settings.top_k if top_k is None else top_k),
         checked_threshold(settings.score_threshold if score_threshold is None else score_threshold),
         None if where is None else parse(where, field="where"),
+        _word(Strategy, given.get("strategy", settings.strategy), field="strategy"),
+        _checked_rerank(given.get("rerank"), settings),
+        _between(given.get("diversity", settings.diversity), 0.0, 1.0, field="diversity"),
+        _word(Expand, given.get("expand", settings.expand), field="expand"),
+        int(_between(given.get("expand_tokens", settings.expand_tokens), 1, MAX_EXPAND_TOKENS, field="expand_tokens")),
     )
+
+
+def _word(words: type[Word], value: object, *, field: str) -> Word:
+    try:
+        return words(str(value))
+    except ValueError:
+        raise InvalidInputError(field, f"{value!r} is unknown; use one of: {', '.join(words)}") from None
+
+
+def _between(value: object, least: float, most: float, *, field: str) -> float:
+    if not isinstance(value, int | float) or not least <= value <= most:
+        raise InvalidInputError(field, f"must be between {least:g} and {most:g}, not {value!r}")
+    return value
+
+
+def _checked_rerank(wanted: object, settings: Settings) -> bool:
+    """By default wherever there is a reranker."""
+    if wanted and settings.rerank_model is None:
+        raise InvalidInputError("rerank", "no reranker is configured; set rerank_model (KBCHAT_RERANK_MODEL)")
+    return settings.rerank_model is not None if wanted is None else bool(wanted)

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, Unpack
 
 import anyio
 import anyio.to_thread
 
+from kbchat import several
 from kbchat.answers import AnswerStream, open_answer
 from kbchat.chunking import Splitting
 from kbchat.errors import AmbiguousSpaceError, BusyError, SpaceExistsError, SpaceNotFoundError
-from kbchat.inputs import Messages, checked_messages, checked_name, checked_owner, checked_prose, checked_vector_type
-from kbchat.models import Document, IngestProgress, Sampling, SpaceInfo, VectorType
+from kbchat.inputs import (
+    Messages,
+    Where,
+    checked_bounds,
+    checked_messages,
+    checked_name,
+    checked_owner,
+    checked_prose,
+    checked_question,
+    checked_vector_type,
+)
+from kbchat.models import Answer, Document, IngestProgress, Reference, Sampling, SpaceInfo, VectorType
 from kbchat.space import KnowledgeSpace
+from kbchat.strategies import Stages
 
 if TYPE_CHECKING:
     from kbchat.conversations import Conversations
@@ -259,11 +271,85 @@ class KnowledgeBase:
         """The model that answers when none is named."""
         return self.models()[0]
 
-    def stream(self, messages: Messages, *, model: str | None = None, sampling: Sampling | None = None) -> AnswerStream:
-        """Chat with a model alone, without a space. Raises `ModelNotFoundError` or `InvalidInputError`."""
+    def stream(
+        self,
+        messages: Messages,
+        *,
+        spaces: Iterable[str | int] | None = None,
+        owner: str | None = None,
+        model: str | None = None,
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        where: Where | None = None,
+        sampling: Sampling | None = None,
+        **stages: Unpack[Stages],
+    ) -> AnswerStream:
+        """Chat over several spaces, or with a model alone where none is named. The rest is as in `retrieve` and
+        `KnowledgeSpace.stream`. Raises `ModelNotFoundError` or `InvalidInputError`; spaces are looked up while it is
+        iterated."""
         parts = self._open
         turns = checked_messages(messages, limit=self.settings.max_question_chars)
-        return open_answer(parts, turns, model=model, sampling=sampling, retrieve=None)
+        bounds = checked_bounds(top_k, score_threshold, where, stages, settings=self.settings)
+        if spaces is None:
+            return open_answer(parts, turns, model=model, sampling=sampling, retrieve=None)
+        names = several.checked(spaces)
+
+        async def retrieve(question: str) -> Sequence[Reference]:
+            return await several.retrieve(await self._spaces(names, owner), question, bounds)
+
+        return open_answer(parts, turns, model=model, sampling=sampling, retrieve=retrieve)
+
+    async def chat(
+        self,
+        messages: Messages,
+        *,
+        spaces: Iterable[str | int] | None = None,
+        owner: str | None = None,
+        model: str | None = None,
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        where: Where | None = None,
+        sampling: Sampling | None = None,
+        **stages: Unpack[Stages],
+    ) -> Answer:
+        """The whole answer that `stream` gives in pieces."""
+        from kbchat.chat import collect
+
+        stream = self.stream(
+            messages,
+            spaces=spaces,
+            owner=owner,
+            model=model,
+            top_k=top_k,
+            score_threshold=score_threshold,
+            where=where,
+            sampling=sampling,
+            **stages,
+        )
+        async with stream:
+            return await collect(stream.batches())
+
+    # -- several spaces ----------------------------------------------------------------------------------------------
+
+    async def retrieve(
+        self,
+        spaces: Iterable[str | int],
+        query: str,
+        *,
+        owner: str | None = None,
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        where: Where | None = None,
+        **stages: Unpack[Stages],
+    ) -> list[Reference]:
+        """The chunks of several spaces, by name or id, that fit a question best, best first; each says its `space`.
+
+        With an owner, no other's spaces are seen. The rest is as in `KnowledgeSpace.retrieve`: scores mean the same in
+        every space. Raises `SpaceNotFoundError` or `AmbiguousSpaceError` when one of them is not there.
+        """
+        question = checked_question(query, field="query", limit=self.settings.max_question_chars)
+        bounds = checked_bounds(top_k, score_threshold, where, stages, settings=self.settings)
+        return await several.retrieve(await self._spaces(spaces, owner), question, bounds)
 
     async def ping(self) -> None:
         """Return when the catalog and the stores in use answer; else raise their error."""
@@ -303,6 +389,11 @@ class KnowledgeBase:
                     await self._remove(parts, info)
             except BusyError:
                 return
+
+    async def _spaces(self, names: Iterable[str | int], owner: str | None) -> list[KnowledgeSpace]:
+        """Each once, whether it was named by name or id."""
+        found = [await self._find(name, owner=owner) for name in several.checked(names)]
+        return [KnowledgeSpace(self._open, info) for info in {info.id: info for info in found}.values()]
 
     @staticmethod
     async def _remove(parts: Parts, info: SpaceInfo) -> None:

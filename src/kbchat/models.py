@@ -175,6 +175,8 @@ class Reference(ShownReference, Value):
     lexical: float | None = None
     sentence: float | None = None
     rerank: float | None = None
+    space: str | None = None
+    """The name of its space, where several were asked."""
 
 
 class Message(Value):

@@ -18,6 +18,7 @@ from pydantic_settings import SettingsError as UndecodableError
 
 from kbchat.chunking import ChunkStrategy, Splitting
 from kbchat.errors import SettingsError
+from kbchat.strategies import Expand, Strategy
 
 
 class ModelSettings(BaseModel):
@@ -74,6 +75,15 @@ class Settings(BaseSettings):
     # Retrieval and prompt
     top_k: int = Field(default=5, ge=1, le=1000)
     score_threshold: float | None = Field(default=None, ge=0, le=1)
+    strategy: Strategy = Field(default=Strategy.HYBRID, description="Which searches are made, and what orders hits")
+    diversity: float = Field(default=0.0, ge=0, le=1, description="What a hit counts for being unlike better ones")
+    expand: Expand = Field(default=Expand.NONE, description="What is shown around a hit")
+    expand_tokens: int = Field(default=512, ge=1, le=100_000, description="What a hit with that may have")
+    rerank_model: str | None = Field(
+        default=None, description="A model at rerank_base_url, or sentence-transformers:NAME_OR_FOLDER; default: none"
+    )
+    rerank_base_url: str | None = Field(default=None, description="A server with /rerank; it often ends in /v1")
+    rerank_api_key: SecretStr | None = None
     rewrite: Literal["model", "rule"] = Field(default="model", description="Who makes follow-up questions searchable")
     prompt_tokens: int = Field(default=4096, ge=256, description="Budget of passages, turns and question together")
 
@@ -127,6 +137,8 @@ class Settings(BaseSettings):
             raise ValueError("chunk_overlap must be smaller than chunk_tokens")
         if self.llm_base_url and not self.llm_model:
             raise ValueError("llm_base_url needs llm_model: the name of a model on that server")
+        if self.rerank_base_url and not self.rerank_model:
+            raise ValueError("rerank_base_url needs rerank_model: the name of a model on that server")
         return self
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from kbchat import intake
 from kbchat.answers import AnswerStream, open_answer
@@ -24,6 +24,7 @@ from kbchat.models import (
     SpaceInfo,
     VectorType,
 )
+from kbchat.strategies import Stages
 from kbchat.summaries import SpaceStats
 
 if TYPE_CHECKING:
@@ -295,14 +296,16 @@ class KnowledgeSpace:
         top_k: int | None = None,
         score_threshold: float | None = None,
         where: Where | None = None,
+        **stages: Unpack[Stages],
     ) -> list[Reference]:
         """The chunks that fit a question best, best first: at most `top_k`, none below `score_threshold`, and only of
-        documents whose metadata `where` fits (`kbchat.filters`, or its JSON form).
+        documents whose metadata `where` fits (`kbchat.filters`, or its JSON form). How they are found and shown is as
+        the settings say, or by `strategy=`, `rerank=`, `diversity=`, `expand=` (`kbchat.strategies.Stages`).
 
         A best hit with a `recall_score` below 0.5 means that the space does not hold the answer. Raises
         `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
         """
-        bounds = self._bounds(top_k, score_threshold, where)
+        bounds = self._bounds(top_k, score_threshold, where, stages)
         return list(await self._retrieve(self._question(query), bounds))
 
     async def explain(
@@ -312,19 +315,20 @@ class KnowledgeSpace:
         top_k: int | None = None,
         score_threshold: float | None = None,
         where: Where | None = None,
+        **stages: Unpack[Stages],
     ) -> Explanation:
         """What `retrieve` finds, as `references`, and how it came to that: each chunk that the searches brought, its
         scores and rank at every stage and why it was cut, how sure the best hit is and why, and what took how long.
         Raises what `retrieve` does."""
         from kbchat.explaining import Explanation
 
-        bounds, query = self._bounds(top_k, score_threshold, where), self._question(query)
+        bounds, query = self._bounds(top_k, score_threshold, where, stages), self._question(query)
         info = await self._ready()
         if not info.chunk_count:
-            return Explanation(top_k=bounds.top_k, score_threshold=bounds.score_threshold)
+            return Explanation(question=query, top_k=bounds.top_k, score_threshold=bounds.score_threshold)
         parts = self._parts
         store = parts.store(info.vector_type)
-        return await parts.retriever.explain(info, query, store=store, embedder=parts.embedder, **bounds._asdict())
+        return await parts.retriever.explain(info, query, bounds, store=store, embedder=parts.embedder)
 
     def stream(
         self,
@@ -335,15 +339,16 @@ class KnowledgeSpace:
         score_threshold: float | None = None,
         where: Where | None = None,
         sampling: Sampling | None = None,
+        **stages: Unpack[Stages],
     ) -> AnswerStream:
         """Answer a question, or the last of a conversation's messages, from the space's documents, event by event.
 
-        `top_k`, `score_threshold` and `where` say what is retrieved, as in `retrieve`.
+        `top_k`, `score_threshold`, `where` and the rest say what is retrieved, as in `retrieve`.
 
         Raises `ModelNotFoundError` or `InvalidInputError` at once, the errors of parts while it is iterated.
         """
         turns = checked_messages(messages, limit=self._parts.settings.max_question_chars)
-        bounds = self._bounds(top_k, score_threshold, where)
+        bounds = self._bounds(top_k, score_threshold, where, stages)
 
         async def retrieve(question: str) -> Sequence[Reference]:
             return await self._retrieve(question, bounds)
@@ -359,12 +364,19 @@ class KnowledgeSpace:
         score_threshold: float | None = None,
         where: Where | None = None,
         sampling: Sampling | None = None,
+        **stages: Unpack[Stages],
     ) -> Answer:
         """The whole answer that `stream` gives in pieces."""
         from kbchat.chat import collect
 
         stream = self.stream(
-            messages, model=model, top_k=top_k, score_threshold=score_threshold, where=where, sampling=sampling
+            messages,
+            model=model,
+            top_k=top_k,
+            score_threshold=score_threshold,
+            where=where,
+            sampling=sampling,
+            **stages,
         )
         async with stream:
             return await collect(stream.batches())
@@ -374,8 +386,8 @@ class KnowledgeSpace:
     def _question(self, query: str) -> str:
         return checked_question(query, field="query", limit=self._parts.settings.max_question_chars)
 
-    def _bounds(self, top_k: int | None, score_threshold: float | None, where: Where | None) -> Bounds:
-        return checked_bounds(top_k, score_threshold, where, settings=self._parts.settings)
+    def _bounds(self, top_k: int | None, score_threshold: float | None, where: Where | None, stages: Stages) -> Bounds:
+        return checked_bounds(top_k, score_threshold, where, stages, settings=self._parts.settings)
 
     async def _retrieve(self, question: str, bounds: Bounds) -> Sequence[Reference]:
         info = await self._ready()
@@ -383,7 +395,7 @@ class KnowledgeSpace:
             return ()
         parts = self._parts
         store = parts.store(info.vector_type)
-        found = await parts.retriever.retrieve(info, question, store=store, embedder=parts.embedder, **bounds._asdict())
+        found = await parts.retriever.retrieve(info, question, bounds, store=store, embedder=parts.embedder)
         return found.references
 
     async def _ready(self) -> SpaceInfo:

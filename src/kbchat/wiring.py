@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kbchat.lexical import LexicalIndex
     from kbchat.loaders.processes import Readers
     from kbchat.replica import Replica
+    from kbchat.rerankers import Reranker
     from kbchat.retrieval import Retriever
     from kbchat.stores import VectorStore
     from kbchat.tokens import TokenCounter
@@ -77,7 +78,10 @@ class Parts:
             self.generators.pop(own.generator.name, None)
             self.generators = {own.generator.name: own.generator, **self.generators}
         self.counter: TokenCounter = TokenCounter()
-        self.retriever: Retriever = Retriever(catalog=self.catalog, lexical=self.lexical, threads=self.threads)
+        self.reranker: Reranker | None = make_reranker(settings, self.threads)
+        self.retriever: Retriever = Retriever(
+            catalog=self.catalog, lexical=self.lexical, threads=self.threads, reranker=self.reranker
+        )
         self._replica: Replica | None = None
         if self.catalog.is_shared:
             # Other servers write to the catalog, and none of them to our files.
@@ -183,6 +187,8 @@ class Parts:
             stack.push_async_callback(self.lexical.aclose)
             stack.push_async_callback(self.readers.aclose)
             stack.push_async_callback(self.embedder.aclose)
+            if self.reranker is not None:
+                stack.push_async_callback(self.reranker.aclose)
             for store in self._stores.values():
                 stack.push_async_callback(store.aclose)
             for generator in self.generators.values():
@@ -232,6 +238,28 @@ def make_embedder(settings: Settings, threads: Threads) -> Embedder:
     raise SettingsError(
         f"the embedder {settings.embedder!r} is unknown; use 'static', 'openai:MODEL' or "
         "'sentence-transformers:NAME_OR_FOLDER'"
+    )
+
+
+def make_reranker(settings: Settings, threads: Threads) -> Reranker | None:
+    """The reranker that `settings.rerank_model` names. Raises `SettingsError` where its server is missing."""
+    model = settings.rerank_model
+    if model is None:
+        return None
+    kind, _, name = model.partition(":")
+    if kind == "sentence-transformers" and name:
+        from kbchat.rerankers.cross_encoder import CrossEncoderReranker
+
+        return CrossEncoderReranker(name, threads=threads)
+    from kbchat.rerankers.http import HttpReranker
+
+    if settings.rerank_base_url is None:
+        raise SettingsError("rerank_model needs rerank_base_url, or is sentence-transformers:NAME_OR_FOLDER")
+    return HttpReranker(
+        model=model,
+        base_url=settings.rerank_base_url,
+        api_key=_secret(settings.rerank_api_key),
+        timeout=settings.read_timeout,
     )
 
 

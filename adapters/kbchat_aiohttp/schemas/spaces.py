@@ -155,7 +155,7 @@ class FoundChunk(AnswerModel):
 
     @classmethod
     def of(cls, found: Reference) -> "FoundChunk":
-        return cls(id=found.chunk_id, **found.model_dump(exclude={"chunk_id"}))
+        return cls(id=found.chunk_id, **found.model_dump(exclude={"chunk_id", "space"}))
 
 
 class FoundChunks(Envelope[list[FoundChunk]]):

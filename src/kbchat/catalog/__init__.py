@@ -9,6 +9,7 @@ from kbchat.catalog.records import (
     NewGeneration,
     PendingGeneration,
     SourceState,
+    Surroundings,
     Upload,
 )
 
@@ -23,6 +24,7 @@ __all__ = [
     "NewGeneration",
     "PendingGeneration",
     "SourceState",
+    "Surroundings",
     "Upload",
 ]
 

@@ -6,12 +6,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
+from sqlalchemy import Connection
 
 from kbchat.catalog import chunks, documents, lives, locks, spaces, uploads
 from kbchat.catalog import generations as generation_sql
 from kbchat.catalog.database import Database, database_url
 from kbchat.catalog.people import People
-from kbchat.catalog.records import DocumentEdit, FailedSource, NewGeneration, PendingGeneration, SourceState, Upload
+from kbchat.catalog.records import (
+    DocumentEdit,
+    FailedSource,
+    NewGeneration,
+    PendingGeneration,
+    SourceState,
+    Surroundings,
+    Upload,
+)
 from kbchat.chunking import Splitting
 from kbchat.models import (
     Chunk,
@@ -23,6 +32,9 @@ from kbchat.models import (
     VectorType,
 )
 from kbchat.threads import Threads
+
+FEW = 100
+"""So many chunks are read in company with what others ask for."""
 
 
 def _now() -> datetime:
@@ -101,11 +113,11 @@ class Catalog(People):
 
     async def get_space(self, space_id: int) -> SpaceInfo:
         """With counts, which are kept, not counted."""
-        return await self._read(lambda connection: spaces.get(connection, space_id))
+        return await self._glance(("space", space_id), lambda connection: spaces.get(connection, space_id))
 
     async def find_spaces(self, name: str, *, owner: str | None = None) -> list[SpaceInfo]:
         """Spaces of that exact name by id: at most one an owner."""
-        return await self._read(lambda connection: spaces.find(connection, name, owner))
+        return await self._glance(("name", name, owner), lambda connection: spaces.find(connection, name, owner))
 
     async def list_spaces(
         self,
@@ -329,7 +341,15 @@ class Catalog(People):
 
     async def live_vectors(self, space_id: int, ids: Sequence[int]) -> dict[int, tuple[Chunk, bytes]]:
         """The same as `live_chunks`, with the vectors that were kept with each chunk (empty where there are none)."""
-        return await self._read(lambda connection: chunks.live_vectors(connection, space_id, ids))
+
+        def read(connection: Connection) -> dict[int, tuple[Chunk, bytes]]:
+            return chunks.live_vectors(connection, space_id, ids)
+
+        return await (self._glance(("vectors", space_id, *ids), read) if len(ids) <= FEW else self._read(read))
+
+    async def surroundings(self, space_id: int, ids: Sequence[int], *, reach: int) -> dict[int, Surroundings]:
+        """What stands around those of the chunks that are live, up to `reach` chunks to each side."""
+        return await self._read(lambda connection: chunks.surroundings(connection, space_id, ids, reach=reach))
 
     async def live_chunk_ids(self, space_id: int) -> tuple[int, list[int]]:
         """The space's revision, and the ids of the chunks that were live in it, ascending."""

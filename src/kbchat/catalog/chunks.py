@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, bindparam, exists, select
+from sqlalchemy import Connection, bindparam, exists, func, select
 
 from kbchat.catalog import documents, schema, spaces
+from kbchat.catalog.records import Surroundings
 from kbchat.catalog.schema import SpaceState, among
 from kbchat.models import Chunk, Metadata
 
@@ -57,6 +58,31 @@ _KEYS = (
     .where(among(_documents.c.id, schema.ids("ids")), _in_live_space)
     .order_by(_chunks.c.id.desc())
 )
+
+
+_hits = _chunks.alias("hits")
+_AROUND = (
+    _SELECT.add_columns(_hits.c.id.label("hit"), _hits.c.generation_id.label("generation"))
+    .join(
+        _hits,
+        sa.and_(
+            _hits.c.generation_id == _chunks.c.generation_id,
+            _chunks.c.position.between(
+                _hits.c.position - bindparam("reach", type_=sa.BigInteger),
+                _hits.c.position + bindparam("reach", type_=sa.BigInteger),
+            ),
+        ),
+    )
+    .where(
+        among(_hits.c.id, schema.ids("ids")),
+        _documents.c.space_id + 0 == bindparam("space_id"),
+        exists().where(schema.spaces.c.id == bindparam("space_id"), schema.spaces.c.state == SpaceState.LIVE),
+    )
+    .order_by(_hits.c.id, _chunks.c.position)
+)
+_TEXT = select(
+    func.substr(schema.generations.c.text, bindparam("first", type_=sa.Integer), bindparam("length", type_=sa.Integer))
+).where(schema.generations.c.id == bindparam("generation"))
 
 
 _FIELDS = set(Chunk.model_fields)
@@ -110,6 +136,20 @@ def live_vectors(conn: Connection, space_id: int, ids: Sequence[int]) -> dict[in
         spaces.require(conn, space_id)
     chunks = _read([row[:-1] for row in rows])
     return {chunk.id: (chunk, row[-1] or b"") for chunk, row in zip(chunks, rows, strict=True)}
+
+
+def surroundings(conn: Connection, space_id: int, ids: Sequence[int], *, reach: int) -> dict[int, Surroundings]:
+    rows = conn.execute(_AROUND, {"space_id": space_id, "ids": ids, "reach": reach}).all()
+    chunks: dict[tuple[int, int], list[Chunk]] = {}
+    for chunk, row in zip(_read([row[:-2] for row in rows]), rows, strict=True):
+        chunks.setdefault((row.hit, row.generation), []).append(chunk)
+    found = {}
+    for (hit, generation), around in chunks.items():
+        start, end = around[0].start, max(chunk.end for chunk in around)
+        # A database counts characters from 1.
+        place = {"generation": generation, "first": start + 1, "length": end - start}
+        found[hit] = Surroundings(around, conn.execute(_TEXT, place).scalar_one(), start)
+    return found
 
 
 def live_ids(conn: Connection, space_id: int) -> tuple[int, list[int]]:

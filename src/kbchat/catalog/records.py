@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
-from kbchat.models import DocumentStatus
+from kbchat.models import Chunk, DocumentStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,16 @@ class NewChunk:
     """Hash of what is embedded and indexed for it (headings and content): an equal key may reuse the vector."""
     vectors: bytes = b""
     """What `embedders.passages` packed of it; the catalog only keeps it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The live chunks around one, itself among them, in reading order, and the document's text from the first's start
+    to the last's end. `start` is where that begins."""
+
+    chunks: Sequence[Chunk]
+    text: str
+    start: int
 
 
 @dataclass(frozen=True, slots=True)

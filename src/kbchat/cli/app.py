@@ -12,6 +12,7 @@ from kbchat.cli.exits import Exit, say
 from kbchat.cli.explained import print_trace
 from kbchat.cli.session import AsJson, DataDir, read_settings, run
 from kbchat.cli.spaces import Space
+from kbchat.cli.stages import Diversity, Expanded, Rerank, Strategies
 from kbchat.errors import KbchatError, SpaceNotFoundError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from kbchat.checking import CheckReport
     from kbchat.filters import Filter
     from kbchat.models import IngestReport
+from kbchat.strategies import Stages
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -204,6 +206,10 @@ def search(
     top_k: TopK = None,
     score_threshold: Threshold = None,
     where: Where = None,
+    strategy: Strategies = None,
+    rerank: Rerank = None,
+    diversity: Diversity = None,
+    expand: Expanded = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show how each passage came to its place, and what was cut and why.")
     ] = False,
@@ -215,11 +221,12 @@ def search(
     async def action(kb: "KnowledgeBase") -> None:
         target = await kb.get_space(space)
         chosen = _filter(where)
+        stages = Stages(strategy=strategy, rerank=rerank, diversity=diversity, expand=expand)
         if explain:
-            trace = await target.explain(query, top_k=top_k, score_threshold=score_threshold, where=chosen)
+            trace = await target.explain(query, top_k=top_k, score_threshold=score_threshold, where=chosen, **stages)
             screen.print_json(trace.model_dump(mode="json")) if json else print_trace(trace)
             return
-        found = await target.retrieve(query, top_k=top_k, score_threshold=score_threshold, where=chosen)
+        found = await target.retrieve(query, top_k=top_k, score_threshold=score_threshold, where=chosen, **stages)
         if json:
             screen.print_json([reference.model_dump(mode="json") for reference in found])
         elif found:
@@ -240,6 +247,10 @@ def ask(
     top_k: TopK = None,
     score_threshold: Threshold = None,
     where: Where = None,
+    strategy: Strategies = None,
+    rerank: Rerank = None,
+    diversity: Diversity = None,
+    expand: Expanded = None,
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> int:
@@ -248,14 +259,17 @@ def ask(
     async def action(kb: "KnowledgeBase") -> None:
         target = await kb.get_space(space)
         chosen = _filter(where)
+        stages = Stages(strategy=strategy, rerank=rerank, diversity=diversity, expand=expand)
         if json:
             answer = await target.chat(
-                question, model=model, top_k=top_k, score_threshold=score_threshold, where=chosen
+                question, model=model, top_k=top_k, score_threshold=score_threshold, where=chosen, **stages
             )
             screen.print_json(answer.model_dump(mode="json"))
         else:
             await _print_answer(
-                target.stream(question, model=model, top_k=top_k, score_threshold=score_threshold, where=chosen)
+                target.stream(
+                    question, model=model, top_k=top_k, score_threshold=score_threshold, where=chosen, **stages
+                )
             )
 
     return run(read_settings(data_dir), action)

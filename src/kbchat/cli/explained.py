@@ -16,10 +16,12 @@ REASONS = {
     "score_threshold": ("threshold", "its score is below the threshold"),
     "not_read": ("not read", "it promised less than those that were read, which were enough"),
     "not_live": ("not live", "its document was removed or has newer content"),
+    "alike": ("alike", "it is too like better ones for the diversity asked for"),
+    "shown": ("shown", "the text shown around a better one holds it"),
     "filter": ("filter", "the filter does not select its document"),
 }
 """Why something was cut: in a word, and in words."""
-NUMBERS = ("lexical", "cosine", "sentence", "fused", "lifted", "score")
+NUMBERS = ("lexical", "cosine", "sentence", "fused", "lifted", "rerank", "score")
 
 
 def print_trace(trace: "Trace") -> None:
@@ -29,8 +31,10 @@ def print_trace(trace: "Trace") -> None:
     others = [it for it in trace.candidates if it.lifted is None]
     if trace.candidates:
         shown = [*scored, *others[:UNSCORED]]
-        rows = [_row(it) for it in shown]
-        screen.print_table(("#", "passage", *NUMBERS, "cut"), rows, numeric=("#", *NUMBERS))
+        # A column for the reranker only where one was asked.
+        numbers = [name for name in NUMBERS if name != "rerank" or trace.reranker]
+        rows = [_row(it, place if it.lifted else None, numbers) for place, it in enumerate(shown, 1)]
+        screen.print_table(("#", "passage", *numbers, "cut"), rows, numeric=("#", *numbers))
         for word, reason in dict.fromkeys(REASONS[it.cut] for it in shown if it.cut):
             out.print(f"{word}: {reason}")
     else:
@@ -48,16 +52,20 @@ def print_trace(trace: "Trace") -> None:
     screen.print_table(("stage", "ms"), spent, numeric=("ms",))
 
 
-def _row(it: "Candidate") -> tuple[str, ...]:
+def _row(it: "Candidate", place: int | None, numbers: list[str]) -> tuple[str, ...]:
+    shown = {
+        "lexical": _number(it.lexical, it.lexical_search),
+        "cosine": _number(it.dense, it.dense_search),
+        "sentence": _number(it.sentence),
+        "fused": _number(None, it.fused),
+        "lifted": _number(it.lifted.score if it.lifted else None),
+        "rerank": _number(it.rerank.score if it.rerank else None),
+        "score": _number(it.recall_score),
+    }
     return (
-        str(it.lifted.rank) if it.lifted else "",
+        "" if place is None else str(place),
         f"chunk {it.chunk_id}" if it.name is None else f"{it.name} {it.start}-{it.end}",
-        _number(it.lexical, it.lexical_search),
-        _number(it.dense, it.dense_search),
-        _number(it.sentence),
-        _number(None, it.fused),
-        _number(it.lifted.score if it.lifted else None),
-        _number(it.recall_score),
+        *(shown[name] for name in numbers),
         REASONS[it.cut][0] if it.cut else "",
     )
 
@@ -70,7 +78,11 @@ def _number(value: float | None, place: "Place | None" = None) -> str:
 
 
 def _totals(trace: "Trace") -> list[str]:
-    lines = []
+    lines = [f"searched for: {' '.join(trace.question.split())}", f"strategy: {trace.strategy}"]
+    if trace.reranker:
+        lines.append(f"reranked by {trace.reranker}")
+    if trace.diversity:
+        lines.append(f"diversity {trace.diversity:g}")
     if trace.weighing is not None:
         weighing = trace.weighing
         lines.append(

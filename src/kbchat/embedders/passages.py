@@ -61,6 +61,16 @@ def compare(question: Vector, packed: Sequence[bytes]) -> Similarities:
     return Similarities(chunk, sentence)
 
 
+def cosines(packed: Sequence[bytes]) -> npt.NDArray[np.float32]:
+    """The cosines of packed chunks with each other, by the vectors of the whole chunks; 0 where there is none."""
+    heads = np.frombuffer(b"".join([each[:_HEAD_BYTES] for each in packed]), dtype=np.float16)
+    wide = heads.reshape(-1, DIMENSION).astype(np.float32)
+    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, None]
+    unit = np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)
+    found: npt.NDArray[np.float32] = np.clip(np.einsum("ik,jk->ij", unit, unit), -1.0, 1.0)
+    return found
+
+
 def _as_bytes(vectors: Vectors) -> npt.NDArray[np.int8]:
     """Directions of vectors in bytes, each row over its own largest number."""
     scale = np.abs(vectors).max(axis=1, keepdims=True, initial=1e-12)

@@ -15,7 +15,7 @@ from kbchat import fusion
 from kbchat.analysis import Terms
 from kbchat.errors import LexicalIndexError
 from kbchat.lexical import LexicalEntry, LexicalHit, LexicalResult, Weighted
-from kbchat.threads import Threads
+from kbchat.threads import Batches, Threads, lanes
 
 if TYPE_CHECKING:
     from tantivy import Index, IndexWriter, Query, Schema, Searcher
@@ -25,6 +25,10 @@ WRITER_BYTES = 32_000_000
 """What a writer gathers in memory before it writes a segment. tantivy's least is 15 MB."""
 MAX_TERMS = 512
 """Of a question with more known terms in one field only the rarest are looked up, which weigh most."""
+
+
+_MOST_TOGETHER = 16
+_Asked = tuple[str, Terms, int, Sequence[int] | None]
 
 
 class TantivyIndex:
@@ -40,6 +44,7 @@ class TantivyIndex:
         self._spaces: dict[str, _Space] = {}
         self._changing = threading.Lock()
         self._closed = False
+        self._searches = Batches(self._search_together, threads=threads, most=_MOST_TOGETHER, lanes=lanes())
 
     async def upsert(self, name: str, entries: Sequence[LexicalEntry]) -> None:
         if entries:
@@ -55,7 +60,7 @@ class TantivyIndex:
     async def search(
         self, name: str, question: Terms, *, limit: int, among: Sequence[int] | None = None
     ) -> LexicalResult:
-        return await self._threads.read(self._space(name).search, question, limit, among)
+        return await self._searches((name, question, limit, among))
 
     async def count(self, name: str) -> int:
         return await self._threads.read(self._space(name).count)
@@ -71,6 +76,15 @@ class TantivyIndex:
     async def aclose(self) -> None:
         self._closed = True
         await self._threads.write(self._close)
+
+    def _search_together(self, asked: "list[_Asked]") -> list[LexicalResult | Exception]:
+        answers: list[LexicalResult | Exception] = []
+        for name, question, limit, among in asked:
+            try:
+                answers.append(self._space(name).search(question, limit, among))
+            except LexicalIndexError as error:
+                answers.append(error)
+        return answers
 
     def _space(self, name: str) -> "_Space":
         with self._changing:

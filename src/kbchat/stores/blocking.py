@@ -15,7 +15,7 @@ import anyio
 from kbchat.errors import CollectionNotFoundError, KbchatError, StoreError, VectorError
 from kbchat.stores import Vector, VectorHit, Vectors
 from kbchat.stores.records import (
-    best_first,
+    best_first_of_each,
     check_dimension,
     check_ids,
     check_name,
@@ -23,7 +23,9 @@ from kbchat.stores.records import (
     check_records,
     slices,
 )
-from kbchat.threads import Threads
+from kbchat.threads import Batches, Threads, lanes
+
+_MOST_TOGETHER = 16
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -59,8 +61,8 @@ class Collection(Protocol):
 
     def delete(self, ids: list[int]) -> None: ...
 
-    def nearest(self, question: Vector, limit: int) -> list[VectorHit]:
-        """In any order, ties cut as it likes."""
+    def nearest(self, questions: list[Vector], limit: int) -> list[list[VectorHit]]:
+        """Of each question, in any order, ties cut as it likes."""
         ...
 
     def fetch(self, ids: list[int]) -> dict[int, Vector]: ...
@@ -106,6 +108,11 @@ class Vendor(Protocol):
     """How to open a vendor, and what its errors mean."""
 
     @property
+    def is_embedded(self) -> bool:
+        """Whether it works in this process, over files of ours, so that questions are best asked together."""
+        ...
+
+    @property
     def reopens(self) -> bool:
         """Whether only opening it anew shows what another process wrote."""
         ...
@@ -131,6 +138,7 @@ class BlockingStore:
         self._closed = False
         # Guards the above and each engine's count of users. Never held while the vendor works.
         self._changed = threading.Condition()
+        self._queries = Batches(self._query_together, threads=threads, most=_MOST_TOGETHER, lanes=lanes())
 
     async def create_collection(self, name: str, *, dimension: int) -> None:
         check_name(name)
@@ -153,7 +161,10 @@ class BlockingStore:
             await self._threads.write(self._change, name, _delete, part)
 
     async def query(self, name: str, vector: Vector, *, limit: int) -> list[VectorHit]:
-        return await self._threads.read(self._on, name, _query, vector, limit)
+        if self._vendor.is_embedded:
+            return await self._queries((name, vector, limit))
+        (hits,) = await self._threads.read(self._on, name, _query, [vector], limit)
+        return hits
 
     async def fetch(self, name: str, ids: Sequence[int]) -> dict[int, Vector]:
         found: dict[int, Vector] = {}
@@ -187,6 +198,22 @@ class BlockingStore:
             await self._threads.write(self._close)
 
     # From here on everything runs in worker threads.
+
+    def _query_together(self, asked: list[tuple[str, Vector, int]]) -> list[list[VectorHit] | Exception]:
+        """The hits of each, or why there are none. Those that ask the same of a collection go in one call."""
+        alike: dict[tuple[str, int], list[int]] = {}
+        for number, (name, _, limit) in enumerate(asked):
+            alike.setdefault((name, limit), []).append(number)
+        answers: dict[int, list[VectorHit] | Exception] = {}
+        for (name, limit), numbers in alike.items():
+            try:
+                found = self._on(name, _query, [asked[number][1] for number in numbers], limit)
+                answers |= zip(numbers, found, strict=True)
+            except KbchatError as error:
+                # One of several may have been at fault: each hears its own.
+                alone = len(numbers) == 1
+                answers |= {n: error if alone else self._query_together([asked[n]])[0] for n in numbers}
+        return [answers[number] for number in range(len(asked))]
 
     def _create(self, name: str, dimension: int) -> None:
         with self._using(name) as opened:
@@ -366,9 +393,9 @@ def _cut_ids(known: Collection, ids: Sequence[int]) -> list[list[int]]:
     return [unique[part] for part in slices(len(unique), known.most_ids)]
 
 
-def _query(known: Collection, vector: Vector, limit: int) -> list[VectorHit]:
-    question = check_question(vector, dimension=known.dimension, limit=limit)
-    return best_first(lambda asked: known.nearest(question, asked), limit=limit, most=known.most_hits)
+def _query(known: Collection, vectors: Sequence[Vector], limit: int) -> list[list[VectorHit]]:
+    questions = [check_question(vector, dimension=known.dimension, limit=limit) for vector in vectors]
+    return best_first_of_each(known.nearest, questions, limit=limit, most=known.most_hits)
 
 
 def _fetch(known: Collection, ids: list[int]) -> dict[int, Vector]:

@@ -87,6 +87,7 @@ class _Folder:
     path: Path
     hnsw: HnswSettings
     reopens: bool = True
+    is_embedded: bool = True
 
     def open(self) -> "_Engine":
         from chromadb.config import Settings
@@ -122,6 +123,7 @@ class _Server:
     timeout: float
     hnsw: HnswSettings
     reopens: bool = False
+    is_embedded: bool = False
 
     def open(self) -> "_Engine":
         import httpx
@@ -299,26 +301,25 @@ class _Collection:
     def delete(self, ids: list[int]) -> None:
         self._collection.delete(ids=_texts(ids))
 
-    def nearest(self, question: Vector, limit: int) -> list[VectorHit]:
+    def nearest(self, questions: list[Vector], limit: int) -> list[list[VectorHit]]:
         from chromadb.errors import InternalError
 
         end = time.monotonic() + _FIRST_INDEX_SECONDS
         while True:
             try:
-                return self._nearest(question, limit)
+                return self._nearest(questions, limit)
             except InternalError as error:
                 # While the first vectors of a collection are being written, its index is missed for a moment.
                 if "Nothing found on disk" not in str(error) or time.monotonic() >= end:
                     raise
                 time.sleep(0.01)
 
-    def _nearest(self, question: Vector, limit: int) -> list[VectorHit]:
-        found = self._collection.query(query_embeddings=[question], n_results=limit, include=["distances"])
-        (ids,), (distances,) = found["ids"], cast("list[list[float]]", found["distances"])
+    def _nearest(self, questions: list[Vector], limit: int) -> list[list[VectorHit]]:
+        found = self._collection.query(query_embeddings=questions, n_results=limit, include=["distances"])
         # Chroma answers a cosine distance, from 0 to 2 but for rounding.
         return [
-            VectorHit(int(key), max(-1.0, min(1.0, 1.0 - distance)))
-            for key, distance in zip(ids, distances, strict=True)
+            [VectorHit(int(key), max(-1.0, min(1.0, 1.0 - distance))) for key, distance in zip(*each, strict=True)]
+            for each in zip(found["ids"], cast("list[list[float]]", found["distances"]), strict=True)
         ]
 
     def fetch(self, ids: list[int]) -> dict[int, Vector]:

@@ -103,6 +103,7 @@ class _Server:
     timeout: float
     settings: MilvusSettings
     reopens: bool = False
+    is_embedded: bool = False
 
     def open(self) -> "_Engine":
         client = _connect(self.uri, self.token, self.database, self.timeout)
@@ -136,6 +137,7 @@ class _Lite:
     folder: Path
     settings: MilvusSettings
     reopens: bool = False
+    is_embedded: bool = True
 
     def open(self) -> "_Engine":
         lite = LiteServer.enter(self.folder.absolute())
@@ -300,14 +302,14 @@ class _Collection:
         self._client.delete(self._theirs, ids=_ids_there(ids), timeout=self._timeout)
         self._changes += 1
 
-    def nearest(self, question: Vector, limit: int) -> list[VectorHit]:
+    def nearest(self, questions: list[Vector], limit: int) -> list[list[VectorHit]]:
         params = dict(self._engine.settings.search)
         if "ef" in params:
             params["ef"] = max(params["ef"], limit)
-        (found,) = self._read(
+        found = self._read(
             lambda level: self._client.search(
                 self._theirs,
-                data=[question],
+                data=questions,
                 anns_field="vector",
                 limit=limit,
                 output_fields=["id"],
@@ -316,8 +318,11 @@ class _Collection:
                 timeout=self._timeout,
             )
         )
-        hits = [VectorHit(_id_here(hit["id"]), max(-1.0, min(1.0, float(hit["distance"])))) for hit in found]
-        if not hits:
+        hits = [
+            [VectorHit(_id_here(hit["id"]), max(-1.0, min(1.0, float(hit["distance"])))) for hit in each]
+            for each in found
+        ]
+        if not any(hits):
             self._check_dimension()
         return hits
 

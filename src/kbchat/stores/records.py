@@ -102,6 +102,23 @@ def best_first(search: Callable[[int], list[VectorHit]], *, limit: int, most: in
         asked = min(asked * 2, most)
 
 
+def best_first_of_each(
+    search: Callable[[list[Vector], int], list[list[VectorHit]]], questions: list[Vector], *, limit: int, most: int
+) -> list[list[VectorHit]]:
+    """The same for several questions, which are first asked together."""
+    if limit < 1:
+        return [[] for _ in questions]
+    together = min(limit + 1, most)
+
+    def best(question: Vector, hits: list[VectorHit]) -> list[VectorHit]:
+        def again(asked: int) -> list[VectorHit]:
+            return hits if asked == together else search([question], asked)[0]
+
+        return best_first(again, limit=limit, most=most)
+
+    return list(map(best, questions, search(questions, together)))
+
+
 def without_credentials(url: str) -> str:
     """The address alone, for messages and logs."""
     parts = urlsplit(url)

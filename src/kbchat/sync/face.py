@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
+    from typing import Unpack
 
     from kbchat import intake
     from kbchat.checking import CheckReport
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     )
     from kbchat.settings import Settings
     from kbchat.stores import VectorStore
+    from kbchat.strategies import Stages
     from kbchat.summaries import SpaceStats
 
 
@@ -256,9 +258,82 @@ class KnowledgeBase(_Delegate):
         """The model that answers when none is named."""
         return self._async.default_model
 
-    def stream(self, messages: Messages, *, model: str | None = None, sampling: Sampling | None = None) -> AnswerStream:
-        """Chat with a model alone, without a space. Raises `ModelNotFoundError` or `InvalidInputError`."""
-        return AnswerStream(self._loop, self._async.stream(messages, model=model, sampling=sampling), self)
+    def stream(
+        self,
+        messages: Messages,
+        *,
+        spaces: Iterable[str | int] | None = None,
+        owner: str | None = None,
+        model: str | None = None,
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        where: Where | None = None,
+        sampling: Sampling | None = None,
+        **stages: Unpack[Stages],
+    ) -> AnswerStream:
+        """Chat over several spaces, or with a model alone where none is named. The rest is as in `retrieve` and
+        `KnowledgeSpace.stream`. Raises `ModelNotFoundError` or `InvalidInputError`; spaces are looked up while it is
+        iterated."""
+        return AnswerStream(
+            self._loop,
+            self._async.stream(
+                messages,
+                spaces=spaces,
+                owner=owner,
+                model=model,
+                top_k=top_k,
+                score_threshold=score_threshold,
+                where=where,
+                sampling=sampling,
+            ),
+            self,
+        )
+
+    def chat(
+        self,
+        messages: Messages,
+        *,
+        spaces: Iterable[str | int] | None = None,
+        owner: str | None = None,
+        model: str | None = None,
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        where: Where | None = None,
+        sampling: Sampling | None = None,
+        **stages: Unpack[Stages],
+    ) -> Answer:
+        """The whole answer that `stream` gives in pieces."""
+        return self._loop.call(
+            self._async.chat,
+            messages,
+            spaces=spaces,
+            owner=owner,
+            model=model,
+            top_k=top_k,
+            score_threshold=score_threshold,
+            where=where,
+            sampling=sampling,
+        )
+
+    def retrieve(
+        self,
+        spaces: Iterable[str | int],
+        query: str,
+        *,
+        owner: str | None = None,
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        where: Where | None = None,
+        **stages: Unpack[Stages],
+    ) -> list[Reference]:
+        """The chunks of several spaces, by name or id, that fit a question best, best first; each says its `space`.
+
+        With an owner, no other's spaces are seen. The rest is as in `KnowledgeSpace.retrieve`: scores mean the same in
+        every space. Raises `SpaceNotFoundError` or `AmbiguousSpaceError` when one of them is not there.
+        """
+        return self._loop.call(
+            self._async.retrieve, spaces, query, owner=owner, top_k=top_k, score_threshold=score_threshold, where=where
+        )
 
     def ping(self) -> None:
         """Return when the catalog and the stores in use answer; else raise their error."""
@@ -481,10 +556,17 @@ class KnowledgeSpace(_Delegate):
         return self._loop.call(self._async.stats)
 
     def retrieve(
-        self, query: str, *, top_k: int | None = None, score_threshold: float | None = None, where: Where | None = None
+        self,
+        query: str,
+        *,
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        where: Where | None = None,
+        **stages: Unpack[Stages],
     ) -> list[Reference]:
         """The chunks that fit a question best, best first: at most `top_k`, none below `score_threshold`, and only of
-        documents whose metadata `where` fits (`kbchat.filters`, or its JSON form).
+        documents whose metadata `where` fits (`kbchat.filters`, or its JSON form). How they are found and shown is as
+        the settings say, or by `strategy=`, `rerank=`, `diversity=`, `expand=` (`kbchat.strategies.Stages`).
 
         A best hit with a `recall_score` below 0.5 means that the space does not hold the answer. Raises
         `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
@@ -492,7 +574,13 @@ class KnowledgeSpace(_Delegate):
         return self._loop.call(self._async.retrieve, query, top_k=top_k, score_threshold=score_threshold, where=where)
 
     def explain(
-        self, query: str, *, top_k: int | None = None, score_threshold: float | None = None, where: Where | None = None
+        self,
+        query: str,
+        *,
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        where: Where | None = None,
+        **stages: Unpack[Stages],
     ) -> Explanation:
         """What `retrieve` finds, as `references`, and how it came to that: each chunk that the searches brought, its
         scores and rank at every stage and why it was cut, how sure the best hit is and why, and what took how long.
@@ -508,10 +596,11 @@ class KnowledgeSpace(_Delegate):
         score_threshold: float | None = None,
         where: Where | None = None,
         sampling: Sampling | None = None,
+        **stages: Unpack[Stages],
     ) -> AnswerStream:
         """Answer a question, or the last of a conversation's messages, from the space's documents, event by event.
 
-        `top_k`, `score_threshold` and `where` say what is retrieved, as in `retrieve`.
+        `top_k`, `score_threshold`, `where` and the rest say what is retrieved, as in `retrieve`.
 
         Raises `ModelNotFoundError` or `InvalidInputError` at once, the errors of parts while it is iterated.
         """
@@ -532,6 +621,7 @@ class KnowledgeSpace(_Delegate):
         score_threshold: float | None = None,
         where: Where | None = None,
         sampling: Sampling | None = None,
+        **stages: Unpack[Stages],
     ) -> Answer:
         """The whole answer that `stream` gives in pieces."""
         return self._loop.call(

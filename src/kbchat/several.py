@@ -1,0 +1,40 @@
+"""Several spaces asked at once. Scores mean the same in all of them, so the lists are merged by score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from kbchat.errors import InvalidInputError
+from kbchat.threads import side_by_side
+
+if TYPE_CHECKING:
+    from kbchat.inputs import Bounds
+    from kbchat.models import Reference
+    from kbchat.space import KnowledgeSpace
+
+MOST_SPACES = 100
+
+
+async def retrieve(spaces: Sequence[KnowledgeSpace], question: str, bounds: Bounds) -> list[Reference]:
+    """The best hits of all the spaces, each with the name of its own; at most `top_k` together."""
+    found = await side_by_side([partial(space._retrieve, question, bounds) for space in spaces])
+    named = [
+        reference.model_copy(update={"space": space.name})
+        for space, references in zip(spaces, found, strict=True)
+        for reference in references
+    ]
+    # Ids are unique in a catalog, so ties stand the same whatever the order of the spaces.
+    named.sort(key=lambda it: (-it.recall_score, it.chunk_id))
+    return named[: bounds.top_k]
+
+
+def checked(spaces: Iterable[str | int]) -> list[str | int]:
+    """The names or ids of the spaces, each once. Raises `InvalidInputError` for none and for too many."""
+    if isinstance(spaces, str):
+        raise InvalidInputError("spaces", f"must be a list of names or ids; one is [{spaces!r}]")
+    names = list(dict.fromkeys(spaces))
+    if not 1 <= len(names) <= MOST_SPACES:
+        raise InvalidInputError("spaces", f"must name 1 to {MOST_SPACES} spaces, not {len(names)}")
+    return names
