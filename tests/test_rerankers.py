@@ -1,8 +1,9 @@
-"""Rerankers: an HTTP server on a real socket in good days and bad ones, and a real cross-encoder made on the spot."""
+"""Rerankers: an HTTP server on a real socket in good days and bad ones. Cross-encoders have an environment of their own
+(`neighbours`)."""
 
-import importlib.util
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -190,57 +191,7 @@ async def test_no_reranker_can_be_asked_for_where_there_is_none(tmp_path: Path) 
             pass
 
 
-HAS_MODELS = importlib.util.find_spec("sentence_transformers") is not None
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "keys", "lunch", "are", "rotated", "at", "noon"]
-
-
-@pytest.fixture(scope="module")
-def cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A cross-encoder of a few kilobytes with random weights, in a folder."""
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
-
-    folder = tmp_path_factory.mktemp("encoder")
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
-    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
-    config = BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        intermediate_size=8,
-        max_position_embeddings=64,
-        num_labels=1,
-    )
-    BertForSequenceClassification(config).save_pretrained(folder)
-    return str(folder)
-
-
-@pytest.mark.skipif(not HAS_MODELS, reason="sentence-transformers is not installed: it brings torch, 200 MB")
-@pytest.mark.timeout(120)
-@pytest.mark.filterwarnings("default")
-async def test_a_cross_encoder_scores_passages(cross_encoder: str) -> None:
-    """Probabilities, the same for the same passages wherever they stand."""
-    reranker = CrossEncoderReranker(cross_encoder, threads=Threads())
-    texts: Sequence[str] = ["keys are rotated", "lunch at noon", "keys"]
-    found = await reranker.rerank("are keys rotated", texts)
-    again = await reranker.rerank("are keys rotated", texts[::-1])
-    assert found == pytest.approx(again[::-1], abs=1e-5)
-    assert all(0.0 <= score <= 1.0 for score in found)
-    assert await reranker.rerank("keys", []) == []
-    await reranker.aclose()
-
-
-@pytest.mark.skipif(not HAS_MODELS, reason="sentence-transformers is not installed: it brings torch, 200 MB")
-@pytest.mark.timeout(120)
-@pytest.mark.filterwarnings("default")
-async def test_a_folder_that_holds_no_model(tmp_path: Path) -> None:
-    """The message says what the setting names."""
-    reranker = CrossEncoderReranker(str(tmp_path), threads=Threads())
-    with pytest.raises(RerankerError, match="cannot be loaded"):
-        await reranker.rerank("q", ["a"])
-
-
-@pytest.mark.skipif(HAS_MODELS, reason="sentence-transformers is installed")
+@pytest.mark.skipif(bool(find_spec("sentence_transformers")), reason="sentence-transformers is installed")
 async def test_without_the_extra_it_is_named(tmp_path: Path) -> None:
     """When the first question is asked."""
     with pytest.raises(MissingExtraError, match=r"kbchat\[sentence-transformers\]"):

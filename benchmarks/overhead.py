@@ -1,0 +1,204 @@
+"""What retrieval costs beyond the searches it is made of, stage by stage, in one run.
+
+    python benchmarks/overhead.py [--chunks 100000] [--data-dir DIR] [--json FILE] [--plot FILE]
+
+A space of so many made-up chunks is ingested through the public face. Then, one at a time and warm: embedding the
+question, the store's search and the index's search as the retriever makes them, and `space.retrieve` whole, in turn for
+each question, so that all see the same machine. The target is: the embedding, the slower of the two searches and 2 ms;
+and a p99 within three times the median. Then many questions at once.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import kbchat
+from kbchat.analysis import analyse
+from kbchat.retrieval import CANDIDATES
+from kbchat.searching import LEXICAL_DEPTH
+
+TOP_K = 10
+WARM = 20
+"""Questions asked before any counts."""
+ALLOWED = 0.002
+"""Seconds beyond embedding and the slower search."""
+STAGES = ("analysis", "embedding", "dense_search", "lexical_search", "reading", "scoring", "confidence")
+CHUNKS_OF_DOCUMENT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Seconds of each part and stage; and of questions that come together, by how many these are."""
+
+    chunks: int
+    seconds: dict[str, dict[str, float]]
+    at_once: dict[int, dict[str, float]]
+
+
+_SYLLABLES = [first + second for first in "bdfgklmnprstv" for second in ("a", "e", "i", "o", "u", "an", "er")]
+
+
+def words(count: int, rng: random.Random) -> list[str]:
+    """Made-up words, each of two or three syllables."""
+    return ["".join(rng.choices(_SYLLABLES, k=rng.choice((2, 2, 3)))) for _ in range(count)]
+
+
+def texts(chunks: int, rng: random.Random) -> list[kbchat.TextDocument]:
+    """Documents of ten sections, of words that are as unevenly frequent as in a language."""
+    vocabulary = words(20_000, rng)
+    weights = [1.0 / rank for rank in range(1, len(vocabulary) + 1)]
+    documents = []
+    for number in range(-(-chunks // CHUNKS_OF_DOCUMENT)):
+        stream = rng.choices(vocabulary, weights, k=10 * 60)
+        sections = [
+            f"## {stream[first]} {stream[first + 1]}\n\n"
+            + ". ".join(" ".join(stream[at : at + 12]).capitalize() for at in range(first, first + 60, 12))
+            + "."
+            for first in range(0, len(stream), 60)
+        ]
+        documents.append(kbchat.TextDocument(name=f"d{number}.md", text="\n\n".join(sections)))
+    return documents
+
+
+async def timed(call: Callable[[], Awaitable[object]]) -> float:
+    began = time.perf_counter()
+    await call()
+    return time.perf_counter() - began
+
+
+Seconds = dict[str, list[float]]
+
+
+async def one_at_a_time(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace, questions: Sequence[str]) -> Seconds:
+    """Seconds of each part and of the whole, question by question."""
+    seconds: Seconds = {}
+    for number, question in enumerate(questions):
+        took = await of_question(kb, space, question)
+        if number >= WARM:
+            for name, value in took.items():
+                seconds.setdefault(name, []).append(value)
+    return seconds
+
+
+async def of_question(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace, question: str) -> dict[str, float]:
+    parts, info = kb._open, await space.refresh()
+    store, index = parts.store(info.vector_type), parts.lexical
+    vector, terms = await parts.embedder.embed_query(question), analyse(question)
+    took = {
+        "embed": await timed(lambda: parts.embedder.embed_query(question)),
+        "store": await timed(lambda: store.query(info.collection, vector, limit=CANDIDATES)),
+        "index": await timed(lambda: index.search(info.lexical_name, terms, limit=CANDIDATES * LEXICAL_DEPTH)),
+        "retrieve": await timed(lambda: space.retrieve(question, top_k=TOP_K)),
+    }
+    took["allowed"] = took["embed"] + max(took["store"], took["index"]) + ALLOWED
+    timings = (await space.explain(question, top_k=TOP_K)).timings
+    return took | {f"stage {name}": getattr(timings, name) for name in STAGES}
+
+
+async def at_once(space: kbchat.KnowledgeSpace, questions: Sequence[str], number: int) -> dict[str, float]:
+    """How long questions take that come together, from the first one's start."""
+    taken: list[float] = []
+    began = time.perf_counter()
+    whole = 0.0
+    for first in range(0, len(questions) - number + 1, number):
+        began = time.perf_counter()
+
+        async def ask(question: str, began: float = began) -> None:
+            await space.retrieve(question, top_k=TOP_K)
+            taken.append(time.perf_counter() - began)
+
+        await asyncio.gather(*(ask(question) for question in questions[first : first + number]))
+        whole += time.perf_counter() - began
+    return {"p50": statistics.median(taken), "p95": quantile(taken, 0.95), "a_second": len(taken) / whole}
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+async def measure(folder: Path, chunks: int, asked: int, together: Sequence[int]) -> Results:
+    rng = random.Random(7)
+    documents = texts(chunks, rng)
+    async with kbchat.KnowledgeBase(folder) as kb:
+        space = await kb.create_space("overhead", exist_ok=True)
+        report = await space.ingest(documents)
+        print(f"{report.added} documents, {report.chunks} chunks in {report.seconds:.0f} s", flush=True)
+        questions = [question_from(rng.choice(documents).text, rng) for _ in range(asked + WARM)]
+        seconds = await one_at_a_time(kb, space, questions)
+        return Results(
+            chunks=(await space.refresh()).chunk_count,
+            seconds={name: {"p50": quantile(it, 0.5), "p99": quantile(it, 0.99)} for name, it in seconds.items()},
+            at_once={number: await at_once(space, questions, number) for number in together},
+        )
+
+
+def question_from(text: str, rng: random.Random) -> str:
+    """Some words of a passage, in another order."""
+    found = text.replace("#", " ").replace(".", " ").split()
+    first = rng.randrange(len(found) - 14)
+    return " ".join(rng.sample(found[first : first + 14], 7))
+
+
+def show(results: Results) -> None:
+    for name, each in results.seconds.items():
+        print(f"  {name:22} p50 {each['p50'] * 1000:7.2f} ms   p99 {each['p99'] * 1000:7.2f} ms")
+    whole, allowed = results.seconds["retrieve"], results.seconds["allowed"]["p50"]
+    verdict = "in" if whole["p50"] <= allowed else "OVER"
+    print(f"retrieve {whole['p50'] * 1000:.2f} ms, allowed {allowed * 1000:.2f}: {verdict}")
+    print(f"p99 over the median: {whole['p99'] / whole['p50']:.2f} (at most 3)")
+    for number, each in results.at_once.items():
+        p50, p95 = each["p50"] * 1000, each["p95"] * 1000
+        print(f"{number:>3} at once: p50 {p50:.1f} ms, p95 {p95:.1f} ms, {each['a_second']:.0f} a second")
+
+
+def plot(results: Results, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    seconds = results.seconds
+    figure, axes = pyplot.subplots(figsize=(7, 2.4))
+    left = 0.0
+    for name in STAGES:
+        if name == "lexical_search":  # runs beside the dense one
+            continue
+        width = seconds[f"stage {name}"]["p50"] * 1000
+        axes.barh("retrieve, by stage", width, left=left, label=name.replace("_", " "))
+        left += width
+    for name in ("index", "store", "allowed"):
+        axes.barh(name, seconds[name]["p50"] * 1000, color="0.7")
+    axes.set_xlabel(f"milliseconds (median), {results.chunks:,} chunks")
+    axes.legend(fontsize=7, ncols=3)
+    figure.savefig(path, bbox_inches="tight", dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])  # type: ignore[union-attr]
+    parser.add_argument("--chunks", type=int, default=100_000)
+    parser.add_argument("--questions", type=int, default=300)
+    parser.add_argument("--at-once", default="1,8,64", help="so many questions together, a comma between")
+    parser.add_argument("--data-dir", type=Path, help="keep the space there, and find it there the next time")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    given = parser.parse_args()
+    together = [int(number) for number in given.at_once.split(",")]
+    with tempfile.TemporaryDirectory() as folder:
+        results = asyncio.run(measure(given.data_dir or Path(folder), given.chunks, given.questions, together))
+    show(results)
+    if given.json:
+        given.json.write_text(json.dumps(asdict(results), indent=2))
+    if given.plot:
+        plot(results, given.plot)
+
+
+if __name__ == "__main__":
+    main()
