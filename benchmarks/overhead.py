@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import kbchat
@@ -79,11 +80,13 @@ Seconds = dict[str, list[float]]
 async def one_at_a_time(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace, questions: Sequence[str]) -> Seconds:
     """Seconds of each part and of the whole, question by question."""
     seconds: Seconds = {}
-    for number, question in enumerate(questions):
-        took = await of_question(kb, space, question)
-        if number >= WARM:
-            for name, value in took.items():
-                seconds.setdefault(name, []).append(value)
+    # One after the other: a trace leaves much for the garbage collector.
+    for measured in (partial(of_question, kb), of_stages):
+        for number, question in enumerate(questions):
+            took = await measured(space, question)
+            if number >= WARM:
+                for name, value in took.items():
+                    seconds.setdefault(name, []).append(value)
     return seconds
 
 
@@ -97,9 +100,12 @@ async def of_question(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace, qu
         "index": await timed(lambda: index.search(info.lexical_name, terms, limit=CANDIDATES * LEXICAL_DEPTH)),
         "retrieve": await timed(lambda: space.retrieve(question, top_k=TOP_K)),
     }
-    took["allowed"] = took["embed"] + max(took["store"], took["index"]) + ALLOWED
+    return took | {"allowed": took["embed"] + max(took["store"], took["index"]) + ALLOWED}
+
+
+async def of_stages(space: kbchat.KnowledgeSpace, question: str) -> dict[str, float]:
     timings = (await space.explain(question, top_k=TOP_K)).timings
-    return took | {f"stage {name}": getattr(timings, name) for name in STAGES}
+    return {f"stage {name}": getattr(timings, name) for name in STAGES}
 
 
 async def at_once(space: kbchat.KnowledgeSpace, questions: Sequence[str], number: int) -> dict[str, float]:
@@ -132,6 +138,7 @@ async def measure(folder: Path, chunks: int, asked: int, together: Sequence[int]
         report = await space.ingest(documents)
         print(f"{report.added} documents, {report.chunks} chunks in {report.seconds:.0f} s", flush=True)
         questions = [question_from(rng.choice(documents).text, rng) for _ in range(asked + WARM)]
+        documents.clear()
         seconds = await one_at_a_time(kb, space, questions)
         return Results(
             chunks=(await space.refresh()).chunk_count,

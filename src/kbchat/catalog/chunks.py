@@ -140,6 +140,8 @@ def live_vectors(conn: Connection, space_id: int, ids: Sequence[int]) -> dict[in
 
 def surroundings(conn: Connection, space_id: int, ids: Sequence[int], *, reach: int) -> dict[int, Surroundings]:
     rows = conn.execute(_AROUND, {"space_id": space_id, "ids": ids, "reach": reach}).all()
+    if not rows:
+        spaces.require(conn, space_id)
     chunks: dict[tuple[int, int], list[Chunk]] = {}
     for chunk, row in zip(_read([row[:-2] for row in rows]), rows, strict=True):
         chunks.setdefault((row.hit, row.generation), []).append(chunk)

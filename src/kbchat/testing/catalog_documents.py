@@ -139,6 +139,25 @@ class DocumentTests(CatalogFixtures):
         [again] = await put(catalog, space, generation("a", "new"))
         assert again.document_id != begun.document_id
 
+    async def test_what_stands_around_a_chunk(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """Its neighbours as far as was asked, and the text from the first to the last, of live documents alone."""
+        parts = ("eins 🎉", "zwei", "drei\u2028", "vier", "fünf")
+        [old] = await put(catalog, space, generation("a", "alt", "älter"))
+        [begun, other] = await put(catalog, space, generation("a", *parts), generation("b", "x"))
+        first, _, third, _, _ = begun.chunk_ids
+        asked = [first, third, *other.chunk_ids, *old.chunk_ids, NOWHERE]
+        found = await catalog.surroundings(space.id, asked, reach=1)
+        assert set(found) == {first, third, *other.chunk_ids}
+        text = text_of(*parts)
+        for key, contents in ((first, parts[:2]), (third, parts[1:4])):
+            place = found[key]
+            assert [chunk.content for chunk in place.chunks] == list(contents)
+            assert place.text == text[place.start : place.start + len(place.text)] == text_of(*contents)
+            assert key in [chunk.id for chunk in place.chunks]
+        wide = await catalog.surroundings(space.id, [third], reach=40)
+        assert wide[third].text == text
+        assert await catalog.surroundings(space.id, [], reach=1) == {}
+
     async def test_any_number_of_ids_and_names(self, catalog: Catalog, space: SpaceInfo) -> None:
         """There is no limit to what one call asks for, and nothing for nothing."""
         begun = await put(catalog, space, *(generation(f"d{number}", "x", "y") for number in range(10)))

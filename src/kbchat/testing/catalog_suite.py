@@ -58,6 +58,8 @@ ON_ONE_SPACE: dict[str, Callable[[Catalog, int], Awaitable[object]]] = {
     "collectable": lambda catalog, space: catalog.collectable(space, pending=True),
     "collect": lambda catalog, space: catalog.collect(space, [1]),
     "live_chunks": lambda catalog, space: catalog.live_chunks(space, [1]),
+    "live_vectors": lambda catalog, space: catalog.live_vectors(space, [1]),
+    "surroundings": lambda catalog, space: catalog.surroundings(space, [1], reach=1),
     "document_metadata": lambda catalog, space: catalog.document_metadata(space),
     "live_chunk_ids": lambda catalog, space: catalog.live_chunk_ids(space),
     "abandon": lambda catalog, space: catalog.abandon(space),
