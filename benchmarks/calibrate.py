@@ -5,9 +5,9 @@
 DATASETs are as for `quality.py`; FOLDERs hold documents without questions, which make small spaces large. Each set's
 questions are put to its own space, to every other one, to the FOLDERs' and to two large spaces of all FOLDERs and some
 of the sets. A set whose questions have one right document each also asks its halves for the documents of the other
-half: the hardest, because everything about them is alike. Single words that are rare in a space, or not in it, are
-asked as well, to see that they work. Prints the constants and what they keep and reject. `--evidence` keeps what was
-asked for another fit.
+half: the hardest, because everything about them is alike; and spaces of a few of its documents for all the others.
+Single words that are rare in a space, or not in it, are asked as well, to see that they work. Prints the constants and
+what they keep and reject. `--evidence` keeps what was asked for another fit.
 """
 
 import argparse
@@ -31,15 +31,20 @@ from kbchat import fusion
 from kbchat.tuning.sets import Dataset, Question, read
 
 KEPT = 0.975
-"""The share of answerable questions that the weakest group must keep at 0.5."""
+KEPT_CHARACTERS = 0.985
+"""The share of answerable questions that the weakest group must keep at 0.5: where a script does not separate words
+that costs little, and spaces of a few documents keep less than the whole set does."""
 SIZE = -0.3
 """How fast confidence falls with the logarithm of a space's size. Left free, it comes out at -0.7, which rejects all
 that is foreign to large spaces and keeps 3 % less of their own; so that they keep as much as small ones, it is set."""
 MOST = 300
 """Questions put to a space that is not their own."""
 SINGLE = "single words"
-HALF = 0.3
-"""What a pair of halves counts for in the fit, where other pairs of space and set count for 1."""
+FEW = (1, 2, 5, 15)
+SPACES_OF_FEW = 6
+"""So many documents are a space, so often."""
+SHARES = {"half": 0.3, "few": 0.03}
+"""What a half and a handful of a set count for in the fit, where other pairs of space and set count for 1."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -69,9 +74,8 @@ def build(datasets: Sequence[Dataset], more: dict[str, dict[str, str]]) -> dict[
     for dataset in datasets:
         spaces[dataset.name] = Space(dataset.texts, lambda asked, _, own=dataset.name: asked == own)
         if all(len(question.grades) == 1 for question in dataset.questions.values()):
-            for half in (0, 1):
-                texts = dict(itertools.islice(dataset.texts.items(), half, None, 2))
-                spaces[f"{dataset.name} half {half}"] = Space(
+            for name, texts in parts_of(dataset):
+                spaces[name] = Space(
                     texts,
                     lambda asked, question, own=dataset.name, of=texts: (
                         asked == own and question.grades.keys() <= of.keys()
@@ -86,6 +90,21 @@ def build(datasets: Sequence[Dataset], more: dict[str, dict[str, str]]) -> dict[
         names = {dataset.name for dataset in inside}
         spaces[f"large without {left_out}"] = Space(texts, lambda asked, _, own=names: asked in own)
     return spaces
+
+
+def parts_of(dataset: Dataset) -> Iterable[tuple[str, dict[str, str]]]:
+    """Its halves, and some handfuls of its documents."""
+    for half in (0, 1):
+        yield f"{dataset.name} half {half}", dict(itertools.islice(dataset.texts.items(), half, None, 2))
+    chance = random.Random(5)
+    for few in FEW:
+        for number in range(SPACES_OF_FEW):
+            chosen = chance.sample(list(dataset.texts), min(few, len(dataset.texts)))
+            yield f"{dataset.name} few {few} ({number})", {name: dataset.texts[name] for name in chosen}
+
+
+def kind_of(space: str) -> str:
+    return next((kind for kind in ("large", "half", "few") if kind in space.split()), "others")
 
 
 async def ask_all(datasets: Sequence[Dataset], spaces: dict[str, Space]) -> list[Trial]:
@@ -111,7 +130,7 @@ def questions_for(name: str, space: Space, datasets: Sequence[Dataset]) -> Itera
         for question in dataset.questions.values():
             if question.text.strip():
                 (answerable if space.holds(dataset.name, question) else foreign).append(question.text)
-        if " half " in name and not name.startswith(dataset.name):
+        if kind_of(name) in ("half", "few") and not name.startswith(dataset.name):
             continue
         for text in answerable:
             yield group_of(dataset), text, True
@@ -149,7 +168,7 @@ async def evidence_of(space: kbchat.KnowledgeSpace, question: str) -> fusion.Evi
     return found.evidence
 
 
-def fit(trials: Sequence[Trial], columns: Sequence[int], *, size: float = 0.0) -> Floats:
+def fit(trials: Sequence[Trial], columns: Sequence[int], *, size: float = 0.0, kept: float = KEPT) -> Floats:
     """Logistic regression with the size's slope given. Each pair of space and group counts the same, and answerable
     and foreign ones alike in all."""
     numbers = np.array([[1.0, *(trial.evidence[column] for column in columns)] for trial in trials], dtype=np.float64)
@@ -161,7 +180,7 @@ def fit(trials: Sequence[Trial], columns: Sequence[int], *, size: float = 0.0) -
     weights = np.zeros(len(trials))
     for (space, _, answerable), rows in pairs.items():
         alike = sum(other[2] == answerable for other in pairs)
-        weights[rows] = (HALF if " half " in space else 1.0) * 1000 / len(rows) / alike
+        weights[rows] = SHARES.get(kind_of(space), 1.0) * 1000 / len(rows) / alike
     found = np.zeros(numbers.shape[1])
     ridge = 1e-2 * np.eye(len(found))
     for _ in range(100):
@@ -173,14 +192,16 @@ def fit(trials: Sequence[Trial], columns: Sequence[int], *, size: float = 0.0) -
     # Moved until the group that keeps least keeps enough: averaged over its own small spaces, question by question.
     own = defaultdict(list)
     for trial, logit in zip(trials, logits, strict=True):
-        if trial.answerable and not trial.space.startswith("large") and " half " not in trial.space:
+        if trial.answerable and kind_of(trial.space) == "others":
             own[trial.asked].append(logit)
-    found[0] -= min(float(np.quantile(of, 1 - KEPT)) for of in own.values())
+    found[0] -= min(float(np.quantile(of, 1 - kept)) for of in own.values())
     return found
 
 
-def constants(trials: Sequence[Trial], columns: Sequence[int], *, size: float = 0.0) -> fusion.Constants:
-    found = fit(trials, columns, size=size)
+def constants(
+    trials: Sequence[Trial], columns: Sequence[int], *, size: float = 0.0, kept: float = KEPT
+) -> fusion.Constants:
+    found = fit(trials, columns, size=size, kept=kept)
     by_column = {**dict(zip(columns, found[1:], strict=True)), len(fusion.Constants._fields) - 2: size}
     names = fusion.Constants._fields[1:]
     return fusion.Constants(
@@ -192,7 +213,7 @@ def show(trials: Sequence[Trial]) -> None:
     """What is kept and rejected at 0.5, by group and kind of space."""
     shares: defaultdict[tuple[bool, str, str], dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for trial in trials:
-        kind = "large" if trial.space.startswith("large") else "halves" if " half " in trial.space else "others"
+        kind = kind_of(trial.space)
         sure = fusion.confidence(trial.evidence) >= 0.5
         shares[trial.answerable, trial.asked, kind][trial.space].append(sure == trial.answerable)
     for (answerable, asked, kind), of in sorted(shares.items(), reverse=True):
@@ -224,13 +245,18 @@ def main() -> None:
         trials = asyncio.run(ask_all(datasets, build(datasets, more)))
         if arguments.evidence:
             arguments.evidence.write_bytes(pickle.dumps([(*trial[:3], tuple(trial.evidence)) for trial in trials]))
-    # Single words are looked at, not fitted: made questions would outweigh people's.
-    words = [trial for trial in trials if not trial.evidence.by_characters and trial.asked != SINGLE]
+    # Single words are looked at, not fitted: made questions would outweigh people's. So would the two or three English
+    # words that are questions of a Chinese set, in each of its parts.
+    words = [
+        trial
+        for trial in trials
+        if not trial.evidence.by_characters and trial.asked != SINGLE and kind_of(trial.space) not in SHARES
+    ]
     characters = [trial for trial in trials if trial.evidence.by_characters]
     print("with the constants in use")
     show(trials)
     fusion.BY_WORDS = constants(words, range(5), size=SIZE)
-    fusion.BY_CHARACTERS = constants(characters, (0, 1, 3))
+    fusion.BY_CHARACTERS = constants(characters, (0, 1, 3), kept=KEPT_CHARACTERS)
     print(f"\nBY_WORDS = {fusion.BY_WORDS}\nBY_CHARACTERS = {fusion.BY_CHARACTERS}")
     show(trials)
     groups = sorted({trial.asked for trial in words if trial.answerable})

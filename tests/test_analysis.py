@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kbchat.analysis import MAX_TERM_CHARS, STOP_WORDS, Terms, analyse
+from kbchat.analysis import MAX_TERM_CHARS, STOP_WORDS, Terms, analyse, analyse_question
 
 SOME_TEXT = st.text(
     st.one_of(
@@ -142,3 +142,36 @@ def test_terms_do_not_depend_on_the_process() -> None:
         for _ in range(2)
     }
     assert len(outputs) == 1
+
+
+# -- questions --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("满五年后有多少天年假？", "满五年后有 天年假"),
+        ("滿五年後有幾天年假嗎", "滿五年後有 天年假"),
+        ("谁发明了什么", "发明"),
+        ("为什么天是蓝的", "天 蓝"),
+        ("几何是什么", "几何"),
+        ("FastAPI 的 OAuth2 怎么用", "FastAPI OAuth2 用"),
+    ],
+)
+def test_what_only_asks_is_not_looked_for(question: str, text: str) -> None:
+    """Chinese question words and particles part what stands beside them, and are no terms."""
+    assert analyse_question(question) == analyse(text)
+
+
+@pytest.mark.parametrize("question", ["什么", "是谁的", "How are keys rotated?", "ключ", ""])
+def test_a_question_of_nothing_else_keeps_its_terms(question: str) -> None:
+    """So does one in another script."""
+    assert analyse_question(question) == analyse(question)
+
+
+@given(SOME_TEXT)
+def test_a_question_asks_for_nothing_that_its_text_does_not_hold(text: str) -> None:
+    """Its single characters are among its text's, and it has terms whenever the text has."""
+    asked, held = analyse_question(text), analyse(text)
+    assert set(asked.c1) <= set(held.c1)
+    assert bool(asked.uni) == bool(held.uni)

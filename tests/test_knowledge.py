@@ -185,6 +185,26 @@ def test_settings_that_cannot_be_used_are_named(monkeypatch: pytest.MonkeyPatch,
     assert "many-secrets" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "question", "foreign"),
+    [
+        (
+            "员工入职满一年后，每年享有十天带薪年假。满五年后增加到十五天。",
+            "入职五年的员工年假是多少天？",
+            "公司在哪里上市？",
+        ),
+        (KEYS, "Who rotates the keys?", "Where is the company listed?"),
+    ],
+)
+async def test_one_document_is_enough(kb: kbchat.KnowledgeBase, text: str, question: str, foreign: str) -> None:
+    """Though nothing tells yet which words are rare, the one document is known to answer, or not to."""
+    space = await kb.create_space("first")
+    await space.ingest(kbchat.TextDocument(name="first.md", text=text))
+    assert (await space.retrieve(question))[0].recall_score >= 0.5
+    found = await space.retrieve(foreign)
+    assert not found or found[0].recall_score < 0.5
+
+
 # -- parts of one's own -----------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kbchat import explaining, fusion, scoring
-from kbchat.analysis import Terms, analyse
+from kbchat.analysis import Terms, analyse, analyse_question
 from kbchat.catalog import Catalog
 from kbchat.embedders import Embedder, passages
 from kbchat.embedders.static import StaticEmbedder
@@ -117,7 +117,7 @@ class Retriever:
         clock, where = Clock(), bounds.where
         static = embedder if isinstance(embedder, StaticEmbedder) else self._static
         with clock.time("analysis"):
-            terms = await self._analyse(question)
+            terms = await self._run(analyse_question, question)
         with clock.time("filter"):
             selection = None if where is None else await self._selector.select(space, where)
         parts = SearchParts(self._catalog, self._lexical, store, embedder, static)
@@ -156,8 +156,8 @@ class Retriever:
                 return scored
             limit *= 4  # Many of those found belong to generations that are dead and not yet collected.
 
-    async def _analyse(self, text: str) -> Terms:
-        return analyse(text) if len(text) <= INLINE_CHARS else await self._threads.read(analyse, text)
+    async def _run(self, analysis: Callable[[str], Terms], text: str) -> Terms:
+        return analysis(text) if len(text) <= INLINE_CHARS else await self._threads.read(analysis, text)
 
     async def _score(self, search: Search, ids: Sequence[int], top_k: int) -> list[Scored]:
         """The chunks that are live, in order. `ids` are read until there are enough of them."""
@@ -190,7 +190,7 @@ class Retriever:
 
     async def _evidence(self, search: Search, best: Scored) -> fusion.Evidence:
         """What speaks for the best hit."""
-        held = await self._analyse(text_of(best.chunk))
+        held = await self._run(analyse, text_of(best.chunk))
         weights = search.weights
         covered = fusion.coverage(weights.uni, frozenset(held.uni))
         return fusion.Evidence(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import anyio.lowlevel
 
-from kbchat.analysis import Terms, analyse
+from kbchat.analysis import Terms, analyse, analyse_question
 from kbchat.generators import Generated
 from kbchat.models import Passage, Prompt, Sampling
 from kbchat.prompting import Language, language_of
@@ -105,7 +105,7 @@ class _Sentence:
 
 
 async def _extract(question: str, passages: Sequence[Passage]) -> str:
-    asked = tuple(map(frozenset, analyse(question)))
+    asked = tuple(map(frozenset, analyse_question(question)))
     sentences: list[_Sentence] = []
     for passage in passages:
         sentences += _sentences(passage, asked)
