@@ -29,15 +29,10 @@ from quality import use_cache
 
 Change = dict[str, Any]
 """Names of `kbchat.fusion` and what they are in the meantime."""
-FUSE = fusion.fuse
 
 
-def without_lexical(lexical: float, cosine: float, sentence: float, weights: fusion.Weights) -> float:
-    return FUSE(0.0, cosine, sentence, weights)
-
-
-def weighed(cosine: float, sentence: float) -> Change:
-    weights = fusion.Weights(cosine, sentence)
+def weighed(cosine: float, sentence: float, **others: float) -> Change:
+    weights = fusion.Weights(cosine, sentence, **others)
     return {"STATIC": weights, "MODEL": weights}
 
 
@@ -48,11 +43,11 @@ def stages(weights: fusion.Weights) -> dict[str, Change]:
         "the cosine of the chunk": weighed(0.0, weights.sentence),
         "the best sentence": weighed(weights.cosine, 0.0),
         "both cosines: words alone": weighed(0.0, 0.0),
-        "words: the cosine alone": {**weighed(1.0, 0.0), "fuse": without_lexical},
+        "words: the cosine alone": weighed(1.0, 0.0, lexical=0.0),
         "pairs of stems": {"FIELD_WEIGHTS": {**fields, "bi": 0.0}},
         "single characters": {"FIELD_WEIGHTS": {**fields, "c1": 0.0}},
         "rare terms' extra weight (idf^1)": {"IDF_POWER": 1.0},
-        "the lift by neighbours": {"LIFT": 0.0},
+        "the lift by neighbours": weighed(weights.cosine, weights.sentence, lift=0.0),
     }
 
 

@@ -296,17 +296,36 @@ def test_every_variant_is_tried_once() -> None:
     assert only.full_label == "structure 64, top 5, from 0.25"
 
 
+def test_ways_to_ask_are_part_of_the_grid() -> None:
+    """Strategies, diversities and what is shown around hits are multiplied; the settings say what is not given."""
+    ways = trials.ways(Settings(expand="section"), strategies=["hybrid", "dense"], diversities=[0, 0.25])
+    grid = trials.variants(Splitting(), Settings(expand="section"), sizes=[64, 256], askings=ways)
+    assert [each.full_label for each in grid] == [
+        "structure 256, with section, top 5",
+        "structure 256, diversity 0.25, with section, top 5",
+        "structure 256, dense, with section, top 5",
+        "structure 256, dense, diversity 0.25, with section, top 5",
+        "structure 64, with section, top 5",
+        "structure 64, diversity 0.25, with section, top 5",
+        "structure 64, dense, with section, top 5",
+        "structure 64, dense, diversity 0.25, with section, top 5",
+    ]
+
+
 async def test_longer_chunks_show_no_more() -> None:
     """Unless passages are counted by the caller, every configuration shows about as much text."""
     texts = {f"{n}.md": " ".join(f"Sentence {n} {m} is about word{n}x{m}." for m in range(200)) for n in range(4)}
     asked = [Judged("word1x7", {"1.md": 1.0})]
     with tempfile.TemporaryDirectory() as folder:
-        grid = trials.variants(Splitting(max_tokens=64), Settings(top_k=8), sizes=[32, 128])
+        ways = trials.ways(Settings(), expands=["none", "neighbours"])
+        grid = trials.variants(Splitting(max_tokens=64), Settings(top_k=8), sizes=[32, 128], askings=ways)
         ran = await search.Search(texts, asked, equal_room=True).run(grid, settings=Settings(), folder=Path(folder))
     assert ran[0].configuration.top_k == 8
-    shown = {trial.configuration.splitting.size: trial.values["tokens"][0] for trial in ran}
-    assert shown == pytest.approx(dict.fromkeys(shown, shown[64]), rel=0.2)
-    assert {trial.configuration.splitting.size: trial.configuration.top_k for trial in ran}[32] > 12
+    shown = {trial.configuration.label: trial.values["tokens"][0] for trial in ran}
+    del shown["structure 128, with neighbours"]  # One is too little, two too much.
+    assert shown == pytest.approx(dict.fromkeys(shown, shown["structure 64"]), rel=0.35)
+    places = {trial.configuration.label: trial.configuration.top_k for trial in ran}
+    assert places["structure 32, with neighbours"] < places["structure 64"] == 8 < places["structure 32"]
 
 
 def test_the_space_is_measured_and_left_alone(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,10 +333,11 @@ def test_the_space_is_measured_and_left_alone(run: Run, tmp_path: Path, monkeypa
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     before = run("spaces show handbook --json").json
-    ran = run("tune handbook --questions asked.jsonl --chunk-tokens 64,256 --out tuned.json")
+    ran = run("tune handbook --questions asked.jsonl --chunk-tokens 64,256 --strategy hybrid,ranks --out tuned.json")
     assert ran.code == Exit.DONE
     assert ran.out.startswith("handbook: 4 questions, embedder static, decided by ndcg\n")
     assert "structure 64, top " in ran.out
+    assert "structure 64, ranks, top " in ran.out
     assert "Keep the present settings: nothing that was tried is better beyond luck." in ran.out
     assert ran.err == ("kbchat: warning: only 3 questions: small differences cannot be told from luck; ask 200\n")
     assert run("spaces show handbook --json").json == before
@@ -371,6 +391,8 @@ def test_synthetic_questions_are_told_of(run: Run, tmp_path: Path) -> None:
         ("--questions asked.jsonl --top-k 0", "top_k: must be between 1 and 1000"),
         ("--questions asked.jsonl --score-threshold high", "score_threshold: 'high' is no list of numbers"),
         ("--questions asked.jsonl --score-threshold 2", "score_threshold: must be between 0 and 1"),
+        ("--questions asked.jsonl --strategy whim", "strategy: 'whim' is unknown; use one of: hybrid, dense"),
+        ("--questions asked.jsonl --diversity 2", "diversity: must be between 0 and 1"),
         ("--questions asked.jsonl --measure charm", "measure: 'charm' is none of this set's: ndcg, recall"),
         ("--questions asked.jsonl --out nowhere/a.json", "out: nowhere/a.json cannot be written"),
         ("--questions asked.jsonl --plot plot.csv", "plot: plot.csv is no kind of picture"),

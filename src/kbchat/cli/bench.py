@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kbchat import Settings
     from kbchat.tuning.records import Record, Result
     from kbchat.tuning.sets import Dataset
-    from kbchat.tuning.trials import Configuration, Trial
+    from kbchat.tuning.trials import Asking, Configuration, Trial
 
 
 Sizes = Annotated[
@@ -25,6 +25,16 @@ Overlaps = Annotated[
 ]
 Strategies = Annotated[
     str | None, typer.Option(metavar="NAMES", help="Such as structure,tokens,heading.", show_default=False)
+]
+Searches = Annotated[
+    str | None,
+    typer.Option(metavar="NAMES", help="How to search: such as hybrid,dense,lexical,ranks.", show_default=False),
+]
+Diversities = Annotated[
+    str | None, typer.Option(metavar="SHARES", help="Such as 0,0.3: what likeness costs a hit.", show_default=False)
+]
+Expands = Annotated[
+    str | None, typer.Option(metavar="NAMES", help="What to show around a hit: none,neighbours,section.")
 ]
 Embedder = Annotated[
     str | None, typer.Option(help="Which one. Default: static, or KBCHAT_EMBEDDER.", show_default=False)
@@ -53,6 +63,9 @@ def bench(
     chunk_tokens: Sizes = None,
     chunk_overlap: Overlaps = None,
     chunk_strategy: Strategies = None,
+    strategy: Searches = None,
+    diversity: Diversities = None,
+    expand: Expands = None,
     embedder: Embedder = None,
     top_k: TopK = None,
     score_threshold: Threshold = None,
@@ -76,6 +89,7 @@ def bench(
         strategies=listed(chunk_strategy),
         sizes=numbers(chunk_tokens, "chunk_tokens"),
         overlaps=numbers(chunk_overlap, "chunk_overlap"),
+        askings=ways(settings, strategy, diversity, expand),
         top_k=top_k,
         score_threshold=score_threshold,
     )
@@ -196,9 +210,29 @@ def _print_grid(record: "Record") -> None:
     screen.print_table(heads, against, numeric=("difference", "p"))
 
 
+def ways(settings: "Settings", strategy: str | None, diversity: str | None, expand: str | None) -> "list[Asking]":
+    """How to ask, every combination. Raises `InvalidInputError` naming the option."""
+    from kbchat.tuning import trials
+
+    return trials.ways(
+        settings,
+        strategies=listed(strategy),
+        diversities=shares(diversity, "diversity"),
+        expands=listed(expand),
+    )
+
+
 def listed(text: str | None) -> list[str]:
     """A list with commas."""
     return (text or "").replace(",", " ").split()
+
+
+def shares(text: str | None, name: str) -> list[float]:
+    """A list of numbers with commas. Raises `InvalidInputError` naming the option."""
+    try:
+        return [float(part) for part in listed(text)]
+    except ValueError:
+        raise InvalidInputError(name, f"{text!r} is no list of numbers such as 0.3,0.5") from None
 
 
 def numbers(text: str | None, name: str) -> list[int]:

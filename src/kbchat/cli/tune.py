@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kbchat.tuning.making import Ask
     from kbchat.tuning.questions import Judged
     from kbchat.tuning.recommending import Tuning
+    from kbchat.tuning.trials import Asking
 
 SIZES = (128, 256, 400, 600)
 """Chunk sizes that are tried unless others are named."""
@@ -53,6 +54,9 @@ def tune(
     chunk_tokens: bench.Sizes = None,
     chunk_overlap: bench.Overlaps = None,
     chunk_strategy: bench.Strategies = None,
+    strategy: bench.Searches = None,
+    diversity: bench.Diversities = None,
+    expand: bench.Expands = None,
     top_k: TopK = None,
     score_threshold: Thresholds = None,
     measure: bench.Measure = None,
@@ -71,14 +75,15 @@ def tune(
     if make_questions is not None and make_questions.exists():
         raise InvalidInputError("make_questions", f"{make_questions} is there already; name another file")
     bench.check_files(None, out, plot)
+    settings = read_settings(data_dir)
     grid = _Grid(
         bench.listed(chunk_strategy),
         bench.numbers(chunk_tokens, "chunk_tokens") or SIZES,
         bench.numbers(chunk_overlap, "chunk_overlap"),
+        bench.ways(settings, strategy, diversity, expand),
         bench.numbers(top_k, "top_k"),
-        _scores(score_threshold),
+        bench.shares(score_threshold, "score_threshold"),
     )
-    settings = read_settings(data_dir)
     name, own, texts = _read_space(settings, space)
     if make_questions is not None:
         _make(settings, texts, make_questions, count, model)
@@ -100,6 +105,7 @@ class _Grid(NamedTuple):
     strategies: Sequence[str]
     sizes: Sequence[int]
     overlaps: Sequence[int]
+    askings: "Sequence[Asking]"
     top_ks: Sequence[int]
     thresholds: Sequence[float]
 
@@ -242,10 +248,3 @@ def _verdict(difference: float, p: float) -> str:
 
 def _p(p: float, head: str = "") -> str:
     return f"{head}<0.001" if p < 0.001 else f"{head}{p:.3f}"
-
-
-def _scores(text: str | None) -> list[float]:
-    try:
-        return [float(part) for part in bench.listed(text)]
-    except ValueError:
-        raise InvalidInputError("score_threshold", f"{text!r} is no list of numbers such as 0.3,0.5") from None

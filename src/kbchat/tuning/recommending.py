@@ -121,6 +121,9 @@ def _settings(configuration: Configuration) -> dict[str, str | int | float]:
         "chunk_strategy": how.strategy.value,
         "chunk_overlap": how.overlap,
         "top_k": configuration.top_k,
+        "strategy": configuration.asking.strategy.value,
+        "diversity": configuration.asking.diversity,
+        "expand": configuration.asking.expand.value,
     }
     if how.strategy != "document":
         found["chunk_tokens"] = how.size

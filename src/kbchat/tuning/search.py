@@ -19,8 +19,12 @@ from kbchat.models import DocumentStatus, IngestProgress, Reference, TextDocumen
 from kbchat.settings import Settings
 from kbchat.space import KnowledgeSpace
 from kbchat.splitting import estimate_tokens
+from kbchat.strategies import Expand
 from kbchat.tuning.questions import Judged
 from kbchat.tuning.trials import Asked, Configuration, Progress, Spread, Trial, ranking
+
+SAMPLE = 30
+"""So many questions tell how long hits are with the text around them."""
 
 
 @dataclass
@@ -67,8 +71,8 @@ class Search:
         length = await self._tokens_a_chunk(space)
         trials = []
         for given in group:
-            configuration = self._fitted(given, length)
             asked = Asked(space)
+            configuration = await self._fitted(asked, given, length)
             found = await self._ask(asked, configuration)
             spread = Spread()
             values = self._measure(found, spread)
@@ -87,9 +91,14 @@ class Search:
         await base.delete_space(space.id)
         return trials
 
-    def _fitted(self, configuration: Configuration, length: float) -> Configuration:
+    async def _fitted(self, asked: Asked, configuration: Configuration, length: float) -> Configuration:
+        """With as many passages as there is room for, where that is to be equal."""
         if not self.equal_room:
             return configuration
+        if configuration.asking.expand is not Expand.NONE:  # What stands around hits is seen when they are shown.
+            shown = [it for each in self.questions[:SAMPLE] for it in await asked.put(each.text, configuration)]
+            length = sum(estimate_tokens(it.content) for it in shown) / len(shown) if shown else length
+            asked.seconds.clear()
         self._room = self._room or configuration.top_k * length
         return replace(configuration, top_k=min(MAX_TOP_K, max(1, round(self._room / length))))
 

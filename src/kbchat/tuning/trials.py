@@ -6,6 +6,7 @@ A trial uses the public face as any program would, so its figures are those that
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,11 +16,12 @@ from kbchat import evaluation
 from kbchat.chat import is_found
 from kbchat.chunking import ChunkStrategy, Splitting
 from kbchat.errors import InvalidInputError
-from kbchat.inputs import checked_threshold, checked_top_k
+from kbchat.inputs import checked_bounds, checked_threshold, checked_top_k
 from kbchat.knowledge import KnowledgeBase
 from kbchat.models import IngestProgress, Reference, TextDocument
 from kbchat.settings import Settings
 from kbchat.space import KnowledgeSpace
+from kbchat.strategies import Expand, Stages, Strategy
 from kbchat.tuning.sets import Dataset, Question
 
 DOCUMENTS, PASSAGES = 10, 5
@@ -30,16 +32,38 @@ _Choice = TypeVar("_Choice")
 
 
 @dataclass(frozen=True, slots=True)
+class Asking:
+    """How a question is searched for. Whether a reranker looks at the hits is as the settings say."""
+
+    strategy: Strategy = Strategy.HYBRID
+    diversity: float = 0.0
+    expand: Expand = Expand.NONE
+
+    @property
+    def label(self) -> str:
+        """What is not as it is by default."""
+        strategy = "" if self.strategy is Strategy.HYBRID else f", {self.strategy}"
+        diversity = "" if not self.diversity else f", diversity {self.diversity:g}"
+        return strategy + diversity + ("" if self.expand is Expand.NONE else f", with {self.expand}")
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     """What is tried."""
 
     splitting: Splitting
     top_k: int
     score_threshold: float | None = None
+    asking: Asking = Asking()
 
     @property
     def label(self) -> str:
-        """Tells it from the others of its run: strategy and size, and the overlap if there is one."""
+        """Tells it from the others of its run: how it splits, and what is not by default of how it asks."""
+        return self.splitting_label + self.asking.label
+
+    @property
+    def splitting_label(self) -> str:
+        """Strategy and size, and the overlap if there is one."""
         how = self.splitting
         size = "" if how.strategy is ChunkStrategy.DOCUMENT else f" {how.size}"
         return f"{how.strategy}{size}" + (f"/{how.overlap}" if how.overlap else "")
@@ -91,6 +115,7 @@ def configurations(
     strategies: Iterable[str] = (),
     sizes: Iterable[int] = (),
     overlaps: Iterable[int] = (),
+    askings: Sequence[Asking] = (),
     top_k: int | None = None,
     score_threshold: float | None = None,
 ) -> list[Configuration]:
@@ -105,8 +130,9 @@ def configurations(
     for strategy in _each(strategies, ours.strategy):
         for size in _each(sizes, ours.max_tokens):
             for overlap in _each(overlaps, ours.overlap):
-                made = Configuration(_splitting(strategy, size, overlap), k, threshold)
-                found.setdefault(made.label, made)
+                for asking in askings or (present_asking(settings),):
+                    made = Configuration(_splitting(strategy, size, overlap), k, threshold, asking)
+                    found.setdefault(made.label, made)
     return list(found.values())
 
 
@@ -117,6 +143,7 @@ def variants(
     strategies: Iterable[str] = (),
     sizes: Iterable[int] = (),
     overlaps: Iterable[int] = (),
+    askings: Sequence[Asking] = (),
     top_ks: Iterable[int] = (),
     thresholds: Iterable[float] = (),
 ) -> list[Configuration]:
@@ -124,20 +151,41 @@ def variants(
 
     What is not given is as now. Raises `InvalidInputError` naming the argument.
     """
-    now = Configuration(present, settings.top_k, settings.score_threshold)
+    asks = askings or (present_asking(settings),)
+    now = Configuration(present, settings.top_k, settings.score_threshold, present_asking(settings))
+    ks = [checked_top_k(k) for k in top_ks] or [settings.top_k]
+    floors = [checked_threshold(floor) for floor in thresholds] or [settings.score_threshold]
     found = {now.full_label: now}
     for strategy in _each(strategies, present.strategy):
         for size in _each(sizes, present.max_tokens):
             for overlap in _each(overlaps, present.overlap):
                 splitting = _splitting(strategy, size, overlap)
-                for k in _each(top_ks, settings.top_k):
-                    for threshold in _each(thresholds, settings.score_threshold):
-                        made = Configuration(
-                            splitting, checked_top_k(settings.top_k if k is None else k), checked_threshold(threshold)
-                        )
-                        found.setdefault(made.full_label, made)
-    alike = {each.label: number for number, each in reversed(list(enumerate(found.values())))}
-    return sorted(found.values(), key=lambda each: alike[each.label])
+                for k, threshold, asking in product(ks, floors, asks):
+                    made = Configuration(splitting, k, threshold, asking)
+                    found.setdefault(made.full_label, made)
+    alike = {each.splitting_label: number for number, each in reversed(list(enumerate(found.values())))}
+    return sorted(found.values(), key=lambda each: alike[each.splitting_label])
+
+
+def present_asking(settings: Settings) -> Asking:
+    """How the settings ask."""
+    return Asking(settings.strategy, settings.diversity, settings.expand)
+
+
+def ways(
+    settings: Settings,
+    *,
+    strategies: Iterable[str] = (),
+    diversities: Iterable[float] = (),
+    expands: Iterable[str] = (),
+) -> list[Asking]:
+    """Every combination of what is given; what is not given is as now. Raises `InvalidInputError` naming it."""
+    made = []
+    for strategy, diversity, expand in product(_each(strategies, None), _each(diversities, None), _each(expands, None)):
+        stages: Stages = {"strategy": strategy, "diversity": diversity, "expand": expand}
+        bounds = checked_bounds(None, None, None, stages, settings=settings)
+        made.append(Asking(bounds.strategy, bounds.diversity, bounds.expand))
+    return made
 
 
 def by_passages(datasets: Sequence[Dataset]) -> bool:
@@ -200,16 +248,24 @@ class Asked:
 
     async def put(self, question: str, configuration: Configuration) -> list[Reference]:
         """What is found with a configuration."""
-        return await self.ask(question, top_k=configuration.top_k, score_threshold=configuration.score_threshold)
+        asking = configuration.asking
+        return await self.ask(
+            question,
+            top_k=configuration.top_k,
+            score_threshold=configuration.score_threshold,
+            stages={"strategy": asking.strategy, "diversity": asking.diversity, "expand": asking.expand},
+        )
 
-    async def ask(self, question: str, *, top_k: int, score_threshold: float | None = None) -> list[Reference]:
+    async def ask(
+        self, question: str, *, top_k: int, score_threshold: float | None = None, stages: Stages | None = None
+    ) -> list[Reference]:
         """What is found. A blank question, which there are in real sets, finds nothing."""
         if not question or question.isspace():
             return []
         if not self.seconds:
-            await self.space.retrieve(question, top_k=top_k)  # The first one loads the parts.
+            await self.space.retrieve(question, top_k=top_k, **(stages or {}))  # The first one loads the parts.
         began = time.perf_counter()
-        found = await self.space.retrieve(question, top_k=top_k, score_threshold=score_threshold)
+        found = await self.space.retrieve(question, top_k=top_k, score_threshold=score_threshold, **(stages or {}))
         self.seconds.append(time.perf_counter() - began)
         return found
 
