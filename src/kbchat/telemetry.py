@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Span as Recorded
+    from opentelemetry.trace.span import Span as Recorded
 
 Listener = Callable[[str, float], None]
 """Told of a stage of retrieval and the seconds that it took."""
