@@ -180,14 +180,13 @@ async def test_unknown_failures_are_catalog_errors(catalog: Catalog) -> None:
 
 
 async def test_many_who_ask_the_same_at_once_are_answered_together(catalog: Catalog) -> None:
-    """Two transactions at most: the one that runs when they ask, and one that begins after all of them asked."""
+    """The first goes alone; those who asked meanwhile share a transaction, sixteen of them at most."""
     space = await a_space(catalog, "asked at once")
     began: list[object] = []
     assert catalog._database._engine is not None
     event.listen(catalog._database._engine, "begin", began.append)
     assert {found.id for found in await gather(*(catalog.get_space(space.id) for _ in range(20)))} == {space.id}
-    assert len(began) <= 2
-    assert not catalog._shared
+    assert len(began) <= 3
 
 
 async def test_who_asks_after_a_change_sees_it(catalog: Catalog) -> None:
