@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from kbchat.tokens import TokenCounter
 
 EXTRACTIVE = "extractive"
-TURNS = 3
-"""So many questions are worked on at a time: one in the interpreter and one in the libraries that leave it."""
+TURNS = 8
+"""So many questions are worked on at a time: enough to share their calls to the store, the index and the catalog."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
