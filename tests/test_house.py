@@ -53,7 +53,7 @@ FLOORS = {
         "sse",
         "tokens",
     },
-    2: {"catalog", "datafolder", "embedders", "generators", "lexical", "loaders", "rerankers", "stores"},
+    2: {"catalog", "datafolder", "embedders", "generators", "lexical", "loaders", "posting", "rerankers", "stores"},
     3: {
         "archive",
         "chat",
@@ -91,6 +91,8 @@ NEIGHBOURS = {
     ("checking", "reembed"),
     ("folders", "ingest"),
     ("folders", "preparing"),
+    ("embedders", "posting"),
+    ("rerankers", "posting"),
     ("indexing", "ingest"),
     ("indexing", "preparing"),
     ("ingest", "preparing"),
@@ -132,9 +134,8 @@ VENDORS = {
     "aiohttp": {
         "kbchat_aiohttp",
         "kbchat.loaders.web",
-        "kbchat.embedders.openai",
         "kbchat.generators",
-        "kbchat.rerankers.http",
+        "kbchat.posting",
         "kbchat.testing",
     },
     "alembic": {"kbchat.catalog"},

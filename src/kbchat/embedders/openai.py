@@ -3,16 +3,14 @@
 import json
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import anyio
 import numpy as np
 
 from kbchat.embedders import Vector, Vectors
-from kbchat.errors import EmbedderError, EmbedderUnavailableError, SettingsError
-
-if TYPE_CHECKING:
-    import aiohttp
+from kbchat.errors import EmbedderError, EmbedderUnavailableError
+from kbchat.posting import ModelServer, Unanswered
 
 _log = logging.getLogger("kbchat.embedders")
 
@@ -45,14 +43,11 @@ class OpenAIEmbedder:
         timeout: float = 60.0,
         retry_pauses: Sequence[float] = RETRY_PAUSES,
     ) -> None:
-        if not base_url.startswith(("http://", "https://")):
-            raise SettingsError(f"embedder_base_url {base_url!r} is no URL; it looks like http://localhost:8000/v1")
         self._model = model
-        self._url = base_url.rstrip("/") + "/embeddings"
-        self._api_key = api_key
-        self._timeout = timeout
+        self._server = ModelServer(
+            base_url, "/embeddings", setting="embedder_base_url", api_key=api_key, timeout=timeout, hints=_HINTS
+        )
         self._retry_pauses = tuple(retry_pauses)
-        self._session: aiohttp.ClientSession | None = None
 
     @property
     def name(self) -> str:
@@ -73,56 +68,23 @@ class OpenAIEmbedder:
         return vector
 
     async def aclose(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._server.aclose()
 
     async def _embed(self, texts: Sequence[str]) -> Vectors:
         body = json.dumps({"model": self._model, "input": list(texts), "encoding_format": "float"}).encode()
         pauses = iter(self._retry_pauses)
         while True:
             try:
-                return self._vectors(await self._post(body), count=len(texts))
-            except _Passing as failure:
+                return self._vectors(await self._server.post(body), count=len(texts))
+            except Unanswered as failure:
+                if not failure.may_pass:
+                    self._refuse(failure.message)
+                error = self._unavailable(failure.message)
                 pause = next(pauses, None)
                 if pause is None or failure.wait > MAX_RETRY_AFTER:
-                    raise failure.error from failure.__cause__
-                _log.info("embedder %s: trying again: %s", self.name, failure.error.message)
+                    raise error from failure.__cause__
+                _log.info("embedder %s: trying again: %s", self.name, error.message)
                 await anyio.sleep(max(pause, failure.wait))
-
-    async def _post(self, body: bytes) -> bytes:
-        import aiohttp
-
-        if self._session is None:
-            headers = {"Content-Type": "application/json", "User-Agent": "kbchat"}
-            if self._api_key:
-                headers["Authorization"] = f"Bearer {self._api_key}"
-            self._session = aiohttp.ClientSession(
-                headers=headers,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=self._timeout),
-            )
-        try:
-            async with self._session.post(self._url, data=body, allow_redirects=False) as response:
-                answer = await response.read()
-                if response.status != 200:
-                    self._refuse_status(response.status, answer, response.headers.get("Retry-After"))
-                return answer
-        except TimeoutError as error:
-            raise _Passing(self._unavailable(f"its server did not answer within {self._timeout:g} s")) from error
-        except (aiohttp.ClientError, OSError) as error:
-            message = f"its server at {self._url} cannot be reached ({error}); is it running?"
-            raise _Passing(self._unavailable(message)) from error
-
-    def _refuse_status(self, status: int, answer: bytes, retry_after: str | None) -> NoReturn:
-        said = answer[:500].decode(errors="replace").strip()
-        if self._api_key:
-            said = said.replace(self._api_key, "***")
-        message = f"its server answered {status}: {said or 'nothing'}{_HINTS.get(status, '')}"
-        if status == 429 or status >= 500:
-            wait = float(retry_after) if retry_after is not None and retry_after.isdecimal() else 0.0
-            raise _Passing(self._unavailable(message), wait)
-        self._refuse(message)
 
     def _vectors(self, answer: bytes, *, count: int) -> Vectors:
         try:
@@ -143,12 +105,3 @@ class OpenAIEmbedder:
 
     def _unavailable(self, message: str) -> EmbedderUnavailableError:
         return EmbedderUnavailableError(f"embedder {self.name!r}: {message}")
-
-
-class _Passing(Exception):  # noqa: N818 - not an error of ours yet
-    """A failure that another try may not meet; `wait` is how many seconds the server asked for."""
-
-    def __init__(self, error: EmbedderUnavailableError, wait: float = 0.0) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.wait = wait

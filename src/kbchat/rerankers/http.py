@@ -3,12 +3,10 @@
 import json
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-from kbchat.errors import RerankerError, RerankerUnavailableError, SettingsError
-
-if TYPE_CHECKING:
-    import aiohttp
+from kbchat.errors import RerankerError, RerankerUnavailableError
+from kbchat.posting import ModelServer, Unanswered
 
 _HINTS = {
     401: "; set the key it expects (rerank_api_key)",
@@ -27,13 +25,10 @@ class HttpReranker:
     """
 
     def __init__(self, *, model: str, base_url: str, api_key: str | None = None, timeout: float = 60.0) -> None:
-        if not base_url.startswith(("http://", "https://")):
-            raise SettingsError(f"rerank_base_url {base_url!r} is no URL; it looks like http://localhost:8000/v1")
         self._model = model
-        self._url = base_url.rstrip("/") + "/rerank"
-        self._api_key = api_key
-        self._timeout = timeout
-        self._session: aiohttp.ClientSession | None = None
+        self._server = ModelServer(
+            base_url, "/rerank", setting="rerank_base_url", api_key=api_key, timeout=timeout, hints=_HINTS
+        )
 
     @property
     def name(self) -> str:
@@ -43,44 +38,16 @@ class HttpReranker:
         if not texts:
             return []
         asked = {"model": self._model, "query": question, "documents": list(texts), "top_n": len(texts)}
-        return self._scores(await self._post(json.dumps(asked).encode()), count=len(texts))
+        try:
+            answer = await self._server.post(json.dumps(asked).encode())
+        except Unanswered as failure:
+            if not failure.may_pass:
+                self._refuse(failure.message)
+            raise RerankerUnavailableError(f"reranker {self.name!r}: {failure.message}") from failure.__cause__
+        return self._scores(answer, count=len(texts))
 
     async def aclose(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
-    async def _post(self, body: bytes) -> bytes:
-        import aiohttp
-
-        if self._session is None:
-            headers = {"Content-Type": "application/json", "User-Agent": "kbchat"}
-            if self._api_key:
-                headers["Authorization"] = f"Bearer {self._api_key}"
-            self._session = aiohttp.ClientSession(
-                headers=headers,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=self._timeout),
-            )
-        try:
-            async with self._session.post(self._url, data=body, allow_redirects=False) as response:
-                answer = await response.read()
-                if response.status != 200:
-                    self._refuse_status(response.status, answer)
-                return answer
-        except TimeoutError as error:
-            raise self._unavailable(f"its server did not answer within {self._timeout:g} s") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._unavailable(f"its server at {self._url} cannot be reached ({error}); is it running?") from error
-
-    def _refuse_status(self, status: int, answer: bytes) -> NoReturn:
-        said = answer[:500].decode(errors="replace").strip()
-        if self._api_key:
-            said = said.replace(self._api_key, "***")
-        message = f"its server answered {status}: {said or 'nothing'}{_HINTS.get(status, '')}"
-        if status == 429 or status >= 500:
-            raise self._unavailable(message)
-        self._refuse(message)
+        await self._server.aclose()
 
     def _scores(self, answer: bytes, *, count: int) -> list[float]:
         try:
@@ -96,6 +63,3 @@ class HttpReranker:
 
     def _refuse(self, message: str) -> NoReturn:
         raise RerankerError(f"reranker {self.name!r}: {message}")
-
-    def _unavailable(self, message: str) -> RerankerUnavailableError:
-        return RerankerUnavailableError(f"reranker {self.name!r}: {message}")
