@@ -222,12 +222,14 @@ class KnowledgeBase:
         It is gone for every reader at once. Should the process die while its vectors are being removed, the next one
         to open the data finishes that.
         """
+        from kbchat.upkeep import remove
+
         found = await self._find(name_or_id)
         parts = self._open
         async with parts.writing(found.id):
             await parts.store(found.vector_type).ping()  # Nothing is begun that cannot be finished now.
             info = await parts.catalog.begin_space_deletion(found.id)
-            await self._remove(parts, info)
+            await remove(parts, info)
         return info
 
     # -- documents of all spaces -------------------------------------------------------------------------------------
@@ -384,9 +386,11 @@ class KnowledgeBase:
     async def _finish_deletions(self, parts: Parts) -> None:
         """Finish what a process that died left of its deletions, unless another one is at work."""
         for info in await parts.catalog.deleted_spaces():
+            from kbchat.upkeep import remove
+
             try:
                 async with parts.writing(info.id, timeout=0):
-                    await self._remove(parts, info)
+                    await remove(parts, info)
             except BusyError:
                 return
 
@@ -394,10 +398,3 @@ class KnowledgeBase:
         """Each once, whether it was named by name or id."""
         found = [await self._find(name, owner=owner) for name in several.checked(names)]
         return [KnowledgeSpace(self._open, info) for info in {info.id: info for info in found}.values()]
-
-    @staticmethod
-    async def _remove(parts: Parts, info: SpaceInfo) -> None:
-        await parts.store(info.vector_type).drop_collection(info.collection)
-        await parts.choose_lexical(info)
-        await parts.lexical.drop(info.lexical_name)
-        await parts.catalog.finish_space_deletion(info.id)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Unanswered(Exception):  # noqa: N818 - each asker has an error of its own to raise
-    """No answer. `may_pass` says whether another try may be answered; `wait` is how many seconds the server asked for."""
+    """No answer. `may_pass` says whether another try may be answered, `wait` how many seconds the server asked for."""
 
     def __init__(self, message: str, *, may_pass: bool, wait: float = 0.0) -> None:
         super().__init__(message)

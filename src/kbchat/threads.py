@@ -45,32 +45,23 @@ class Threads:
 
 async def together(first: Callable[[], Awaitable[T]], second: Callable[[], Awaitable[U]]) -> tuple[T, U]:
     """Await two calls at the same time. When one raises, the other is cancelled and the error comes out bare."""
-    results: dict[int, T | U] = {}
-
-    async def run(number: int, call: Callable[[], Awaitable[T | U]]) -> None:
-        results[number] = await call()
-
-    try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(run, 1, second)
-            results[0] = await first()
-    except BaseExceptionGroup as errors:
-        error = bare(errors)
-        raise error from error.__cause__
-    return results[0], results[1]  # type: ignore[return-value]  # 0 holds the first's, 1 the second's
+    one, other = await side_by_side([first, second])
+    return one, other  # type: ignore[return-value]  # The first's and the second's.
 
 
 async def side_by_side(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
     """Await any number of calls at the same time; their results in the same order. Errors as with `together`."""
     results: dict[int, T] = {}
 
-    async def run(number: int, call: Callable[[], Awaitable[T]]) -> None:
-        results[number] = await call()
+    async def run(number: int) -> None:
+        results[number] = await calls[number]()
 
     try:
         async with anyio.create_task_group() as group:
-            for number, call in enumerate(calls):
-                group.start_soon(run, number, call)
+            for number in range(1, len(calls)):
+                group.start_soon(run, number)
+            if calls:  # The first needs no task of its own.
+                await run(0)
     except BaseExceptionGroup as errors:
         error = bare(errors)
         raise error from error.__cause__

@@ -1,4 +1,4 @@
-"""Keeping spaces sound and taking them elsewhere: count, check, export, import."""
+"""Keeping spaces sound and taking them elsewhere: count, check, move, export, import, remove."""
 
 from __future__ import annotations
 
@@ -157,10 +157,15 @@ async def _undo(parts: Parts, info: SpaceInfo) -> None:
 
     with anyio.CancelScope(shield=True):
         await parts.catalog.begin_space_deletion(info.id)
-        await parts.store(info.vector_type).drop_collection(info.collection)
-        await parts.choose_lexical(info)
-        await parts.lexical.drop(info.lexical_name)
-        await parts.catalog.finish_space_deletion(info.id)
+        await remove(parts, info)
+
+
+async def remove(parts: Parts, info: SpaceInfo) -> None:
+    """Take away all of a space whose deletion has begun. What was done of it before does not matter."""
+    await parts.store(info.vector_type).drop_collection(info.collection)
+    await parts.choose_lexical(info)
+    await parts.lexical.drop(info.lexical_name)
+    await parts.catalog.finish_space_deletion(info.id)
 
 
 async def stats(parts: Parts, info: SpaceInfo) -> SpaceStats:

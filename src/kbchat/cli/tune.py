@@ -149,12 +149,8 @@ def _make(settings: "Settings", texts: dict[str, str], path: Path, count: int, m
 
 
 def _asking(kb: "KnowledgeBase", model: str) -> "Ask":
-    from kbchat.chat import collect
-
     async def ask(prompt: str) -> str:
-        stream = kb.stream(prompt, model=model)
-        async with stream:
-            return (await collect(stream.batches())).text
+        return (await kb.chat(prompt, model=model)).text
 
     return ask
 
