@@ -65,7 +65,7 @@ def measure(system: str, folders: list[str]) -> dict[str, float]:
     """Run a system and read what it says of itself."""
     # Modules are compiled once, as wherever programs are installed.
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    env |= {"PYTHONPATH": str(ROOT / "src"), "TOKENIZERS_PARALLELISM": "true"}
+    env |= {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(HERE)]), "TOKENIZERS_PARALLELISM": "true"}
     with tempfile.TemporaryDirectory() as data:
         command = [python_of(system), str(HERE / "ingesting" / "systems.py"), system, data, *folders]
         ran = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)

@@ -108,7 +108,11 @@ def others(system: str, prepared: Sequence[Prepared]) -> tuple[list[list[list[in
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder, "given.json"), Path(folder, "found.json")
         source.write_text(json.dumps(given))
-        env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "TOKENIZERS_PARALLELISM": "false"}
+        env = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(HERE)]),
+            "TOKENIZERS_PARALLELISM": "false",
+        }
         command = [python_of(system), str(HERE / "retrieving" / "systems.py"), system, str(source), str(out)]
         subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
         results = json.loads(out.read_text())

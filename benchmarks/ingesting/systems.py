@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from static_embedder import embedder, for_langchain, for_llamaindex
+
 CHUNK_TOKENS = 256
 BATCH = 256
 """Documents that LlamaIndex is given at a time."""
@@ -17,23 +19,6 @@ SUFFIXES = (".md", ".mdx")
 
 def files(folders: list[str]) -> list[Path]:
     return sorted(path for folder in folders for path in Path(folder).rglob("*") if path.suffix in SUFFIXES)
-
-
-def embedder() -> Callable[[list[str]], list[list[float]]]:
-    """The static embedder, as a function that all systems share."""
-    from kbchat.embedders.static import StaticEmbedder
-    from kbchat.threads import Threads
-
-    static = StaticEmbedder(threads=Threads())
-    static.embed(["warm"])
-
-    def embed(texts: list[str]) -> list[list[float]]:
-        rows = []
-        for first in range(0, len(texts), 256):
-            rows += static.embed(texts[first : first + 256]).tolist()
-        return [row if any(row) else [1e-6] * 256 for row in rows]
-
-    return embed
 
 
 def timed(run: Callable[[], object]) -> float:
@@ -83,30 +68,14 @@ def raw(data: str, folders: list[str]) -> tuple[int, int, float, float]:
 def llamaindex(data: str, folders: list[str]) -> tuple[int, int, float, float]:
     import chromadb
     from llama_index.core import Document
-    from llama_index.core.embeddings import BaseEmbedding
     from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
     from llama_index.core.node_parser import SentenceSplitter
     from llama_index.core.storage.docstore import SimpleDocumentStore
     from llama_index.vector_stores.chroma import ChromaVectorStore
 
-    embed = embedder()
-
-    class Static(BaseEmbedding):
-        def _get_query_embedding(self, query: str) -> list[float]:
-            return embed([query])[0]
-
-        async def _aget_query_embedding(self, query: str) -> list[float]:
-            return embed([query])[0]
-
-        def _get_text_embedding(self, text: str) -> list[float]:
-            return embed([text])[0]
-
-        def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-            return embed(texts)
-
     collection = chromadb.PersistentClient(data).create_collection("bench", embedding_function=None)
     pipeline = IngestionPipeline(
-        transformations=[SentenceSplitter(chunk_size=CHUNK_TOKENS, chunk_overlap=0), Static(embed_batch_size=256)],
+        transformations=[SentenceSplitter(chunk_size=CHUNK_TOKENS, chunk_overlap=0), for_llamaindex()],
         docstore=SimpleDocumentStore(),
         docstore_strategy=DocstoreStrategy.UPSERTS,
         vector_store=ChromaVectorStore(chroma_collection=collection),
@@ -129,22 +98,12 @@ def langchain(data: str, folders: list[str]) -> tuple[int, int, float, float]:
     from langchain_chroma import Chroma
     from langchain_classic.indexes import SQLRecordManager
     from langchain_core.documents import Document
-    from langchain_core.embeddings import Embeddings
     from langchain_core.indexing import index
     from langchain_text_splitters import RecursiveCharacterTextSplitter
 
     from kbchat.splitting import estimate_tokens
 
-    embed = embedder()
-
-    class Static(Embeddings):
-        def embed_documents(self, texts: list[str]) -> list[list[float]]:
-            return embed(texts)
-
-        def embed_query(self, text: str) -> list[float]:
-            return embed([text])[0]
-
-    store = Chroma("bench", Static(), persist_directory=data)
+    store = Chroma("bench", for_langchain(), persist_directory=data)
     records = SQLRecordManager("bench", db_url=f"sqlite:///{data}/records.sqlite")
     records.create_schema()
     splitter = RecursiveCharacterTextSplitter(chunk_size=CHUNK_TOKENS, chunk_overlap=0, length_function=estimate_tokens)

@@ -10,26 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from static_embedder import embedder, for_langchain, for_llamaindex
+
 TOP = 10
-Embed = Callable[[Sequence[str]], list[list[float]]]
 Ask = Callable[[str], list[int]]
 """From a question to the numbers of the chunks found, best first."""
-
-
-def embedder() -> Embed:
-    """The static embedder, as a function that all systems share."""
-    from kbchat.embedders.static import StaticEmbedder
-    from kbchat.threads import Threads
-
-    static = StaticEmbedder(threads=Threads())
-
-    def embed(texts: Sequence[str]) -> list[list[float]]:
-        rows: list[list[float]] = []
-        for first in range(0, len(texts), 256):
-            rows += static.embed(list(texts[first : first + 256])).tolist()
-        return [row if any(row) else [1e-6] * 256 for row in rows]
-
-    return embed
 
 
 def bm25s(chunks: Sequence[str]) -> Ask:
@@ -68,28 +53,12 @@ def bm25s_terms(chunks: Sequence[str]) -> Ask:
 
 def llamaindex(chunks: Sequence[str], *, hybrid: bool = False) -> Ask:
     from llama_index.core import Settings, VectorStoreIndex
-    from llama_index.core.embeddings import BaseEmbedding
     from llama_index.core.llms import MockLLM
     from llama_index.core.schema import TextNode
 
-    embed = embedder()
-
-    class Static(BaseEmbedding):
-        def _get_query_embedding(self, query: str) -> list[float]:
-            return embed([query])[0]
-
-        async def _aget_query_embedding(self, query: str) -> list[float]:
-            return embed([query])[0]
-
-        def _get_text_embedding(self, text: str) -> list[float]:
-            return embed([text])[0]
-
-        def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-            return embed(texts)
-
     Settings.llm = MockLLM()
     nodes = [TextNode(text=text, id_=str(number)) for number, text in enumerate(chunks)]
-    retriever = VectorStoreIndex(nodes, embed_model=Static(embed_batch_size=256)).as_retriever(similarity_top_k=TOP)
+    retriever = VectorStoreIndex(nodes, embed_model=for_llamaindex()).as_retriever(similarity_top_k=TOP)
     if hybrid:
         from llama_index.core.retrievers import QueryFusionRetriever
         from llama_index.retrievers.bm25 import BM25Retriever
@@ -103,20 +72,10 @@ def llamaindex(chunks: Sequence[str], *, hybrid: bool = False) -> Ask:
 
 def langchain(chunks: Sequence[str], *, hybrid: bool = False) -> Ask:
     from langchain_core.documents import Document
-    from langchain_core.embeddings import Embeddings
     from langchain_core.vectorstores import InMemoryVectorStore
 
-    embed = embedder()
-
-    class Static(Embeddings):
-        def embed_documents(self, texts: list[str]) -> list[list[float]]:
-            return embed(texts)
-
-        def embed_query(self, text: str) -> list[float]:
-            return embed([text])[0]
-
     documents = [Document(text, metadata={"number": number}) for number, text in enumerate(chunks)]
-    store = InMemoryVectorStore(Static())
+    store = InMemoryVectorStore(for_langchain())
     store.add_documents(documents)
     retriever = store.as_retriever(search_kwargs={"k": TOP})
     if hybrid:
