@@ -6,6 +6,7 @@ has an engine of its own, which it can really reopen.
 
 import errno
 import os
+import re
 import shutil
 import ssl
 import threading
@@ -180,6 +181,10 @@ class _Server:
         return _explain(error, collection)
 
 
+_MISSING_SEGMENT = re.compile(r"Missing field: \[Missing \w+ segment\]")
+"""What is said to a query whose collection is dropped at the same moment: its parts go one after the other."""
+
+
 def _explain(error: Exception, collection: str) -> KbchatError:
     """What Chroma says of its own, embedded or served."""
     from chromadb.errors import InvalidArgumentError, InvalidDimensionException, NotFoundError
@@ -189,6 +194,8 @@ def _explain(error: Exception, collection: str) -> KbchatError:
             return CollectionNotFoundError(collection)
         case InvalidDimensionException() | InvalidArgumentError():
             return VectorError(f"collection {collection!r} does not take these vectors: {error}")
+        case _ if _MISSING_SEGMENT.search(str(error)):
+            return CollectionNotFoundError(collection)
         case _:
             return StoreError(f"Chroma failed: {error}")
 

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 
 import anyio
+import anyio.lowlevel
 import numpy as np
 import pytest
 from blockbuster import blockbuster_ctx
@@ -369,6 +370,27 @@ class VectorStoreSuite:
             vectors[50],
             20,
         )
+
+    async def test_dropped_while_searched(self, store: VectorStore, name: str) -> None:
+        """Who searches a collection at the moment it is dropped gets an answer, or is told that it is not there."""
+        vectors = some_vectors(40)
+        for _ in range(10):
+            await store.create_collection(name, dimension=DIMENSION)
+            await store.upsert(name, range(40), vectors)
+            answered = anyio.Event()
+
+            async def search(answered: anyio.Event = answered) -> None:
+                with contextlib.suppress(CollectionNotFoundError):
+                    while True:
+                        await store.query(name, vectors[0], limit=5)
+                        answered.set()
+                        await anyio.lowlevel.checkpoint()
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(search)
+                await answered.wait()
+                await store.drop_collection(name)
 
     async def test_searched_while_first_written(self, store: VectorStore, kb: str) -> None:
         """A collection can be searched while its very first records are written."""
