@@ -18,7 +18,7 @@ from kbchat.ingestion.ingest import Ingester
 from kbchat.ingestion.preparing import Preparer
 from kbchat.inputs import Bounds
 from kbchat.lexical.tantivy import TantivyIndex
-from kbchat.loaders.processes import Readers
+from kbchat.loaders.processes import DocumentReaders
 from kbchat.models import SpaceInfo, TextDocument, VectorType
 from kbchat.retrieval.retriever import Retrieval, Retriever, text_of
 from kbchat.retrieval.searching import cosine
@@ -57,7 +57,7 @@ class Bench:
             threads=self.threads,
             preparer=Preparer(
                 threads=self.threads,
-                readers=Readers(threads=self.threads, seconds=60, memory=1 << 30),
+                readers=DocumentReaders(threads=self.threads, seconds=60, memory=1 << 30),
                 static=static,
                 is_static=static is self.embedder,
                 splitting=Splitting(max_tokens=tokens),

@@ -30,6 +30,8 @@ from kbchat_aiohttp.streams import EventStream, Readers
 
 SPACE_PREFIX = "kb/"
 """A model of this name, on OpenAI's routes, is a space."""
+DEFAULT_MODEL = "chatgpt_proxyllm"
+"""The documentation's model: it always means the default one."""
 
 
 class Memory:
@@ -105,7 +107,8 @@ class Chat:
         if asked.chat_mode == "chat_knowledge":
             source = await self._kb.get_space(asked.chat_param or "", owner=call.principal.scope)
         turns, memory = await self._recall(call, asked, source)
-        stream = source.stream(turns, model=asked.model, sampling=asked.sampling())
+        model = None if asked.model == DEFAULT_MODEL else asked.model
+        stream = source.stream(turns, model=model, sampling=asked.sampling())
         return await self._answer(call, asked, stream, flavour="v2", incremental=asked.incremental, memory=memory)
 
     @route(
@@ -124,6 +127,8 @@ class Chat:
         model = asked.model
         if model is not None and model.startswith(SPACE_PREFIX):
             source, model = await self._space(model, call.principal), None
+        elif model == DEFAULT_MODEL:
+            model = None
         turns, memory = await self._recall(call, asked, source)
         stream = source.stream(turns, model=model, sampling=asked.sampling())
         return await self._answer(call, asked, stream, flavour="openai", incremental=True, memory=memory)

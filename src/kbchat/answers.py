@@ -13,8 +13,6 @@ from kbchat.models import Delta, Deltas, EngineEvent, Event, Message, Reference,
 if TYPE_CHECKING:
     from kbchat.wiring import Parts
 
-DEFAULT_MODEL_ALIAS = "chatgpt_proxyllm"
-"""The documentation's model name: it always means the default model."""
 Open = Callable[[], AbstractAsyncContextManager[AsyncIterator[EngineEvent]]]
 
 
@@ -91,7 +89,7 @@ def open_answer(
     from kbchat.chat import open_chat
     from kbchat.wiring import EXTRACTIVE
 
-    if model is None or model == DEFAULT_MODEL_ALIAS:
+    if model is None:
         model = next(iter(parts.generators))
     elif model not in parts.generators:
         if parts.settings.unknown_model == "error":

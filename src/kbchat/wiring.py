@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kbchat.embedders.static import StaticEmbedder
     from kbchat.generators import Generator
     from kbchat.lexical import LexicalIndex
-    from kbchat.loaders.processes import Readers
+    from kbchat.loaders.processes import DocumentReaders
     from kbchat.maintenance.replica import Replica
     from kbchat.rerankers import Reranker
     from kbchat.retrieval.retriever import Retriever
@@ -60,7 +60,7 @@ class Parts:
         from kbchat.datafolder import DataFolder
         from kbchat.lexical.chosen import ChosenIndex
         from kbchat.lexical.tantivy import TantivyIndex
-        from kbchat.loaders.processes import Readers
+        from kbchat.loaders.processes import DocumentReaders
         from kbchat.maintenance.replica import Replica
         from kbchat.retrieval.retriever import Retriever
         from kbchat.text.tokens import TokenCounter
@@ -73,7 +73,7 @@ class Parts:
         url = settings.catalog_url or self.folder.catalog
         self.catalog: Catalog = Catalog(url, threads=self.threads, timeout=settings.store_timeout)
         self.lexical: ChosenIndex = ChosenIndex(TantivyIndex(self.folder.lexical, threads=self.threads))
-        self.readers: Readers = Readers(
+        self.readers: DocumentReaders = DocumentReaders(
             threads=self.threads, seconds=settings.document_seconds, memory=settings.document_memory
         )
         self.embedder: Embedder = own.embedder or make_embedder(settings, self.threads)

@@ -23,7 +23,7 @@ from kbchat.errors import MissingExtraError, UnreadableDocumentError
 from kbchat.ingestion.making import Made, Maker, vectors_of
 from kbchat.loaders.files import FileSource, read
 from kbchat.loaders.formats import Format, format_of
-from kbchat.loaders.processes import Readers
+from kbchat.loaders.processes import DocumentReaders
 from kbchat.models import DocumentFailure, DocumentStatus, LoadedDocument, Metadata, TextDocument
 from kbchat.text import analysis
 from kbchat.text.readable import can_be_kept, check_name, check_text, is_text, printable
@@ -145,7 +145,7 @@ class Preparer:
         self,
         *,
         threads: Threads,
-        readers: Readers,
+        readers: DocumentReaders,
         static: "StaticEmbedder",
         is_static: bool,
         splitting: Splitting,

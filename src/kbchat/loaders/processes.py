@@ -13,7 +13,7 @@ from kbchat.processes import Processes
 from kbchat.threads import Threads
 
 
-class Readers:
+class DocumentReaders:
     """Reads files in a pool of worker processes, which it ends when it is closed.
 
     `seconds` and `memory` (bytes) bound what one document may take; `limit` is the number of processes.
