@@ -72,6 +72,17 @@ async def test_a_body_beyond_the_limit_is_refused(tmp_path: Path, chunked: bool)
         assert status == 200
 
 
+async def test_a_hundred_megabytes_are_refused_unread(tmp_path: Path) -> None:
+    """By the default limit, as soon as their number is known."""
+    async with serving(tmp_path) as served:
+        reader, writer = await asyncio.open_connection(served.host, served.port)
+        head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        writer.write(f"{head}Content-Length: 100000000\r\n\r\n{{".encode())
+        assert (await reader.readline()).startswith(b"HTTP/1.1 413")
+        writer.close()
+        assert (await served.get("/healthz"))[0] == 200
+
+
 async def test_the_limit_is_the_adapters_own(tmp_path: Path) -> None:
     """Mounted in an application whose limit is aiohttp's 1 MiB, larger bodies still pass."""
     async with serving(tmp_path, prefix="/kb") as served:

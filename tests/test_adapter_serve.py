@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,29 @@ async def test_a_signal_stops_it(tmp_path: Path, number: signal.Signals) -> None
         os.kill(os.getpid(), number)
         async with asyncio.timeout(2):
             await task
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHo", b"GET /healthz HTTP/1.1\r\nHost: a\r\nX: "])
+async def test_a_head_that_does_not_come_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    """However it drips, its connection is closed when its time is over; others are served."""
+    monkeypatch.setattr(import_module("kbchat_aiohttp.serve"), "IDLE_SECONDS", 0.3)
+    async with server(tmp_path) as (url, _), aiohttp.ClientSession() as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", URL(url).port)
+
+        async def drip() -> None:
+            writer.write(sent)
+            while sent:
+                await asyncio.sleep(0.05)
+                writer.write(b"x")
+
+        dripping = asyncio.create_task(drip())
+        assert await reader.read() == b""
+        dripping.cancel()
+        writer.close()
+        async with client.get(f"{url}/healthz") as response:
+            assert response.status == 200
 
 
 async def test_an_answer_under_way_may_finish(tmp_path: Path, model: Upstream) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 import anyio
 import pytest
@@ -379,33 +379,3 @@ async def test_nothing_is_checked_without_passages(server: ModelServer, model: G
     """A chat without a space has no citations, whatever the model writes."""
     server.script(Script(texts=("Something [1].",)))
     assert (await Chat(model, None).answer()).citations == ()
-
-
-async def test_a_turn_is_held_for_the_machine_s_own_work(server: ModelServer, model: Generator) -> None:
-    """From the search until the prompt is made; neither while a model rewrites the question nor while one answers."""
-    happened: list[str] = []
-
-    @asynccontextmanager
-    async def turn() -> AsyncIterator[None]:
-        happened.append(f"taken after {len(server.requests)} requests")
-        yield
-        happened.append(f"given back after {len(server.requests)} requests")
-
-    async def retrieve(question: str) -> Sequence[Reference]:
-        happened.append("searched")
-        return [hit()]
-
-    async with open_chat(
-        [*QUESTION, Message(role="assistant", content=SENTENCE), Message(role="user", content="Why is that?")],
-        retrieve=retrieve,
-        generator=model,
-        sampling=Sampling(),
-        budget_tokens=4096,
-        counter=TokenCounter(lambda: None),
-        threads=Threads(4),
-        rewriter=model,
-        turn=turn(),
-    ) as events:
-        await collect(events)
-    assert happened == ["taken after 1 requests", "searched", "given back after 1 requests"]
-    assert len(server.requests) == 2

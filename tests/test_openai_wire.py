@@ -1,14 +1,16 @@
 """OpenAI's stream of an answer, decoded: whatever servers send, however it is cut."""
 
 import json
+from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kbchat.errors import GeneratorUnavailableError
 from kbchat.generators import Generated
-from kbchat.generators.openai_wire import AnswerDecoder, explain
+from kbchat.generators.alike import read_alike
+from kbchat.generators.openai_wire import AnswerDecoder, explain, said
 
 CHUNK = b'data: {"choices": [{"delta": {"content": "x"}}]}\n\n'
 
@@ -99,6 +101,92 @@ def outcome(pieces: list[bytes]) -> tuple[str, str | None, bool]:
         whole = True
     assert len(reasons) == whole
     return "".join(text for generated in found for text in generated.texts), reasons[0] if reasons else None, whole
+
+
+BEFORE = [b'{"choices": [{"delta": {"content": "', b'{"id":"x","choices":[{"index":0,"delta":{"content":"']
+AFTER = [b'"}}]}', b'"},"finish_reason":null}],"usage":null}']
+NASTY = [
+    *(b"a", b" ", b'"', b"\\", b'\\"', b"\\\\", b'","', b',"', b'":"', b"\\n", b"\\x", b"\n", b"\n\n", b"\r", b"\x00"),
+    *(b"\\u2028", b"\\ud83d", b"\\ude00", b"\xff", b'"content": "', b'", "content": "', b'"}}]}\n\ndata: '),
+    *(b'", "finish_reason": "stop', b'"}}], "usage": {"prompt_tokens": 1}, "x": [{"y": {"z": "'),
+]
+"""What could make texts of one list be taken for others than they are, each by itself or together."""
+nasty_texts = st.lists(st.lists(st.sampled_from(NASTY), max_size=3).map(b"".join), min_size=1, max_size=3)
+
+
+def alike_events(texts: list[bytes], before: bytes = BEFORE[0], after: bytes = AFTER[0]) -> list[bytes]:
+    """Events with the same bytes around their texts."""
+    return [b"data: %b%b%b\n\n" % (before, text, after) for text in (*[b"word"] * 4, *texts, b"word")]
+
+
+def assert_read_at_once_as_one_by_one(events: list[bytes], cuts: tuple[int, ...] = ()) -> None:
+    stream = b"".join(events)
+    at = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    assert outcome([CHUNK, *(stream[a:b] for a, b in pairwise(at))]) == outcome([CHUNK, *events])
+
+
+@settings(max_examples=1000)
+@given(nasty_texts, st.sampled_from(BEFORE), st.sampled_from(AFTER), st.tuples(st.integers(0, 900)))
+def test_texts_read_at_once_are_those_read_one_by_one(
+    texts: list[bytes], before: bytes, after: bytes, cut: tuple[int, ...]
+) -> None:
+    """Whatever stands in the texts, and wherever a read ends: many alike events say what each says by itself."""
+    assert_read_at_once_as_one_by_one(alike_events(texts, before, after))
+    assert_read_at_once_as_one_by_one(alike_events(texts, before, after), cut)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [b"x\\", b',"y'],
+        [b"x\\", b'z","y'],
+        [b'a","b'],
+        [b"a\nb"],
+        [b'"content": "'],
+        [b'a"content": "b'],
+        [b'", "content": "b'],
+    ],
+)
+def test_texts_that_break_out_of_their_quotes(texts: list[bytes]) -> None:
+    """What would be a valid list of other texts, or of as many, is not taken for them."""
+    assert_read_at_once_as_one_by_one(alike_events(texts))
+
+
+def alike(*events: bytes) -> list[str] | None:
+    return read_alike(b"".join(events), said)
+
+
+def test_alike_events_are_read_at_once() -> None:
+    """As servers send them: escapes, other scripts and empty texts included; fewer than four are left alone."""
+    texts = ["a", "", '"\\"', "\n\n", "中文😀", "\u2028", "<b>"]
+    assert alike(*map(chunk, texts)) == texts
+    assert alike(*(chunk(text, ascii_only=False) for text in texts)) == texts
+    assert alike(*[CHUNK] * 3) is None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'data: {"choices": [{"delta": {"content": "x"}, "finish_reason": "stop"}]}\n\n',
+        b'data: {"choices": [{"delta": {"role": "assistant", "content": "x"}}]}\n\n',
+        b'data: {"choices": [{"delta": {"content": null}}]}\n\n',
+        b'data: {"content": "x", "choices": [{"delta": {"content": "y"}}]}\n\n',
+        b'data: {"choices": [{"delta": {"content": "x", "content": "y"}}]}\n\n',
+        b'data: {"choices": [{"delta": {"content": "x", "content":"a"}}]}\n\n',
+        b'data: {"a": "content": "a", "choices": [{"delta": {"content": "x"}}]}\n\n',
+        b'data: {"choices": [{"delta": {"content": "x"}}], "usage": {"prompt_tokens": 1}}\n\n',
+        b"data: [DONE]\n\n",
+        b": ping\n\n",
+        b"data: {\n\n",
+    ],
+)
+def test_one_that_is_not_alike_is_seen(odd: bytes) -> None:
+    """At the beginning, in the middle and at the end; and many of those that say more than a text."""
+    assert alike(odd, *[CHUNK] * 8) is None
+    assert alike(*[CHUNK] * 4, odd, *[CHUNK] * 4) is None
+    assert alike(*[CHUNK] * 8, odd) is None
+    if odd != b'data: {"choices": [{"delta": {"role": "assistant", "content": "x"}}]}\n\n':
+        assert alike(*[odd] * 8) is None
 
 
 @pytest.mark.parametrize(

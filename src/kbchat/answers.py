@@ -82,10 +82,8 @@ def open_answer(
     model: str | None,
     sampling: Sampling | None,
     retrieve: Callable[[str], Awaitable[Sequence[Reference]]] | None,
-    turn: AbstractAsyncContextManager[object] | None = None,
 ) -> AnswerStream:
-    """An answer by the model asked for, grounded in what `retrieve` finds, or not at all when that is None. `turn` is
-    held meanwhile."""
+    """An answer by the model asked for, grounded in what `retrieve` finds, or not at all when that is None."""
     from kbchat.chat import open_chat
     from kbchat.wiring import EXTRACTIVE
 
@@ -106,6 +104,5 @@ def open_answer(
             counter=parts.counter,
             threads=parts.threads,
             rewriter=generator if parts.settings.rewrite == "model" and model != EXTRACTIVE else None,
-            turn=turn,
         )
     )

@@ -1,7 +1,7 @@
 """From a question to a streamed answer with references: retrieve, pack, generate, count."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
+from contextlib import aclosing, asynccontextmanager
 
 import anyio
 
@@ -51,8 +51,6 @@ def is_found(hits: Sequence[Reference]) -> bool:
 
 Retrieve = Callable[[str], Awaitable[Sequence[Reference]]]
 """The hits for a question, best first."""
-Turn = AbstractAsyncContextManager[object]
-"""Held while a question is this machine's own work, so that of many at once the first are answered first."""
 
 
 @asynccontextmanager
@@ -66,7 +64,6 @@ async def open_chat(
     counter: TokenCounter,
     threads: Threads,
     rewriter: Generator | None = None,
-    turn: Turn | None = None,
 ) -> AsyncIterator[AsyncIterator[EngineEvent]]:
     """Open the answer to the last question of a conversation.
 
@@ -74,8 +71,7 @@ async def open_chat(
     for each passage that it cites), `References` when the answer rests on any, and `Done`. Without `retrieve` the model
     answers alone: there is neither a `Retrieved` nor references. A question that leans on earlier ones is put into
     words of its own by `rewriter` before it is searched for, or joined with them where there is none. Nothing is done
-    before the iterator is; leaving the block stops the generation at once. `turn` is held from the search until the
-    prompt is made.
+    before the iterator is; leaving the block stops the generation at once.
 
     The prompt has at most `budget_tokens`, and leaves the model room to answer. While iterated, raises
     `InvalidInputError` when there is no question or it does not fit, and the errors of retrieval and generator.
@@ -89,7 +85,6 @@ async def open_chat(
         counter=counter,
         threads=threads,
         rewriter=rewriter,
-        turn=turn or nullcontext(),
     )
     async with aclosing(events):
         yield events
@@ -135,15 +130,13 @@ async def _events(
     counter: TokenCounter,
     threads: Threads,
     rewriter: Generator | None,
-    turn: Turn,
 ) -> AsyncGenerator[EngineEvent, None]:
     said = _Said(counter, threads)
     finish_reason, usage = None, None
     with Span("kbchat.chat") as span:
         asked = () if retrieve is None else await _asked(messages, rewriter)
-        async with turn:
-            hits = None if retrieve is None else await _hits(asked, retrieve, span)
-            packed = await _pack(messages, hits, budget_tokens, threads, span)
+        hits = None if retrieve is None else await _hits(asked, retrieve, span)
+        packed = await _pack(messages, hits, budget_tokens, threads, span)
         if hits is not None:
             yield Retrieved(tuple(hits), packed.passages, packed.dropped)
         checker = CitationChecker(packed.passages)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Unpack
 
 from kbchat import intake
@@ -335,16 +335,14 @@ class KnowledgeSpace:
         turns = checked_messages(messages, limit=self._parts.settings.max_question_chars)
         bounds = self._bounds(top_k, score_threshold, where, stages)
 
+        info: SpaceInfo | None = None
+
         async def retrieve(question: str) -> Sequence[Reference]:
-            return await self._found(self.info, question, bounds)
+            nonlocal info
+            info = info or await self._ready()  # once: a follow-up may be looked for twice
+            return await self._found(info, question, bounds)
 
-        @asynccontextmanager
-        async def turn() -> AsyncIterator[None]:
-            await self._ready()  # Before the turn, so that many who ask at once are told at once.
-            async with self._parts.turn(self.vector_type):
-                yield
-
-        return open_answer(self._parts, turns, model=model, sampling=sampling, retrieve=retrieve, turn=turn())
+        return open_answer(self._parts, turns, model=model, sampling=sampling, retrieve=retrieve)
 
     async def chat(
         self,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from kbchat.text.tokens import TokenCounter
 
 EXTRACTIVE = "extractive"
-TURNS = 8
-"""So many questions are worked on at a time: enough to share their calls to the store, the index and the catalog."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +84,6 @@ class Parts:
         self.retriever: Retriever = Retriever(
             catalog=self.catalog, lexical=self.lexical, threads=self.threads, reranker=self.reranker
         )
-        self._turns = anyio.Semaphore(TURNS, fast_acquire=True)
         self._replica: Replica | None = None
         if self.catalog.is_shared:
             # Other servers write to the catalog, and none of them to our files.
@@ -109,16 +106,6 @@ class Parts:
         if vector_type not in self._stores:
             self._stores[vector_type] = make_store(vector_type, self.settings, self.folder, self.threads)
         return self._stores[vector_type]
-
-    def turn(self, vector_type: VectorType) -> AbstractAsyncContextManager[object]:
-        """To be held while this machine works on a question: side by side, each of many would be answered as late as
-        the last of them. Nothing is held where other servers do the work, which may keep one waiting."""
-        from kbchat.embedders.static import StaticEmbedder
-
-        settings = self.settings
-        served = settings.chroma_url if vector_type is VectorType.CHROMA else settings.milvus_uri
-        own = isinstance(self.embedder, StaticEmbedder) and not (served or self.reranker or self.catalog.is_shared)
-        return self._turns if own else nullcontext()
 
     @property
     def static(self) -> StaticEmbedder:

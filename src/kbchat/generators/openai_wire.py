@@ -13,6 +13,7 @@ import msgspec
 
 from kbchat.errors import GeneratorUnavailableError
 from kbchat.generators import Generated
+from kbchat.generators.alike import read_alike
 from kbchat.generators.sse import SseParser
 from kbchat.models import FinishReason, Message, Sampling, Usage
 
@@ -84,6 +85,22 @@ class _Chunk(msgspec.Struct, gc=False):
 
 _CHUNK = msgspec.json.Decoder(_Chunk)
 _DONE = b"[DONE]"
+
+
+def said(event: bytes) -> str | None:
+    """The text of an event that says nothing else; None for any other."""
+    try:
+        chunk = _CHUNK.decode(event)
+    except (msgspec.DecodeError, UnicodeError):
+        return None
+    choice = chunk.choices[0] if chunk.choices and chunk.usage is None else None
+    return None if choice is None or choice.delta is None or choice.finish_reason else choice.delta.content
+
+
+def _read_alike(events: bytes) -> list[str] | None:
+    return read_alike(events, said)
+
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -115,6 +132,8 @@ class AnswerDecoder:
         """What these bytes say; None if that is nothing."""
         if self.done:
             return None
+        if not (self._half or self._finished) and (texts := self._parser.take(data, _read_alike)) is not None:
+            return self._told([text for text in texts if text])
         try:
             events = self._parser.feed(data)
         except ValueError as error:
@@ -158,6 +177,11 @@ class AnswerDecoder:
                 usage = _counted(chunk.usage) or usage
         if self._finished:
             return Generated(usage=usage) if usage else None
+        return self._told(texts, finish, usage)
+
+    def _told(
+        self, texts: list[str], finish: FinishReason | None = None, usage: Usage | None = None
+    ) -> Generated | None:
         self._room -= sum(map(len, texts))
         if finish is None and self._room < 0:
             finish = "length"
@@ -182,12 +206,20 @@ class AnswerDecoder:
             if not event:
                 continue
             try:
-                # Python's own reader, because only it takes half a character.
-                chunks.append(self._whole_characters(msgspec.convert(json.loads(event), _Chunk)))
+                chunks.append(self._chunk(event))
             except (ValueError, RecursionError):
                 self._fail(f"its server sent what is no part of a chat stream: {shorten(repr(event))}")
                 break
         return chunks
+
+    def _chunk(self, event: bytes) -> _Chunk:
+        if not self._half:
+            try:
+                return _CHUNK.decode(event)
+            except (msgspec.DecodeError, UnicodeError):
+                pass
+        # Python's own reader, because only it takes half a character.
+        return self._whole_characters(msgspec.convert(json.loads(event), _Chunk))
 
     def _whole_characters(self, chunk: _Chunk) -> _Chunk:
         """A server that cuts its text by UTF-16 units sends an emoji in two halves: put them together again."""

@@ -1,5 +1,10 @@
 """Server-sent events: from bytes, cut anywhere, to the data of each event. Pure, no I/O."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
 MAX_EVENT_BYTES = 1024 * 1024
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -40,6 +45,19 @@ class SseParser:
         if not self._data and len(data) <= self._max_bytes and (events := self._take_pairs(data)) is not None:
             return events
         return self._take_lines(data)
+
+    def take(self, data: bytes, read: Callable[[bytes], T | None]) -> T | None:
+        """What `read` makes of the events that these bytes end, given as they stand, from the first's beginning to the
+        last's blank line. Where it makes nothing of them, or this is no such plain run of events, nothing is taken:
+        then they are to be fed."""
+        end = data.rfind(b"\n\n") + 2
+        plain = end >= 2 and not (self._first_line or self._data or self._after_cr or b"\r" in data)
+        if not plain or b"\n" in data[end:] or len(self._line) + len(data) > self._max_bytes:
+            return None
+        found = read(bytes(self._line) + data[:end])
+        if found is not None:
+            self._line[:] = data[end:]
+        return found
 
     def _take_pairs(self, data: bytes) -> list[bytes] | None:
         """The common case, in a fraction of the time: each line is `data: …` and has a blank line after it. None if
