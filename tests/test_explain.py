@@ -8,8 +8,8 @@ import pytest
 import kbchat
 from kbchat import fusion
 from kbchat.errors import InvalidInputError
+from kbchat.retrieval import selecting
 from kbchat.retrieval.explaining import Clock, Cut, Explanation
-from kbchat.retrieval.retriever import selecting
 from kbchat.sync import KnowledgeBase as SyncKnowledgeBase
 
 QUESTION = "How are keys rotated?"

@@ -14,7 +14,7 @@ from kbchat.catalog import documents
 from kbchat.catalog.narrowing import All, narrowed
 from kbchat.errors import InvalidInputError
 from kbchat.filters import And, Eq, Exists, Filter, Ge, In, Not, Or, Prefix, dump, loads, matches, parse
-from kbchat.retrieval.retriever import selecting
+from kbchat.retrieval import selecting
 
 METADATA: dict[str, Any] = {
     "lang": "de",

@@ -12,8 +12,8 @@ from kbchat import fusion
 from kbchat.chunking import Splitting
 from kbchat.errors import InvalidInputError
 from kbchat.models import Chunk
+from kbchat.retrieval import scoring, selecting
 from kbchat.retrieval.explaining import Cut, Scored
-from kbchat.retrieval.retriever import scoring, selecting
 from kbchat.strategies import Expand, Strategy
 
 QUESTION = "How often are the signing keys rotated?"

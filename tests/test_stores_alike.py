@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 import kbchat
 from kbchat.filters import matches, parse
 from kbchat.models import VectorType
-from kbchat.retrieval.retriever import selecting
+from kbchat.retrieval import selecting
 from kbchat.settings import Settings
 from kbchat.stores import VectorStore
 from kbchat.stores.memory import MemoryStore

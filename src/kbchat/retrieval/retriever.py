@@ -19,9 +19,9 @@ from kbchat.inputs import Bounds
 from kbchat.lexical import LexicalIndex
 from kbchat.models import Chunk, Reference, SpaceInfo
 from kbchat.rerankers import Reranker
+from kbchat.retrieval import explaining, scoring
 from kbchat.retrieval.expanding import Expander
 from kbchat.retrieval.explaining import Clock, Cut, Explanation, Scored
-from kbchat.retrieval.retriever import explaining, scoring
 from kbchat.retrieval.searching import Search, SearchParts
 from kbchat.retrieval.selecting import Selector
 from kbchat.stores import VectorStore
