@@ -70,6 +70,7 @@ FLOORS = {
         "retrieval",
         "searching",
         "selecting",
+        "word_indexes",
     },
     4: {"answers", "conversations", "intake", "keys", "knowledge", "several", "space", "upkeep", "wiring"},
     5: {"__main__", "agents", "cli", "doctor", "integrations", "kbchat_aiohttp", "sync", "testing", "tuning"},
@@ -101,6 +102,7 @@ NEIGHBOURS = {
     ("reembed", "ingest"),
     ("lexical", "stores"),  # Sparse rows are a store's.
     ("replica", "reembed"),
+    ("word_indexes", "replica"),
     ("retrieval", "expanding"),
     ("retrieval", "searching"),
     ("retrieval", "selecting"),

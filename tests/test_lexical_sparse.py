@@ -267,19 +267,56 @@ async def test_a_space_with_its_words_in_milvus(tmp_path: Path) -> None:
         assert [ids async for ids in MilvusTerms(store).iterate(name)] == [[]]
 
 
+async def test_words_stay_where_they_are(tmp_path: Path) -> None:
+    """Whatever another server's settings say, a space is searched where its words are; new ones go where they say."""
+    for first, then in (("embedded", "milvus"), ("milvus", "embedded")):
+        folder = tmp_path / first
+        async with kbchat.KnowledgeBase(settings=Settings(data_dir=folder, lexical=first)) as kb:
+            space = await kb.create_space("handbook", vector_type="Milvus")
+            await space.ingest(documents(TEXTS))
+            before = await lexical(space)
+        async with kbchat.KnowledgeBase(settings=Settings(data_dir=folder, lexical=then)) as kb:
+            space = await kb.get_space("handbook")
+            assert await lexical(space) == before
+            await space.ingest(documents({"more": "Boats are under bridges."}))
+            assert (await space.retrieve("boats under bridges"))[0].name == "more"
+            assert (await space.check()).findings == ()
+            assert space.info.words == first
+            new = await kb.create_space("new", vector_type="Milvus")
+            await new.ingest(documents(TEXTS))
+            assert (await new.refresh()).words == then
+            for each in (space, new):
+                assert bool(await terms_in_milvus(kb, each)) == (each.info.words == "milvus")
+
+
+async def terms_in_milvus(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace) -> list[int]:
+    """The chunks of a space whose words are there."""
+    terms = MilvusTerms(kb._open.store(VectorType.MILVUS))  # type: ignore[arg-type]
+    return [key async for ids in terms.iterate(space.info.terms_collection) for key in ids]
+
+
 async def test_words_move_to_milvus(tmp_path: Path) -> None:
-    """A space that was taken in with the embedded index is searched in Milvus once the settings say so."""
+    """A space that was taken in with the embedded index is searched in Milvus once it is moved with settings that say
+    so, and back; it stays where it is, and nothing is left over."""
     async with kbchat.KnowledgeBase(settings=Settings(data_dir=tmp_path, lexical="embedded")) as kb:
         space = await kb.create_space("handbook", vector_type="Milvus")
         await space.ingest(documents(TEXTS))
         before = await lexical(space)
     async with kbchat.KnowledgeBase(settings=Settings(data_dir=tmp_path, lexical="milvus")) as kb:
         space = await kb.get_space("handbook")
+        info = await space.migrate("Milvus")
+        assert (info.vector_type, info.words) == (VectorType.MILVUS, "milvus")
         for one, other in zip(await lexical(space), before, strict=True):
             assert one == pytest.approx(other, abs=TOLERANCE)
         await space.ingest(documents({"more": "Boats are under bridges."}))
         assert (await space.retrieve("boats under bridges"))[0].name == "more"
         assert (await space.check()).findings == ()
+    async with kbchat.KnowledgeBase(settings=Settings(data_dir=tmp_path, lexical="embedded")) as kb:
+        space = await kb.get_space("handbook")
+        assert (await space.migrate("Milvus")).words == "embedded"
+        assert (await space.retrieve("boats under bridges"))[0].name == "more"
+        assert (await space.check()).findings == ()
+        assert await terms_in_milvus(kb, space) == []
 
 
 async def test_words_go_along_when_a_space_moves(tmp_path: Path) -> None:
@@ -288,13 +325,11 @@ async def test_words_go_along_when_a_space_moves(tmp_path: Path) -> None:
         space = await kb.create_space("handbook", vector_type="Milvus")
         await space.ingest(documents(TEXTS))
         before = await lexical(space)
-        terms = MilvusTerms(kb._open.store(VectorType.MILVUS))  # type: ignore[arg-type]
         for to in ("Chroma", "Milvus", "Chroma"):
             await space.migrate(to)
             for one, other in zip(await lexical(space), before, strict=True):
                 assert one == pytest.approx(other, abs=TOLERANCE)
-            there = [key async for ids in terms.iterate(space.info.terms_collection) for key in ids]
-            assert len(there) == (len(TEXTS) if to == "Milvus" else 0)
+            assert len(await terms_in_milvus(kb, space)) == (len(TEXTS) if to == "Milvus" else 0)
             assert (await space.check()).findings == ()
 
 
