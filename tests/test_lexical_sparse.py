@@ -19,7 +19,7 @@ from kbchat.lexical.sparse import SparseIndex
 from kbchat.models import VectorType
 from kbchat.settings import Settings
 from kbchat.stores.milvus import MilvusStore
-from kbchat.stores.milvus_terms import MilvusTerms
+from kbchat.stores.milvus_terms import MilvusTerms, has_sparse
 from kbchat.stores.sparse_rows import SparseRow
 from kbchat.testing.lexical_suite import TOLERANCE, exact_scores
 from kbchat.threads import Threads
@@ -365,6 +365,27 @@ async def test_two_servers_on_one_milvus(tmp_path: Path, postgresql_url: str) ->
         assert not any("ships" in hits for hits in found)
         assert not (tmp_path / "one" / "lexical").exists()
         assert (await space.check()).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("version", "has"),
+    [
+        ("v2.3.5", False),
+        ("2.3.22-dev", False),
+        ("v1.1.1", False),
+        ("v2.4.0", True),
+        ("2.4-rc.1", True),
+        ("v2.6.4", True),
+        ("v2.10.0", True),
+        ("milvus_lite-3.2.2", True),
+        ("v10.0", True),
+        ("master-20240606-8d2ab5e", False),
+        ("", False),
+    ],
+)
+def test_which_servers_have_sparse_vectors(version: str, has: bool) -> None:
+    """Those from 2.4 on, as far as what they say of themselves tells."""
+    assert has_sparse(version) is has
 
 
 @pytest.mark.server

@@ -260,12 +260,12 @@ def make_store(vector_type: VectorType, settings: Settings, folder: DataFolder, 
     )
 
 
-def _milvus_settings(settings: Settings) -> MilvusSettings | None:
-    """How a server's collections are indexed and searched. What is said of one kind of index is not said of another."""
+def _milvus_settings(settings: Settings) -> MilvusSettings:
+    """How collections are indexed and searched. What is said of one kind of index is not said of another."""
     from kbchat.stores.milvus import MilvusSettings, is_server
 
     if not is_server(settings.milvus_uri or ""):
-        return None
+        return MilvusSettings("FLAT", {}, {}, settings.milvus_metric)
     usual = MilvusSettings()
     same = settings.milvus_index == usual.index
     build, search = settings.milvus_build, settings.milvus_search
@@ -273,6 +273,7 @@ def _milvus_settings(settings: Settings) -> MilvusSettings | None:
         index=settings.milvus_index,
         build=(usual.build if same else {}) if build is None else build,
         search=(usual.search if same else {}) if search is None else search,
+        metric=settings.milvus_metric,
         consistency=settings.milvus_consistency,
     )
 

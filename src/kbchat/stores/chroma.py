@@ -301,6 +301,8 @@ class _Collection:
         self.dimension = dimension
         self.most_ids = most_ids
         self.most_vectors = most_vectors
+        # The largest id that was written, while what was looked for last was not there yet; None when nothing is known.
+        self._newest: int | None = None
 
     @property
     def key(self) -> object:
@@ -308,9 +310,15 @@ class _Collection:
 
     def upsert(self, ids: list[int], vectors: Vectors) -> None:
         texts = _texts(ids)
-        # To move a vector within the index takes Chroma ten times as long as to forget it and take it in anew.
-        if there := self._collection.get(ids=texts, include=[])["ids"]:
-            self._collection.delete(ids=there)
+        # To move a vector within the index takes Chroma ten times as long as to forget it and take it in anew. Ids that
+        # go on rising are not looked for: should one be there after all, it takes that long.
+        if self._newest is None or min(ids) <= self._newest:
+            there = self._collection.get(ids=texts, include=[])["ids"]
+            if there:
+                self._collection.delete(ids=there)
+            self._newest = None if there else max(ids)
+        else:
+            self._newest = max(ids)
         self._collection.upsert(ids=texts, embeddings=vectors)
 
     def delete(self, ids: list[int]) -> None:

@@ -511,6 +511,23 @@ class PersistentStoreSuite(VectorStoreSuite):
         finally:
             await other.aclose()
 
+    async def test_what_another_wrote_is_replaced(
+        self, store: VectorStore, kb: str, open_store: Callable[[], VectorStore]
+    ) -> None:
+        """Of ids that go on rising, one that another object wrote meanwhile is replaced like any."""
+        vectors = some_vectors(8)
+        other = open_store()
+        try:
+            await store.upsert(kb, [1, 2], vectors[:2])
+            await other.upsert(kb, [3, 4], vectors[2:4])
+            await store.upsert(kb, [4, 5], vectors[4:6])
+            assert await store.count(kb) == 5
+            for key, place in {1: 0, 3: 2, 4: 4, 5: 5}.items():
+                assert alike((await store.fetch(kb, [key]))[key], vectors[place])
+                assert (await store.query(kb, vectors[place], limit=1))[0].id == key
+        finally:
+            await other.aclose()
+
     async def test_made_anew_by_another(
         self, store: VectorStore, kb: str, open_store: Callable[[], VectorStore]
     ) -> None:
