@@ -183,7 +183,7 @@ def test_an_empty_list_says_how_to_begin(kbchat: Kbchat) -> None:
 
 def test_reembed_keeps_what_can_be_found(handbook: Kbchat) -> None:
     """After embedding anew the same question finds the same document."""
-    assert handbook("spaces reembed handbook").code == Exit.DONE
+    assert handbook("reembed handbook").code == Exit.DONE
     assert "docs/keys.md" in handbook("search handbook --top-k 1", "How often are keys rotated?").out
 
 

@@ -63,6 +63,7 @@ NEIGHBOURS = {
     ("maintenance", "ingestion"),
     ("rerankers", "posting"),
     ("lexical", "stores"),  # Sparse rows are a store's.
+    ("word_indexes", "replica"),
     ("knowledge", "answers"),
     ("knowledge", "conversations"),
     ("knowledge", "keys"),

@@ -187,7 +187,7 @@ async def test_another_embedder_is_noticed(space: kbchat.KnowledgeSpace, kb: kbc
     parts = kb._open
     real = await parts.pin()
     parts._pin = real.model_copy(update={"fingerprint": "another"})
-    with pytest.raises(EmbedderMismatchError, match="kbchat spaces reembed handbook"):
+    with pytest.raises(EmbedderMismatchError, match="kbchat reembed handbook"):
         await space.retrieve("vault")
     with pytest.raises(EmbedderMismatchError, match="set the embedder back"):
         await space.ingest(kbchat.TextDocument(name="b", text="text"))

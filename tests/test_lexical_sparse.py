@@ -18,7 +18,7 @@ from kbchat.lexical.sparse import SparseIndex
 from kbchat.models import VectorType
 from kbchat.settings import Settings
 from kbchat.stores.milvus import MilvusStore
-from kbchat.stores.milvus_terms import MilvusTerms
+from kbchat.stores.milvus_terms import MilvusTerms, has_sparse
 from kbchat.stores.sparse_rows import SparseRow
 from kbchat.testing.lexical_suite import TOLERANCE, exact_scores
 from kbchat.text.analysis import Terms, analyse
@@ -267,19 +267,56 @@ async def test_a_space_with_its_words_in_milvus(tmp_path: Path) -> None:
         assert [ids async for ids in MilvusTerms(store).iterate(name)] == [[]]
 
 
+async def test_words_stay_where_they_are(tmp_path: Path) -> None:
+    """Whatever another server's settings say, a space is searched where its words are; new ones go where they say."""
+    for first, then in (("embedded", "milvus"), ("milvus", "embedded")):
+        folder = tmp_path / first
+        async with kbchat.KnowledgeBase(settings=Settings(data_dir=folder, lexical=first)) as kb:
+            space = await kb.create_space("handbook", vector_type="Milvus")
+            await space.ingest(documents(TEXTS))
+            before = await lexical(space)
+        async with kbchat.KnowledgeBase(settings=Settings(data_dir=folder, lexical=then)) as kb:
+            space = await kb.get_space("handbook")
+            assert await lexical(space) == before
+            await space.ingest(documents({"more": "Boats are under bridges."}))
+            assert (await space.retrieve("boats under bridges"))[0].name == "more"
+            assert (await space.check()).findings == ()
+            assert space.info.words == first
+            new = await kb.create_space("new", vector_type="Milvus")
+            await new.ingest(documents(TEXTS))
+            assert (await new.refresh()).words == then
+            for each in (space, new):
+                assert bool(await terms_in_milvus(kb, each)) == (each.info.words == "milvus")
+
+
+async def terms_in_milvus(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace) -> list[int]:
+    """The chunks of a space whose words are there."""
+    terms = MilvusTerms(kb._open.store(VectorType.MILVUS))  # type: ignore[arg-type]
+    return [key async for ids in terms.iterate(space.info.terms_collection) for key in ids]
+
+
 async def test_words_move_to_milvus(tmp_path: Path) -> None:
-    """A space that was taken in with the embedded index is searched in Milvus once the settings say so."""
+    """A space that was taken in with the embedded index is searched in Milvus once it is moved with settings that say
+    so, and back; it stays where it is, and nothing is left over."""
     async with kbchat.KnowledgeBase(settings=Settings(data_dir=tmp_path, lexical="embedded")) as kb:
         space = await kb.create_space("handbook", vector_type="Milvus")
         await space.ingest(documents(TEXTS))
         before = await lexical(space)
     async with kbchat.KnowledgeBase(settings=Settings(data_dir=tmp_path, lexical="milvus")) as kb:
         space = await kb.get_space("handbook")
+        info = await space.migrate("Milvus")
+        assert (info.vector_type, info.words) == (VectorType.MILVUS, "milvus")
         for one, other in zip(await lexical(space), before, strict=True):
             assert one == pytest.approx(other, abs=TOLERANCE)
         await space.ingest(documents({"more": "Boats are under bridges."}))
         assert (await space.retrieve("boats under bridges"))[0].name == "more"
         assert (await space.check()).findings == ()
+    async with kbchat.KnowledgeBase(settings=Settings(data_dir=tmp_path, lexical="embedded")) as kb:
+        space = await kb.get_space("handbook")
+        assert (await space.migrate("Milvus")).words == "embedded"
+        assert (await space.retrieve("boats under bridges"))[0].name == "more"
+        assert (await space.check()).findings == ()
+        assert await terms_in_milvus(kb, space) == []
 
 
 async def test_words_go_along_when_a_space_moves(tmp_path: Path) -> None:
@@ -288,13 +325,11 @@ async def test_words_go_along_when_a_space_moves(tmp_path: Path) -> None:
         space = await kb.create_space("handbook", vector_type="Milvus")
         await space.ingest(documents(TEXTS))
         before = await lexical(space)
-        terms = MilvusTerms(kb._open.store(VectorType.MILVUS))  # type: ignore[arg-type]
         for to in ("Chroma", "Milvus", "Chroma"):
             await space.migrate(to)
             for one, other in zip(await lexical(space), before, strict=True):
                 assert one == pytest.approx(other, abs=TOLERANCE)
-            there = [key async for ids in terms.iterate(space.info.terms_collection) for key in ids]
-            assert len(there) == (len(TEXTS) if to == "Milvus" else 0)
+            assert len(await terms_in_milvus(kb, space)) == (len(TEXTS) if to == "Milvus" else 0)
             assert (await space.check()).findings == ()
 
 
@@ -330,6 +365,27 @@ async def test_two_servers_on_one_milvus(tmp_path: Path, postgresql_url: str) ->
         assert not any("ships" in hits for hits in found)
         assert not (tmp_path / "one" / "lexical").exists()
         assert (await space.check()).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("version", "has"),
+    [
+        ("v2.3.5", False),
+        ("2.3.22-dev", False),
+        ("v1.1.1", False),
+        ("v2.4.0", True),
+        ("2.4-rc.1", True),
+        ("v2.6.4", True),
+        ("v2.10.0", True),
+        ("milvus_lite-3.2.2", True),
+        ("v10.0", True),
+        ("master-20240606-8d2ab5e", False),
+        ("", False),
+    ],
+)
+def test_which_servers_have_sparse_vectors(version: str, has: bool) -> None:
+    """Those from 2.4 on, as far as what they say of themselves tells."""
+    assert has_sparse(version) is has
 
 
 @pytest.mark.server

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
+from typing import Literal
 
 import anyio
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from kbchat.stores import VectorStore
 from kbchat.stores.chroma import ChromaStore
 from kbchat.stores.memory import MemoryStore
-from kbchat.stores.milvus import MilvusStore
+from kbchat.stores.milvus import MilvusSettings, MilvusStore
 from kbchat.testing.store_suite import PersistentStoreSuite, VectorStoreSuite
 from kbchat.testing.vectors import DIMENSION
 from kbchat.threads import Threads
@@ -33,6 +34,22 @@ class TestMilvusLite(PersistentStoreSuite):
     @pytest.fixture
     def open_store(self, tmp_path: Path) -> Callable[[], VectorStore]:
         return lambda: MilvusStore(uri=tmp_path / "vectors", threads=Threads())
+
+
+class TestMilvusLiteInnerProduct(PersistentStoreSuite):
+    @pytest.fixture
+    def open_store(self, tmp_path: Path) -> Callable[[], VectorStore]:
+        return lambda: MilvusStore(uri=tmp_path / "vectors", threads=Threads(), settings=by_metric("IP"))
+
+
+class TestMilvusLiteEuclidean(PersistentStoreSuite):
+    @pytest.fixture
+    def open_store(self, tmp_path: Path) -> Callable[[], VectorStore]:
+        return lambda: MilvusStore(uri=tmp_path / "vectors", threads=Threads(), settings=by_metric("L2"))
+
+
+def by_metric(metric: Literal["IP", "L2"]) -> MilvusSettings:
+    return MilvusSettings("FLAT", {}, {}, metric)
 
 
 @pytest.mark.server

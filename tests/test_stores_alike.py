@@ -101,7 +101,9 @@ def reference(portal: BlockingPortal, tmp_path_factory: pytest.TempPathFactory) 
 SERVERS = [pytest.param(name, marks=pytest.mark.server) for name in ("chroma-server", "milvus-server")]
 
 
-@pytest.fixture(scope="module", params=["chroma", "milvus-lite", "milvus-lite-words", *SERVERS])
+@pytest.fixture(
+    scope="module", params=["chroma", "milvus-lite", "milvus-lite-ip", "milvus-lite-l2", "milvus-lite-words", *SERVERS]
+)
 def on(
     request: pytest.FixtureRequest, portal: BlockingPortal, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OnAStore]:
@@ -114,6 +116,8 @@ def on(
         case "milvus-server":
             milvus: MilvusServer = request.getfixturevalue("milvus_server")
             where |= {"milvus_uri": milvus.uri, "milvus_token": milvus.token}
+        case "milvus-lite-ip" | "milvus-lite-l2":
+            where |= {"milvus_metric": request.param[-2:].upper()}
         case "milvus-lite-words":
             where |= {"lexical": "milvus"}
     on = OnAStore(portal, Settings(**where), "Milvus" if request.param.startswith("milvus") else "Chroma")

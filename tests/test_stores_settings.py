@@ -2,6 +2,8 @@
 
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,7 +16,7 @@ from kbchat.errors import StoreError, StoreUnavailableError
 from kbchat.models import VectorType
 from kbchat.settings import Settings
 from kbchat.stores.milvus import MilvusSettings
-from kbchat.testing.vectors import some_vectors
+from kbchat.testing.vectors import alike, assert_best, some_vectors
 from kbchat.wiring import OwnParts, Parts
 from servers import ChromaServer, MilvusServer, Proxy
 
@@ -117,6 +119,7 @@ async def tuned(milvus_server: MilvusServer, tmp_path: Path) -> AsyncIterator[Pa
         milvus_index="IVF_FLAT",
         milvus_build={"nlist": 4},
         milvus_search={"nprobe": 4},
+        milvus_metric="L2",
         milvus_consistency="Strong",
         store_timeout=30,
     )
@@ -126,19 +129,25 @@ async def tuned(milvus_server: MilvusServer, tmp_path: Path) -> AsyncIterator[Pa
 
 
 @pytest.mark.server
-async def test_the_kind_of_index(tuned: Parts) -> None:
-    """A collection is made with the index of the settings, and searched with their parameters and consistency."""
+async def test_the_kind_of_index(tuned: Parts, milvus_server: MilvusServer) -> None:
+    """A collection is made with the index of the settings, and searched with their parameters and consistency; what it
+    answers are cosines by any metric, and a store with other settings goes on with it."""
     store = tuned.store(VectorType.MILVUS)
     vectors = some_vectors(20)
     await store.create_collection("kb-tuned", dimension=vectors.shape[1])
     await store.upsert("kb-tuned", range(20), vectors)
     assert (await store.query("kb-tuned", vectors[7], limit=3))[0].id == 7
+    assert_best(await store.query("kb-tuned", vectors[8], limit=20), range(20), vectors, vectors[8], 20)
 
     def index_of() -> object:
         with store.using("kb-tuned") as opened:  # type: ignore[attr-defined]
-            return opened.engine.client.describe_index("kb_tuned", "vector")["index_type"]
+            about = opened.engine.client.describe_index("kb_tuned", "vector")
+            return about["index_type"], about["metric_type"]
 
-    assert await anyio.to_thread.run_sync(index_of) == "IVF_FLAT"
+    assert await anyio.to_thread.run_sync(index_of) == ("IVF_FLAT", "L2")
+    async with aclosing(milvus_server.open(timeout=30)) as usual:
+        assert_best(await usual.query("kb-tuned", vectors[8], limit=20), range(20), vectors, vectors[8], 20)
+        assert alike((await usual.fetch("kb-tuned", [8]))[8], vectors[8])
     await store.drop_collection("kb-tuned")
 
 
@@ -150,5 +159,7 @@ def test_milvus_settings_have_good_defaults(tmp_path: Path) -> None:
     assert _milvus_settings(Settings(**where)) == MilvusSettings()
     assert _milvus_settings(Settings(**where, milvus_index="FLAT")) == MilvusSettings("FLAT", {}, {})
     assert _milvus_settings(Settings(**where, milvus_search={"ef": 100})) == MilvusSettings(search={"ef": 100})
-    assert _milvus_settings(Settings(data_dir=tmp_path)) is None
-    assert _milvus_settings(Settings(data_dir=tmp_path, milvus_uri=str(tmp_path / "lite"))) is None
+    exact = MilvusSettings("FLAT", {}, {})
+    assert _milvus_settings(Settings(data_dir=tmp_path)) == exact
+    assert _milvus_settings(Settings(data_dir=tmp_path, milvus_uri=str(tmp_path / "lite"))) == exact
+    assert _milvus_settings(Settings(data_dir=tmp_path, milvus_metric="IP")) == replace(exact, metric="IP")

@@ -143,8 +143,6 @@ TABLE: Mapping[type[Exception], Kind] = {
     core.CatalogError: Kind(500, "E5004", "catalog_failed", "server_error"),
     core.CatalogCorruptError: Kind(500, "E5005", "catalog_corrupt", "server_error"),
     core.StoreError: Kind(500, "E5006", "store_failed", "server_error"),
-    core.CollectionNotFoundError: Kind(500, "E5007", "collection_missing", "server_error"),
-    core.VectorError: Kind(500, "E5008", "invalid_vector", "server_error"),
     core.LexicalIndexError: Kind(500, "E5009", "lexical_index_failed", "server_error"),
     core.ReferencesError: Kind(500, "E5010", "references_failed", "server_error"),
     core.EmbedderError: Kind(502, "E5020", "embedder_failed", "upstream_error"),
@@ -160,6 +158,8 @@ TABLE: Mapping[type[Exception], Kind] = {
     NotReadyError: Kind(503, "E5034", "not_ready", "server_error"),
     TooManyStreamsError: Kind(503, "E5035", "too_many_streams", "server_error"),
     ShuttingDownError: Kind(503, "E5036", "shutting_down", "server_error"),
+    core.CollectionNotFoundError: Kind(503, "E5037", "collection_missing", "server_error"),
+    core.VectorError: Kind(503, "E5038", "invalid_vector", "server_error"),
     core.DeadlineError: Kind(504, "E5040", "deadline_exceeded", "server_error"),
     core.GeneratorTimeoutError: Kind(504, "E5041", "model_timeout", "upstream_error"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -11,15 +12,32 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 
 from kbchat.chunking import Splitting
-from kbchat.errors import EmbedderMismatchError, UnreadableDocumentError
-from kbchat.models import DocumentFailure, EmbedderPin, IngestProgress, IngestReport, SpaceInfo, TextDocument
+from kbchat.errors import (
+    CollectionNotFoundError,
+    EmbedderMismatchError,
+    MissingExtraError,
+    StoreError,
+    UnreadableDocumentError,
+)
+from kbchat.models import (
+    DocumentFailure,
+    EmbedderPin,
+    IngestProgress,
+    IngestReport,
+    SpaceInfo,
+    TextDocument,
+    VectorType,
+)
 from kbchat.threads import bare
 
 if TYPE_CHECKING:
+    from kbchat.catalog import Leftover
     from kbchat.ingestion.ingest import Ingester
     from kbchat.ingestion.preparing import FileContent, Preparer
     from kbchat.loaders.files import Found, Selection
     from kbchat.wiring import Parts
+
+_log = logging.getLogger("kbchat.intake")
 
 Source = str | os.PathLike[str] | TextDocument
 """A file, a folder, a URL (where the settings allow its host), or a text."""
@@ -50,22 +68,32 @@ async def open_writer(
     sizes: Mapping[str, int] | None = None,
     *,
     create: bool = True,
+    keep: VectorType | None = None,
 ) -> Writer:
-    """A writer for a space that was embedded by the embedder in use. Its collection is made unless it is there.
+    """A writer for a space that was embedded by the embedder in use. The collection of an empty one is made unless it
+    is there, and what moves left over is removed, but for that on the store to `keep`; nothing is without `create`.
 
     `sizes` go before those of the splitting that holds otherwise. The caller holds the data's writer lock. Raises
-    `SpaceNotFoundError` and `EmbedderMismatchError`.
+    `SpaceNotFoundError`, `EmbedderMismatchError`, and `CollectionNotFoundError` or `VectorError` when another took the
+    collection away or put one of another dimension in its place.
     """
     from kbchat.ingestion.ingest import Ingester
     from kbchat.ingestion.preparing import Preparer
 
     pin = await parts.pin()
     info = await parts.catalog.get_space(space_id)
-    if not await parts.fits(await parts.catalog.pin_embedder(info.id, pin)):
+    if info.embedder is None or info.words is None:
+        words = info.words or await parts.words.planned(info.vector_type)
+        info = await parts.catalog.pin_embedder(info.id, pin, words=words)
+    if not await parts.fits(info.embedder):
         raise mismatch(info, pin)
     store = parts.store(info.vector_type)
     await parts.see_vectors(info)
     if create:
+        await clear_leftovers(parts, info, keep=keep)
+        if info.chunk_count and info.collection not in await store.list_collections():
+            # One made now would hold what comes in and miss what was there.
+            raise CollectionNotFoundError(info.collection)
         await store.create_collection(info.collection, dimension=pin.dimension)
     holds = splitting or info.splitting or parts.settings.splitting
     preparer = Preparer(
@@ -87,6 +115,30 @@ async def open_writer(
         writer=parts.writer,
     )
     return Writer(info, ingester, preparer)
+
+
+async def clear_leftovers(parts: Parts, info: SpaceInfo, *, keep: VectorType | None = None) -> int:
+    """Drop the collections that moves of a space left over, but for those on the store to `keep`; returns how many
+    could not be dropped. A store that does not answer keeps its own until the next time, and stops nobody."""
+    stuck = 0
+    for leftover in await parts.catalog.leftovers(info.id):
+        if leftover.vector_type is keep:
+            continue
+        try:
+            await drop_leftover(parts, info, leftover)
+        except (StoreError, MissingExtraError) as error:
+            _log.warning("the collection %s is left over and stays: %s", leftover.collection, error.message)
+            stuck += 1
+    return stuck
+
+
+async def drop_leftover(parts: Parts, info: SpaceInfo, leftover: Leftover) -> None:
+    """Drop a collection that a move left over."""
+    if leftover.collection == info.terms_collection:
+        await parts.words.drop_collection(leftover.collection)
+    else:
+        await parts.store(leftover.vector_type).drop_collection(leftover.collection)
+    await parts.catalog.forget_leftover(info.id, leftover)
 
 
 async def ingest(
@@ -266,8 +318,8 @@ def mismatch(info: SpaceInfo, pin: EmbedderPin) -> EmbedderMismatchError:
     was = f"{info.embedder.name!r} ({info.embedder.dimension} dimensions)" if info.embedder else "another embedder"
     return EmbedderMismatchError(
         f"the space {info.name!r} was embedded by {was}, and the vectors of {pin.name!r} ({pin.dimension} dimensions) "
-        f"that the settings ask for do not go with its own; set the embedder back, or embed the space "
-        f"anew with `kbchat spaces reembed {info.name}`"
+        f"that the settings ask for do not go with its own; set the embedder back to that one "
+        f"(KBCHAT_EMBEDDER), or embed the space anew with `kbchat reembed {info.name}`"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ import anyio.to_thread
 from kbchat import several
 from kbchat.answers import AnswerStream, open_answer
 from kbchat.chunking import Splitting
-from kbchat.errors import AmbiguousSpaceError, BusyError, SpaceExistsError, SpaceNotFoundError
+from kbchat.errors import AmbiguousSpaceError, BusyError, SpaceExistsError, SpaceNotFoundError, StoreError
 from kbchat.inputs import (
     Messages,
     Where,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from kbchat.stores import VectorStore
     from kbchat.wiring import Parts
 
+_log = logging.getLogger("kbchat.knowledge")
 
 MAX_ID_DIGITS = 18
 """Ids are 64-bit integers."""
@@ -222,15 +224,9 @@ class KnowledgeBase:
         It is gone for every reader at once. Should the process die while its vectors are being removed, the next one
         to open the data finishes that.
         """
-        from kbchat.upkeep import remove
+        from kbchat.upkeep import delete
 
-        found = await self._find(name_or_id)
-        parts = self._open
-        async with parts.writing(found.id):
-            await parts.store(found.vector_type).ping()  # Nothing is begun that cannot be finished now.
-            info = await parts.catalog.begin_space_deletion(found.id)
-            await remove(parts, info)
-        return info
+        return await delete(self._open, await self._find(name_or_id))
 
     # -- documents of all spaces -------------------------------------------------------------------------------------
 
@@ -384,7 +380,7 @@ class KnowledgeBase:
         return info
 
     async def _finish_deletions(self, parts: Parts) -> None:
-        """Finish what a process that died left of its deletions, unless another one is at work."""
+        """Finish what a process that died left of its deletions, unless another one is at work or the store is away."""
         for info in await parts.catalog.deleted_spaces():
             from kbchat.upkeep import remove
 
@@ -393,6 +389,8 @@ class KnowledgeBase:
                     await remove(parts, info)
             except BusyError:
                 return
+            except StoreError as error:
+                _log.warning("the deletion of space %s waits for its store: %s", info.id, error.message)
 
     async def _spaces(self, names: Iterable[str | int], owner: str | None) -> list[KnowledgeSpace]:
         """Each once, whether it was named by name or id."""

@@ -40,6 +40,10 @@ class VectorType(StrEnum):
     MILVUS = "Milvus"
 
 
+Words = Literal["embedded", "milvus"]
+"""Where the words of a space are searched: in the embedded index, or in Milvus beside its vectors."""
+
+
 class DocumentStatus(StrEnum):
     """Where a document is on its way into the index. The names are those of the wire."""
 
@@ -93,6 +97,8 @@ class SpaceInfo(Value):
     context: str | None = None
     collection: str
     embedder: EmbedderPin | None = None
+    words: Words | None = None
+    """Where its words are searched; None while nothing was written to it."""
     splitting: Splitting | None = None
     """How its documents are split; None as the settings say."""
     revision: int = 0

@@ -56,6 +56,9 @@ class Settings(BaseSettings):
         default=None, description="The index's parameters, as Milvus calls them"
     )
     milvus_search: dict[str, int] | None = Field(default=None, description="A search's parameters")
+    milvus_metric: Literal["COSINE", "IP", "L2"] = Field(
+        default="COSINE", description="How the index of new collections measures; scores are the same by each"
+    )
     milvus_consistency: Literal["Strong", "Session", "Bounded", "Eventually"] = "Session"
     lexical: Literal["auto", "embedded", "milvus"] = Field(
         default="auto", description="Where the words of spaces on Milvus are searched"

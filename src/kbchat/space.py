@@ -202,14 +202,16 @@ class KnowledgeSpace:
         """Remove a document, which nobody finds from then on; returns it as it was. Raises `DocumentNotFoundError`."""
         async with self._parts.writing(self.id):
             document = await self._document(id_or_name, with_text=False)
+            writer = await intake.open_writer(self._parts, self.id)
             await self._parts.catalog.delete_document(self.id, document.id, writer=self._parts.writer)
-            await (await intake.open_writer(self._parts, self.id)).ingester.collect(pending=True)
+            await writer.ingester.collect(pending=True)
         return document
 
     async def reembed(self, *, progress: Callable[[IngestProgress], None] | None = None) -> SpaceInfo:
         """Embed every chunk anew with the embedder in use, from the texts in the catalog.
 
-        Readers keep the old vectors until all new ones are there. `progress` counts chunks.
+        Readers keep the old vectors until all new ones are there. Cut short, it goes on when it is called again with
+        the same embedder; whoever writes something else before removes what was made. `progress` counts chunks.
         """
         from kbchat.upkeep import reembed
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kbchat.inputs import checked_name, checked_owner, checked_vector_type
-from kbchat.intake import Progress, mismatch, open_writer
+from kbchat.intake import Progress, clear_leftovers, drop_leftover, mismatch, open_writer
 from kbchat.models import DocumentStatus, SpaceInfo, VectorType
 from kbchat.summaries import SpaceStats
 
@@ -33,6 +34,7 @@ async def check(parts: Parts, space_id: int, *, repair: bool) -> CheckReport:
             threads=parts.threads,
             ingester=writer.ingester,
             dimension=(await parts.pin()).dimension,
+            clear=partial(clear_leftovers, parts, writer.info),
             repair=repair,
         )
         return await checker.run()
@@ -54,7 +56,9 @@ async def reembed(parts: Parts, space_id: int, *, progress: Progress) -> SpaceIn
             writer=parts.writer,
             progress=progress,
         )
-        return await parts.catalog.get_space(space_id)
+        info = await parts.catalog.get_space(space_id)
+        await clear_leftovers(parts, info)
+        return info
 
 
 async def move(
@@ -65,32 +69,31 @@ async def move(
     progress: Progress,
     before_switch: Callable[[Agreement], None] | None,
 ) -> SpaceInfo:
-    """Take a space to another kind of store; one that is there already only leaves nothing behind."""
+    """Take a space to another kind of store, and its words to where the settings want them there."""
+    from kbchat.catalog import Leftover
     from kbchat.maintenance.moving import Mover
-    from kbchat.maintenance.replica import level
 
     kind = checked_vector_type(to)
     async with parts.writing(space_id):
         info = await parts.catalog.get_space(space_id)
-        if info.vector_type is not kind:
-            await (await open_writer(parts, space_id)).ingester.collect(pending=True)
-            info = await parts.catalog.get_space(space_id)
+        words = await parts.words.planned(kind)
+        if info.vector_type is kind and (info.words == words or info.embedder is None):
+            await clear_leftovers(parts, info)
+            return info
+        await (await open_writer(parts, space_id, keep=kind)).ingester.collect(pending=True)
+        info = await parts.catalog.get_space(space_id)
+        if words == "milvus" != info.words:
+            await parts.catalog.note_leftover(space_id, Leftover(kind, info.terms_collection))
+        await parts.words.fill(info, words)
+        if info.vector_type is kind:
+            await parts.catalog.move_space(space_id, kind, words=words, writer=parts.writer, revision=info.revision)
+        else:
             source, target = parts.store(info.vector_type), parts.store(kind)
             await target.refresh()
-            if kind is not VectorType.MILVUS and not parts.catalog.is_shared:
-                # Searched from the switch on; may have been in Milvus until then.
-                await level(info, catalog=parts.catalog, lexical=parts.lexical.usual, threads=parts.threads)
             mover = Mover(info, catalog=parts.catalog, source=source, target=target, writer=parts.writer)
-            await mover.run(kind, progress=progress, before_switch=before_switch)
-            info = await parts.catalog.get_space(space_id)
-            if kind is VectorType.MILVUS:
-                await parts.level(info)
-            else:
-                await parts.lexical.leave(info.lexical_name)
-        else:
-            # What a move that was cut short after the switch did not come to.
-            for other in set(VectorType) - {kind}:
-                await parts.store(other).drop_collection(info.collection)
+            await mover.run(kind, words=words, progress=progress, before_switch=before_switch)
+        info = await parts.catalog.get_space(space_id)
+        await clear_leftovers(parts, info)
         return info
 
 
@@ -160,11 +163,23 @@ async def _undo(parts: Parts, info: SpaceInfo) -> None:
         await remove(parts, info)
 
 
+async def delete(parts: Parts, info: SpaceInfo) -> SpaceInfo:
+    """Remove a space; returns it as it was. Nothing is begun that cannot be finished now."""
+    async with parts.writing(info.id):
+        left = await parts.catalog.leftovers(info.id)
+        for kind in {info.vector_type, *(leftover.vector_type for leftover in left)}:
+            await parts.store(kind).ping()
+        info = await parts.catalog.begin_space_deletion(info.id)
+        await remove(parts, info)
+    return info
+
+
 async def remove(parts: Parts, info: SpaceInfo) -> None:
     """Take away all of a space whose deletion has begun. What was done of it before does not matter."""
     await parts.store(info.vector_type).drop_collection(info.collection)
-    await parts.choose_lexical(info)
-    await parts.lexical.drop(info.lexical_name)
+    for leftover in await parts.catalog.leftovers(info.id):
+        await drop_leftover(parts, info, leftover)
+    await parts.words.drop(info)
     await parts.catalog.finish_space_deletion(info.id)
 
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from kbchat.embedders import Embedder
     from kbchat.embedders.static import StaticEmbedder
     from kbchat.generators import Generator
-    from kbchat.lexical import LexicalIndex
     from kbchat.loaders.processes import DocumentReaders
     from kbchat.maintenance.replica import Replica
     from kbchat.rerankers import Reranker
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from kbchat.stores import VectorStore
     from kbchat.stores.milvus import MilvusSettings
     from kbchat.text.tokens import TokenCounter
+    from kbchat.word_indexes import WordIndexes
 
 EXTRACTIVE = "extractive"
 
@@ -62,6 +62,7 @@ class Parts:
         from kbchat.maintenance.replica import Replica
         from kbchat.retrieval.retriever import Retriever
         from kbchat.text.tokens import TokenCounter
+        from kbchat.word_indexes import WordIndexes
 
         self.settings = settings
         self.writer = uuid.uuid4().hex
@@ -94,9 +95,13 @@ class Parts:
         self._space_locks: WeakValueDictionary[int, anyio.Lock] = WeakValueDictionary()
         self._seen: dict[int, int] = {}
         self._levelled: dict[int, int] = {}
-        self._sparse: LexicalIndex | None = None
-        self._sparse_is_known = False
-        self._choosing = anyio.Lock()
+        self.words: WordIndexes = WordIndexes(
+            settings=settings,
+            catalog=self.catalog,
+            lexical=self.lexical,
+            threads=self.threads,
+            milvus=lambda: self.store(VectorType.MILVUS),
+        )
         self._tokens: dict[int, tuple[int, int]] = {}
         self._pin: EmbedderPin | None = None
         self._static: StaticEmbedder | None = None
@@ -146,7 +151,7 @@ class Parts:
 
     async def see_vectors(self, info: SpaceInfo) -> None:
         """Let a space's indexes be used as its catalog row says they are."""
-        await self.choose_lexical(info)
+        await self.words.choose(info)
         if info.last_writer != self.writer and self._seen.get(info.id) != info.revision:
             await self.store(info.vector_type).refresh()
             await self.lexical.refresh(info.lexical_name)
@@ -163,56 +168,14 @@ class Parts:
         elif self._replica is not None:
             await self._replica.catch_up(info)
 
-    async def choose_lexical(self, info: SpaceInfo) -> None:
-        """Find out where the words of a space are searched, once for each store that it is on."""
-        if info.vector_type is not VectorType.MILVUS:
-            self.lexical.forget(info.lexical_name)
-            return
-        if self.lexical.is_chosen(info.lexical_name):
-            return
-        async with self._choosing:
-            if not self._sparse_is_known:
-                self._sparse = await self._open_sparse()
-                self._sparse_is_known = True
-        if self._sparse is not None:
-            self.lexical.choose(info.lexical_name, self._sparse, there=info.terms_collection)
-
-    async def _open_sparse(self) -> LexicalIndex | None:
-        """The lexical index in Milvus: where it is asked for, or several servers share a Milvus that can have one."""
-        from kbchat.stores.milvus import is_server
-
-        wanted = self.settings.lexical
-        if wanted == "embedded" or (
-            wanted == "auto" and not (self.catalog.is_shared and is_server(self.settings.milvus_uri or ""))
-        ):
-            return None
-        from kbchat.lexical.sparse import SparseIndex
-        from kbchat.stores.milvus import MilvusStore
-        from kbchat.stores.milvus_terms import MilvusTerms
-
-        store = self.store(VectorType.MILVUS)
-        if isinstance(store, MilvusStore) and await (terms := MilvusTerms(store)).is_possible():
-            return SparseIndex(terms, threads=self.threads)
-        if wanted == "milvus":
-            raise SettingsError("lexical is 'milvus', but this Milvus has no sparse vectors; those from 2.4 on have")
-        return None
-
     async def _level(self, info: SpaceInfo) -> None:
         """Write to a space's index what it lacks because it was not there, or not in use, when that was taken in."""
         if self._levelled.get(info.id) == info.revision:
             return
         if await self.lexical.count(info.lexical_name) < info.chunk_count:
             async with self.writing(info.id):
-                await self.level(info)
+                await self.words.level(info)
         self._levelled[info.id] = info.revision
-
-    async def level(self, info: SpaceInfo) -> None:
-        """Make a space's index of words hold what its catalog does. The caller holds the writer's lock."""
-        from kbchat.maintenance.replica import level
-
-        await self.choose_lexical(info)
-        await self.lexical.refresh(info.lexical_name)
-        await level(info, catalog=self.catalog, lexical=self.lexical, threads=self.threads)
 
     async def pin(self) -> EmbedderPin:
         """What identifies the configured embedder; asked of it once."""
@@ -284,12 +247,12 @@ def make_store(vector_type: VectorType, settings: Settings, folder: DataFolder, 
     )
 
 
-def _milvus_settings(settings: Settings) -> MilvusSettings | None:
-    """How a server's collections are indexed and searched. What is said of one kind of index is not said of another."""
+def _milvus_settings(settings: Settings) -> MilvusSettings:
+    """How collections are indexed and searched. What is said of one kind of index is not said of another."""
     from kbchat.stores.milvus import MilvusSettings, is_server
 
     if not is_server(settings.milvus_uri or ""):
-        return None
+        return MilvusSettings("FLAT", {}, {}, settings.milvus_metric)
     usual = MilvusSettings()
     same = settings.milvus_index == usual.index
     build, search = settings.milvus_build, settings.milvus_search
@@ -297,6 +260,7 @@ def _milvus_settings(settings: Settings) -> MilvusSettings | None:
         index=settings.milvus_index,
         build=(usual.build if same else {}) if build is None else build,
         search=(usual.search if same else {}) if search is None else search,
+        metric=settings.milvus_metric,
         consistency=settings.milvus_consistency,
     )
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from kbchat.catalog.records import (
     DocumentEdit,
     FailedSource,
+    Leftover,
     NewChunk,
     NewGeneration,
     PendingGeneration,
@@ -20,6 +21,7 @@ __all__ = [
     "Catalog",
     "DocumentEdit",
     "FailedSource",
+    "Leftover",
     "NewChunk",
     "NewGeneration",
     "PendingGeneration",

@@ -8,11 +8,11 @@ from pathlib import Path
 import anyio
 from sqlalchemy import Connection
 
-from kbchat.catalog import chunks, documents, lives, locks, spaces, uploads
+from kbchat.catalog import chunks, documents, lives, locks, moves, spaces, uploads
 from kbchat.catalog import generations as generation_sql
 from kbchat.catalog.database import Database, database_url
 from kbchat.catalog.narrowing import All
-from kbchat.catalog.people import People
+from kbchat.catalog.places import Places
 from kbchat.catalog.records import (
     DocumentEdit,
     FailedSource,
@@ -27,7 +27,6 @@ from kbchat.models import (
     Chunk,
     Document,
     DocumentStatus,
-    EmbedderPin,
     Metadata,
     SpaceInfo,
     VectorType,
@@ -42,7 +41,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class Catalog(People):
+class Catalog(Places):
     """Spaces, documents, generations and chunks, keys and conversations, in SQLite or PostgreSQL.
 
     `url` is `sqlite:///PATH`, `postgresql://…` or the path of a SQLite file. `timeout` is how many seconds to wait for
@@ -148,7 +147,7 @@ class Catalog(People):
         space holds documents or vectors that are not collected."""
         now = self._clock()
         change = spaces.SpaceChange(name, owner, vector_type, desc, context, splitting)
-        return await self._write(lambda connection: spaces.update(connection, space_id, change, now=now))
+        return await self._write(lambda connection: moves.update(connection, space_id, change, now=now))
 
     async def begin_space_deletion(self, space_id: int) -> SpaceInfo:
         """Hide the space from every other method and free its name; returns it as it was."""
@@ -164,31 +163,6 @@ class Catalog(People):
         nothing for a space that is not hidden or not there. Cut short, it can be called again."""
         while await self._write(lambda connection: spaces.finish_deletion(connection, space_id)):
             pass
-
-    async def pin_embedder(self, space_id: int, pin: EmbedderPin) -> EmbedderPin:
-        """Pin the embedder unless one is pinned; returns the one that holds now."""
-        return await self._write(lambda connection: spaces.pin(connection, space_id, pin))
-
-    async def replace_collection(
-        self, space_id: int, *, collection: str, pin: EmbedderPin, writer: str, revision: int | None = None
-    ) -> None:
-        """Give the space another collection and embedder in one transaction, and raise its revision. Raises `BusyError`
-        when that is no longer the `revision` given: somebody wrote what the new collection does not hold."""
-        now = self._clock()
-        await self._write(
-            lambda connection: spaces.replace_collection(
-                connection, space_id, collection=collection, pin=pin, writer=writer, revision=revision, now=now
-            )
-        )
-
-    async def move_space(self, space_id: int, to: VectorType, *, writer: str, revision: int) -> None:
-        """Say that the space's collection, under its name, is now on another store; raises its revision. Raises
-        `BusyError` when that is no longer the `revision` given: somebody wrote what the collection there does not
-        hold."""
-        now = self._clock()
-        await self._write(
-            lambda connection: spaces.move(connection, space_id, to, writer=writer, revision=revision, now=now)
-        )
 
     # -- documents ---------------------------------------------------------------------------------------------------
 

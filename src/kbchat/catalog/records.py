@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from kbchat.models import Chunk, DocumentStatus
+from kbchat.models import Chunk, DocumentStatus, EmbedderPin, VectorType
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +99,12 @@ class SourceState(NamedTuple):
     source: str | None
     size: int | None
     mtime_ns: int | None
+
+
+class Leftover(NamedTuple):
+    """A collection on a store that a space is not, or no longer, searched in: to be filled further, or dropped."""
+
+    vector_type: VectorType
+    collection: str
+    embedder: EmbedderPin | None = None
+    """Of one that is being filled with new vectors: whose."""

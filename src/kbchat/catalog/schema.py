@@ -84,6 +84,8 @@ spaces = Table(
     Column("updated_at", UtcDateTime, nullable=False),
     # JSON of a `Splitting`; null for that of the settings.
     Column("splitting", Text),
+    # Where its words are searched; null until something was written to it.
+    Column("words", Text),
     sqlite_autoincrement=True,
 )
 
@@ -180,6 +182,23 @@ uploads = Table(
     Column("size", sa.BigInteger, nullable=False),
     # Last, because SQLite walks through it to reach what is stored behind it.
     Column("data", sa.LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Collections on a store that a space is not, or no longer, searched in. Noted before one is made, and in the
+# transaction that puts another in its place, so that whatever process dies, the next one knows of it.
+leftovers = Table(
+    "leftovers",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("space_id", Id, ForeignKey("spaces.id"), nullable=False),
+    Column("vector_type", Text, nullable=False),
+    Column("collection", Text, nullable=False),
+    # By which embedder, of one that is being filled with new vectors.
+    Column("embedder_name", Text),
+    Column("embedder_dimension", sa.Integer),
+    Column("embedder_fingerprint", Text),
+    sa.UniqueConstraint("space_id", "vector_type", "collection"),
     sqlite_autoincrement=True,
 )
 

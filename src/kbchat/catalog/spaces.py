@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from kbchat.catalog import schema
 from kbchat.catalog.schema import SpaceState
 from kbchat.chunking import Splitting
-from kbchat.errors import BusyError, SpaceExistsError, SpaceInUseError, SpaceNotFoundError
+from kbchat.errors import SpaceExistsError, SpaceInUseError, SpaceNotFoundError
 from kbchat.models import EmbedderPin, SpaceInfo, VectorType
 
 _spaces = schema.spaces
@@ -48,12 +48,23 @@ class SpaceChange(NamedTuple):
     splitting: Splitting | None = None
 
 
+def pin_of(row: sa.Row[Any]) -> EmbedderPin | None:
+    """What a row says of an embedder."""
+    if row.embedder_name is None:
+        return None
+    return EmbedderPin(name=row.embedder_name, dimension=row.embedder_dimension, fingerprint=row.embedder_fingerprint)
+
+
+def pin_values(pin: EmbedderPin | None) -> dict[str, Any]:
+    """The columns of a row that say so."""
+    return {
+        "embedder_name": pin.name if pin else None,
+        "embedder_dimension": pin.dimension if pin else None,
+        "embedder_fingerprint": pin.fingerprint if pin else None,
+    }
+
+
 def _info(row: sa.Row[Any]) -> SpaceInfo:
-    pin = None
-    if row.embedder_name is not None:
-        pin = EmbedderPin(
-            name=row.embedder_name, dimension=row.embedder_dimension, fingerprint=row.embedder_fingerprint
-        )
     return SpaceInfo(
         id=row.id,
         name=row.name,
@@ -62,7 +73,8 @@ def _info(row: sa.Row[Any]) -> SpaceInfo:
         desc=row.desc,
         context=row.context,
         collection=row.collection,
-        embedder=pin,
+        embedder=pin_of(row),
+        words=row.words,
         splitting=None if row.splitting is None else Splitting.model_validate_json(row.splitting),
         revision=row.revision,
         last_writer=row.last_writer,
@@ -151,6 +163,8 @@ def update(conn: Connection, space_id: int, change: SpaceChange, *, now: datetim
             f"space {space.name!r} holds documents in {space.vector_type}; empty it before you choose another store"
         )
     values = {column: value for column, value in change._asdict().items() if value is not None}
+    if change.vector_type not in (None, space.vector_type):
+        values["words"] = None
     if change.splitting is not None:
         values["splitting"] = change.splitting.model_dump_json()
     statement = _spaces.update().where(_spaces.c.id == space_id).values(**values, updated_at=now).returning(_spaces)
@@ -189,6 +203,7 @@ def finish_deletion(conn: Connection, space_id: int) -> bool:
         (schema.chunks, SLICE_CHUNKS),
         (schema.generations, SLICE_ROWS),
         (schema.uploads, SLICE_UPLOADS),
+        (schema.leftovers, SLICE_ROWS),
         (schema.documents, SLICE_ROWS),
     ):
         some = select(table.c.id).where(table.c.space_id == space_id).limit(count)
@@ -196,51 +211,6 @@ def finish_deletion(conn: Connection, space_id: int) -> bool:
             return True
     conn.execute(_spaces.delete().where(_spaces.c.id == space_id))
     return False
-
-
-def pin(conn: Connection, space_id: int, wanted: EmbedderPin) -> EmbedderPin:
-    space = lock(conn, space_id)
-    if space.embedder is not None:
-        return space.embedder
-    _set_pin(conn, space_id, wanted)
-    return wanted
-
-
-def replace_collection(
-    conn: Connection,
-    space_id: int,
-    *,
-    collection: str,
-    pin: EmbedderPin,
-    writer: str,
-    revision: int | None,
-    now: datetime,
-) -> None:
-    _lock_unchanged(conn, space_id, revision)
-    conn.execute(_spaces.update().where(_spaces.c.id == space_id).values(collection=collection))
-    _set_pin(conn, space_id, pin)
-    changed(conn, space_id, documents=0, chunks=0, writer=writer, now=now)
-
-
-def move(conn: Connection, space_id: int, to: VectorType, *, writer: str, revision: int | None, now: datetime) -> None:
-    _lock_unchanged(conn, space_id, revision)
-    conn.execute(_spaces.update().where(_spaces.c.id == space_id).values(vector_type=to.value))
-    changed(conn, space_id, documents=0, chunks=0, writer=writer, now=now)
-
-
-def _lock_unchanged(conn: Connection, space_id: int, revision: int | None) -> None:
-    space = lock(conn, space_id)
-    if revision not in (None, space.revision):
-        raise BusyError(f"space {space.name!r} was written to by another server meanwhile; try again")
-
-
-def _set_pin(conn: Connection, space_id: int, pin: EmbedderPin) -> None:
-    values = {
-        "embedder_name": pin.name,
-        "embedder_dimension": pin.dimension,
-        "embedder_fingerprint": pin.fingerprint,
-    }
-    conn.execute(_spaces.update().where(_spaces.c.id == space_id).values(values))
 
 
 def changed(conn: Connection, space_id: int, *, documents: int, chunks: int, writer: str, now: datetime) -> None:

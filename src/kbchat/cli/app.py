@@ -31,6 +31,7 @@ app = typer.Typer(
 app.add_typer(spaces.app, name="spaces")
 app.add_typer(keys.app, name="keys")
 app.command(epilog="Example: kbchat migrate handbook --to Milvus")(moving.migrate)
+app.command(epilog="Example: kbchat reembed handbook --embedder openai:bge-m3")(moving.reembed)
 app.command(epilog="Example: kbchat doctor --data-dir ./kb-data")(doctor.doctor)
 app.command(epilog="Example: kbchat bench data/my-questions --chunk-tokens 128,256,400")(bench.bench)
 app.command(epilog="Example: kbchat tune handbook --questions questions.jsonl --chunk-tokens 128,256,400")(tune.tune)

@@ -1,4 +1,4 @@
-"""`kbchat migrate`: a space to another store."""
+"""`kbchat migrate` and `kbchat reembed`: a space to another store, or to the vectors of another model."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,3 +35,28 @@ def migrate(
         show_space(info, json=json)
 
     return run(read_settings(data_dir), action)
+
+
+def reembed(
+    space: Space,
+    embedder: Annotated[
+        str | None,
+        typer.Option(
+            help="static, openai:MODEL or sentence-transformers:NAME_OR_FOLDER. Default: what the settings name.",
+            show_default=False,
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+    json: AsJson = False,
+) -> int:
+    """Embed a space anew, by another model or the one in use. It answers by the old vectors until all are there."""
+
+    async def action(kb: "KnowledgeBase") -> None:
+        found = await kb.get_space(space)
+        with screen.progress_bar() as advance:
+            info = await found.reembed(progress=advance)
+        show_space(info, json=json)
+        if embedder not in (None, read_settings(data_dir).embedder):
+            say(f"set KBCHAT_EMBEDDER={embedder} from now on; with other settings the space cannot be asked")
+
+    return run(read_settings(data_dir, embedder=embedder), action)

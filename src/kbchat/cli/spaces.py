@@ -139,19 +139,6 @@ def delete(
     return run(read_settings(data_dir), action)
 
 
-@app.command(epilog="Example: kbchat spaces reembed handbook")
-def reembed(space: Space, data_dir: DataDir = None, json: AsJson = False) -> int:
-    """Embed a space anew with the embedder in use. Readers keep the old vectors until all new ones are there."""
-
-    async def action(kb: "KnowledgeBase") -> None:
-        found = await kb.get_space(space)
-        with screen.progress_bar() as advance:
-            info = await found.reembed(progress=advance)
-        show_space(info, json=json)
-
-    return run(read_settings(data_dir), action)
-
-
 def show_space(info: "SpaceInfo", *, json: bool) -> None:
     if json:
         screen.print_json(info.model_dump(mode="json"))

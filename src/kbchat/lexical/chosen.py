@@ -27,12 +27,6 @@ class ChosenIndex:
         """Let a space's terms be in the usual index again."""
         self._choices.pop(name, None)
 
-    async def leave(self, name: str) -> None:
-        """Remove a space from the other index, and let it be in the usual one again."""
-        choice = self._choices.pop(name, None)
-        if choice is not None:
-            await choice.lexical.drop(choice.name)
-
     def is_chosen(self, name: str) -> bool:
         return name in self._choices
 

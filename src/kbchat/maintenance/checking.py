@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from kbchat.errors import CollectionNotFoundError, LexicalIndexError
+from kbchat.errors import LexicalIndexError, VectorError
 from kbchat.ingestion.ingest import embed_all, known_rows
 from kbchat.lexical import LexicalEntry
 from kbchat.maintenance.reembed import headings_of
@@ -30,6 +30,7 @@ Kind = Literal[
     "counters",
     "text_drift",
     "collection_missing",
+    "collection_changed",
     "vectors_missing",
     "vectors_orphaned",
     "vectors_drifted",
@@ -38,6 +39,7 @@ Kind = Literal[
     "terms_orphaned",
     "original_missing",
     "original_changed",
+    "leftovers",
 ]
 PAGE = 1000
 """Chunks that are looked at together."""
@@ -88,8 +90,10 @@ class Checker:
         threads: Threads,
         ingester: Ingester,
         dimension: int,
+        clear: Callable[[], Awaitable[int]],
         repair: bool,
     ) -> None:
+        """`clear` drops what moves left over, and says how much it could not."""
         self._space = space
         self._catalog = catalog
         self._store = store
@@ -98,17 +102,21 @@ class Checker:
         self._threads = threads
         self._ingester = ingester
         self._dimension = dimension
+        self._clear = clear
         self._repair = repair
         self._findings: list[Finding] = []
 
     async def run(self) -> CheckReport:
         """Look at everything once. Memory grows by the number of chunks, not with their texts."""
         await self._uncollected()
+        await self._leftovers()
         await self._counters()
         documents = await self._documents()
         live = [chunk_id async for page in self._pages() for chunk_id in [chunk.id for chunk in page]]
-        await self._vectors(set(live))
-        await self._drift()
+        usable = await self._collection(needed=bool(live))
+        await self._vectors(set(live), usable=usable)
+        if usable:
+            await self._drift()
         await self._terms(set(live))
         return CheckReport(
             space=self._space.name, documents=documents, chunks=len(live), findings=tuple(self._findings)
@@ -132,6 +140,12 @@ class Checker:
         if dead and self._repair:
             await self._ingester.collect(pending=True)
         self._found("uncollected", len(dead), "versions of documents that were replaced or never finished")
+
+    async def _leftovers(self) -> None:
+        left = await self._catalog.leftovers(self._space.id)
+        stuck = await self._clear() if left and self._repair else 0
+        what = "collections that a move or a new embedding left, half made or replaced"
+        self._found("leftovers", len(left), what, mended=self._repair and not stuck)
 
     async def _counters(self) -> None:
         wrong = await self._catalog.recount(self._space.id, repair=self._repair)
@@ -161,15 +175,27 @@ class Checker:
 
     # -- vectors -----------------------------------------------------------------------------------------------------
 
-    async def _vectors(self, live: set[int]) -> None:
+    async def _collection(self, *, needed: bool) -> bool:
+        """Whether the collection is there as it should be, at the latest when it was mended."""
         name = self._space.collection
-        try:
-            there = {key async for page in self._store.iterate(name) for key in page}
-        except CollectionNotFoundError:
+        if name not in await self._store.list_collections():
+            if not needed:
+                return False
             self._found("collection_missing", 1, f"the vector collection {name}")
-            there = set()
-            if self._repair:
+        else:
+            try:
                 await self._store.create_collection(name, dimension=self._dimension)
+                return True
+            except VectorError as error:
+                self._found("collection_changed", 1, error.message)
+        if self._repair:
+            await self._store.drop_collection(name)
+            await self._store.create_collection(name, dimension=self._dimension)
+        return self._repair
+
+    async def _vectors(self, live: set[int], *, usable: bool) -> None:
+        name = self._space.collection
+        there = {key async for page in self._store.iterate(name) for key in page} if usable else set()
         orphans = sorted(there - live)
         if orphans and self._repair:
             await self._store.delete(name, orphans)
@@ -178,7 +204,7 @@ class Checker:
         async for chunks in self._pages():
             missing += await self._embed([chunk for chunk in chunks if chunk.id not in there])
         self._found("vectors_missing", missing, "chunks without a vector")
-        if self._repair:
+        if self._repair and usable:
             await self._store.flush(name)
 
     async def _embed(self, chunks: Sequence[Chunk]) -> int:
@@ -196,10 +222,7 @@ class Checker:
         import numpy as np
 
         sample = (await self._catalog.embedding_fields(self._space.id, limit=SAMPLE))[:SAMPLE]
-        try:
-            kept = await self._store.fetch(self._space.collection, [chunk.id for chunk in sample])
-        except CollectionNotFoundError:
-            return
+        kept = await self._store.fetch(self._space.collection, [chunk.id for chunk in sample])
         sample = [chunk for chunk in sample if chunk.id in kept]
         fresh = await embed_all(self._embedder, [_text(chunk) for chunk in sample])
         drifted = [

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from kbchat.catalog import Leftover
 from kbchat.errors import StoreError
-from kbchat.models import IngestProgress, SpaceInfo, VectorType
+from kbchat.models import IngestProgress, SpaceInfo, VectorType, Words
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
@@ -38,8 +39,9 @@ class Agreement(BaseModel):
 class Mover:
     """Takes one space from a store to another. The caller holds the writer's lock.
 
-    The collection has the same name on both, so that a move that was cut short goes on where it was. Before the switch
-    readers see the old store, after it the new one.
+    The collection has the same name on both, and is noted in the catalog before it is made, so that a move that was cut
+    short goes on where it was, or is cleared away by whoever does something else. Before the switch readers see the old
+    store, after it the new one.
     """
 
     def __init__(
@@ -55,12 +57,15 @@ class Mover:
         self,
         to: VectorType,
         *,
+        words: Words,
         progress: Callable[[IngestProgress], None] | None,
         before_switch: Callable[[Agreement], None] | None,
     ) -> None:
-        """Copy, compare, switch, and remove the original. Raises `StoreError` when the copy finds other things."""
+        """Copy, compare and switch; the original is then left over. Raises `StoreError` when the copy finds other
+        things. The words must be where they will be searched by then."""
         pin = self._space.embedder
         if pin is not None:
+            await self._catalog.note_leftover(self._space.id, Leftover(to, self._space.collection))
             await self._target.create_collection(self._space.collection, dimension=pin.dimension)
             await self._copy(progress)
             agreement = await self._compare()
@@ -71,8 +76,9 @@ class Mover:
                     f"the copy of {self._space.name!r} on {to} finds only {agreement.share:.0%} of what the original "
                     "does; nothing was switched. Look at the index's parameters, then move again"
                 )
-        await self._catalog.move_space(self._space.id, to, writer=self._writer, revision=self._space.revision)
-        await self._source.drop_collection(self._space.collection)
+        await self._catalog.move_space(
+            self._space.id, to, words=words, writer=self._writer, revision=self._space.revision
+        )
 
     async def _copy(self, progress: Callable[[IngestProgress], None] | None) -> None:
         """Bring the copy level with the live chunks. Chunks never change, so that what is there can stay."""

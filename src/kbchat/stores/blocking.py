@@ -220,7 +220,8 @@ class BlockingStore:
             opened.known[name] = made = opened.engine.create(name, dimension)
         if made.dimension != dimension:
             raise VectorError(
-                f"collection {name!r} is there with dimension {made.dimension}, not {dimension}; drop it first"
+                f"collection {name!r} is there with dimension {made.dimension}, not {dimension}; "
+                "`kbchat fsck --repair` makes a space's anew"
             )
 
     def _drop(self, name: str) -> None:

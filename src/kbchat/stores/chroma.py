@@ -6,7 +6,6 @@ has an engine of its own, which it can really reopen.
 
 import errno
 import os
-import re
 import shutil
 import ssl
 import threading
@@ -181,10 +180,6 @@ class _Server:
         return _explain(error, collection)
 
 
-_MISSING_SEGMENT = re.compile(r"Missing field: \[Missing \w+ segment\]")
-"""What is said to a query whose collection is dropped at the same moment: its parts go one after the other."""
-
-
 def _explain(error: Exception, collection: str) -> KbchatError:
     """What Chroma says of its own, embedded or served."""
     from chromadb.errors import InvalidArgumentError, InvalidDimensionException, NotFoundError
@@ -194,8 +189,6 @@ def _explain(error: Exception, collection: str) -> KbchatError:
             return CollectionNotFoundError(collection)
         case InvalidDimensionException() | InvalidArgumentError():
             return VectorError(f"collection {collection!r} does not take these vectors: {error}")
-        case _ if _MISSING_SEGMENT.search(str(error)):
-            return CollectionNotFoundError(collection)
         case _:
             return StoreError(f"Chroma failed: {error}")
 
@@ -308,6 +301,8 @@ class _Collection:
         self.dimension = dimension
         self.most_ids = most_ids
         self.most_vectors = most_vectors
+        # The largest id that was written, while what was looked for last was not there yet; None when nothing is known.
+        self._newest: int | None = None
 
     @property
     def key(self) -> object:
@@ -315,9 +310,15 @@ class _Collection:
 
     def upsert(self, ids: list[int], vectors: Vectors) -> None:
         texts = _texts(ids)
-        # To move a vector within the index takes Chroma ten times as long as to forget it and take it in anew.
-        if there := self._collection.get(ids=texts, include=[])["ids"]:
-            self._collection.delete(ids=there)
+        # To move a vector within the index takes Chroma ten times as long as to forget it and take it in anew. Ids that
+        # go on rising are not looked for: should one be there after all, it takes that long.
+        if self._newest is None or min(ids) <= self._newest:
+            there = self._collection.get(ids=texts, include=[])["ids"]
+            if there:
+                self._collection.delete(ids=there)
+            self._newest = None if there else max(ids)
+        else:
+            self._newest = max(ids)
         self._collection.upsert(ids=texts, embeddings=vectors)
 
     def delete(self, ids: list[int]) -> None:

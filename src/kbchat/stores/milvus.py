@@ -5,14 +5,11 @@ process on a socket of its own, and one process at a time may have its folder.
 """
 
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal
 
 from kbchat.errors import (
     CollectionNotFoundError,
@@ -22,32 +19,19 @@ from kbchat.errors import (
     StoreUnavailableError,
     VectorError,
 )
-from kbchat.stores import Vector, VectorHit, Vectors
 from kbchat.stores.blocking import BlockingStore
 from kbchat.stores.lite import LiteServer
-from kbchat.stores.milvus_names import MAX_ID_THERE, TERMS, id_here, ids_there, ours_of, theirs_of
+from kbchat.stores.milvus_collection import REFUSED, MilvusCollection, is_loading
+from kbchat.stores.milvus_names import TERMS, ours_of, theirs_of
 from kbchat.stores.records import without_credentials
 from kbchat.threads import Threads
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-T = TypeVar("T")
-
-# A server takes and answers messages of 64 MiB; a cancelled caller waits for one slice at most.
-_SLICE_BYTES = 4 * 1024 * 1024
-_SLICE_IDS = 1000
-# What one search or query answers at most.
-_MOST_HITS = 16_384
-# A server does not index stretches with fewer rows, so that sealing them is not worth its while.
-_WORTH_FLUSHING = 1024
-# Milvus Lite looks through fresh rows in Python, some 70 µs a row, until they are flushed.
-_LITE_FRESH = 5000
-# It is in this process: there is nobody to wait for in vain, and seconds of work are no failure.
+# Milvus Lite is in this process: there is nobody to wait for in vain, and seconds of work are no failure.
 _LITE_TIMEOUT = 600.0
-_NOT_FOUND, _NOT_LOADED = 100, (101, 103)
-_REFUSED = (8, 9)
-"""Codes for: too many requests, and no more writes (disk or memory used up)."""
+_NOT_FOUND = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +41,9 @@ class MilvusSettings:
     Milvus Lite is given `FLAT` where nothing is said: exact, and quick enough for what a laptop holds, whereas it would
     build an `HNSW` index of 100,000 vectors for minutes, and not close before.
 
+    The metric is how the index measures; what a search answers is the cosine by any of them. With `IP` and `L2` vectors
+    of length 1 are indexed, and their lengths kept beside them.
+
     With `Session` every read sees this store's own writes, and another's after `refresh`. `Strong` sees everything and
     costs some 200 ms a search; `Bounded` and `Eventually` cost nothing and may see neither.
     """
@@ -64,6 +51,7 @@ class MilvusSettings:
     index: str = "HNSW"
     build: Mapping[str, int] = field(default_factory=lambda: {"M": 32, "efConstruction": 100})
     search: Mapping[str, int] = field(default_factory=lambda: {"ef": 3000})
+    metric: Literal["COSINE", "IP", "L2"] = "COSINE"
     consistency: Literal["Strong", "Session", "Bounded", "Eventually"] = "Session"
 
 
@@ -125,9 +113,9 @@ class _Server:
         code = hidden.code() if isinstance(hidden, grpc.RpcError) else getattr(error, "code", None)
         if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
             return StoreUnavailableError(f"{at} refused the token; set the one it expects (milvus_token)")
-        if _loading(error):
+        if is_loading(error):
             return StoreUnavailableError(f"{at} is still loading collection {collection!r}; try again in a minute")
-        if code in _REFUSED:
+        if code in REFUSED:
             return StoreUnavailableError(f"{at} takes no more for now ({error}); try again later")
         if isinstance(code, grpc.StatusCode) or _lost(error):
             return StoreUnavailableError(
@@ -180,11 +168,6 @@ def _explain(error: Exception, collection: str) -> KbchatError:
     return StoreError(f"Milvus failed: {text}")
 
 
-def _loading(error: Exception) -> bool:
-    # Some ways the code gets lost and only the text arrives.
-    return getattr(error, "code", None) in _NOT_LOADED or "not fully loaded" in str(error)
-
-
 def _lost(error: Exception) -> bool:
     # The client has no class and no code for it, only these texts.
     text = str(error)
@@ -226,6 +209,8 @@ class MilvusEngine:
         schema = self.client.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("id", DataType.INT64, is_primary=True)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
+        if self.settings.metric != "COSINE":
+            schema.add_field("length", DataType.FLOAT)
         try:
             self.client.create_collection(
                 theirs_of(name), schema=schema, consistency_level=self.settings.consistency, timeout=self.timeout
@@ -240,16 +225,23 @@ class MilvusEngine:
         theirs = theirs_of(name)
         about = self.client.describe_collection(theirs, timeout=self.timeout)
         fields = {field["name"]: field["params"] for field in about["fields"]}
-        if set(fields) != {"id", "vector"} or "dim" not in fields["vector"]:
+        if set(fields) - {"length"} != {"id", "vector"} or "dim" not in fields["vector"]:
             raise StoreError(f"collection {theirs!r} was not made by kbchat; drop it or use another database")
-        if not self.client.list_indexes(theirs, timeout=self.timeout):
-            index = self.client.prepare_index_params()
-            index.add_index(
-                "vector", index_type=self.settings.index, metric_type="COSINE", params=dict(self.settings.build)
-            )
-            self.client.create_index(theirs, index, timeout=self.timeout, sync=False)
+        metric = self._index(theirs, is_unit="length" in fields)
         self.load(theirs)
-        return MilvusCollection(self, name, int(fields["vector"]["dim"]), about.get("collection_id"))
+        return MilvusCollection(self, name, int(fields["vector"]["dim"]), about.get("collection_id"), metric)
+
+    def _index(self, theirs: str, *, is_unit: bool) -> str:
+        """Index the collection unless it is; returns by which metric."""
+        if self.client.list_indexes(theirs, timeout=self.timeout):
+            # A collection keeps the metric that it was made with, whatever the settings say since.
+            about = self.client.describe_index(theirs, "vector", timeout=self.timeout) if is_unit else {}
+            return str(about.get("metric_type", "COSINE"))
+        metric = (self.settings.metric if self.settings.metric != "COSINE" else "IP") if is_unit else "COSINE"
+        index = self.client.prepare_index_params()
+        index.add_index("vector", index_type=self.settings.index, metric_type=metric, params=dict(self.settings.build))
+        self.client.create_index(theirs, index, timeout=self.timeout, sync=False)
+        return metric
 
     def load(self, theirs: str) -> None:
         """Ask for the collection to be loaded unless it is or soon will be; reads wait for it."""
@@ -279,128 +271,3 @@ class MilvusEngine:
         self.client.close()
         if self.lite is not None:
             self.lite.leave()
-
-
-class MilvusCollection:
-    most_ids = _SLICE_IDS
-    most_hits = _MOST_HITS
-
-    def __init__(self, engine: MilvusEngine, name: str, dimension: int, number: object) -> None:
-        self._engine = engine
-        self._client = engine.client
-        self._name = name
-        self._theirs = theirs_of(name)
-        self._timeout = engine.timeout
-        # Changes that only a strong read is sure to see: those before this object was made, and our deletions, which
-        # Milvus's own session does not count. Which of them have been seen.
-        self._changes, self._seen = 1, 0
-        self._unflushed = 0
-        self.dimension = dimension
-        self.key = (number, dimension)
-        self.most_vectors = max(1, min(_SLICE_IDS, _SLICE_BYTES // (4 * dimension)))
-
-    def upsert(self, ids: list[int], vectors: Vectors) -> None:
-        rows = [{"id": key, "vector": vector} for key, vector in zip(ids_there(ids), vectors, strict=True)]
-        self._client.upsert(self._theirs, rows, timeout=self._timeout)
-        self.wrote(len(ids))
-
-    def wrote(self, number: int) -> None:
-        self._unflushed += number
-        if self._engine.lite and self._unflushed >= _LITE_FRESH:
-            self._seal()
-
-    def delete(self, ids: list[int]) -> None:
-        self._client.delete(self._theirs, ids=ids_there(ids), timeout=self._timeout)
-        self._changes += 1
-
-    def nearest(self, questions: list[Vector], limit: int) -> list[list[VectorHit]]:
-        params = dict(self._engine.settings.search)
-        if "ef" in params:
-            params["ef"] = max(params["ef"], limit)
-        found = self._read(
-            lambda level: self._client.search(
-                self._theirs,
-                data=questions,
-                anns_field="vector",
-                limit=limit,
-                output_fields=["id"],
-                search_params={"metric_type": "COSINE", "params": params},
-                consistency_level=level,
-                timeout=self._timeout,
-            )
-        )
-        hits = [
-            [VectorHit(id_here(hit["id"]), max(-1.0, min(1.0, float(hit["distance"])))) for hit in each]
-            for each in found
-        ]
-        if not any(hits):
-            self._check_dimension()
-        return hits
-
-    def _check_dimension(self) -> None:
-        # An empty collection does not look at the question.
-        now = self._engine.find(self._name)
-        if now.dimension != self.dimension:
-            raise VectorError(f"collection {self._name!r} now has dimension {now.dimension}, not {self.dimension}")
-
-    def fetch(self, ids: list[int]) -> dict[int, Vector]:
-        rows = self._rows(f"id in {ids_there(ids)}", ["vector"], limit=len(ids))
-        return {id_here(row["id"]): np.asarray(row["vector"], dtype=np.float32) for row in rows}
-
-    def count(self) -> int:
-        (row,) = self._rows("", ["count(*)"], limit=None)
-        return int(row["count(*)"])
-
-    def ids_after(self, last: int | None) -> tuple[list[int], bool]:
-        # Where a limit cuts, Milvus keeps the least, so that the next page follows on.
-        after = MAX_ID_THERE - 1 if last is None else ids_there([last])[0]
-        there = sorted(row["id"] for row in self._rows(f"id > {after}", ["id"], limit=_MOST_HITS))
-        return [id_here(key) for key in there], len(there) == _MOST_HITS
-
-    def _rows(self, where: str, fields: Sequence[str], *, limit: int | None) -> Sequence[Mapping[str, Any]]:
-        more = {} if limit is None else {"limit": limit}
-        rows: Sequence[Mapping[str, Any]] = self._read(
-            lambda level: self._client.query(
-                self._theirs,
-                filter=where,
-                output_fields=list(fields),
-                consistency_level=level,
-                timeout=self._timeout,
-                **more,
-            )
-        )
-        return rows
-
-    def _read(self, read: Callable[[str], T]) -> T:
-        """Read, asking again for as long as the time-out lasts while a server says that it has not loaded yet."""
-        from pymilvus.exceptions import MilvusException
-
-        end = time.monotonic() + self._timeout
-        while True:
-            changes = self._changes
-            try:
-                answer = read(self._engine.settings.consistency if self._seen == changes else "Strong")
-            except MilvusException as error:
-                if not _loading(error) or time.monotonic() >= end:
-                    raise
-                self._engine.load(self._theirs)
-                time.sleep(0.05)
-            else:
-                self._seen = max(self._seen, changes)
-                return answer
-
-    def flush(self) -> None:
-        self._check_dimension()
-        if self._engine.lite or self._unflushed >= _WORTH_FLUSHING:
-            self._seal()
-
-    def _seal(self) -> None:
-        """What Milvus acknowledged is safe already. To seal it, in the background, lets it be indexed."""
-        from pymilvus.exceptions import MilvusException
-
-        self._unflushed = 0
-        try:
-            self._client.flush(self._theirs, timeout=self._timeout, _async=True, retry_on_rate_limit=False)
-        except MilvusException as error:
-            if error.code not in _REFUSED:
-                raise

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from kbchat.errors import CollectionNotFoundError, StoreError
 from kbchat.stores import VectorHit
-from kbchat.stores.milvus import MilvusCollection, MilvusEngine, MilvusStore
+from kbchat.stores.milvus import MilvusEngine, MilvusStore
+from kbchat.stores.milvus_collection import MilvusCollection
 from kbchat.stores.milvus_names import TERMS, id_here, ids_there, theirs_of
 from kbchat.stores.records import best_first, slices
 from kbchat.stores.sparse_rows import SparseRow
@@ -22,6 +23,13 @@ _SLICE_ROWS = 500
 _INDEX = {"index_type": "SPARSE_INVERTED_INDEX", "metric_type": "IP", "params": {"inverted_index_algo": "TAAT_NAIVE"}}
 """Term by term: exact, and made for questions whose terms are mostly rare."""
 _LEAST_MARK = -(2**62)
+
+
+def has_sparse(version: str) -> bool:
+    """Whether a Milvus that calls itself that has sparse vectors. What is no release (a build of a branch) does not say
+    so, and is not trusted to."""
+    found = re.search(r"(\d+)\.(\d+)", version)
+    return found is not None and (int(found[1]), int(found[2])) >= FIRST_VERSION
 
 
 class MilvusTerms:
@@ -96,8 +104,7 @@ class MilvusTerms:
         with self._store.using() as opened:
             engine = opened.engine
             assert isinstance(engine, MilvusEngine)
-            version = re.search(r"(\d+)\.(\d+)", str(engine.client.get_server_version(timeout=engine.timeout)))
-        return version is not None and (int(version[1]), int(version[2])) >= FIRST_VERSION
+            return has_sparse(str(engine.client.get_server_version(timeout=engine.timeout)))
 
     def _make(self, name: str) -> None:
         with self._store.using(name) as opened:

@@ -70,7 +70,7 @@ def _finite(vectors: Vectors, *, dimension: int, axes: int) -> Vectors:
         shape = "×".join(str(n) for n in matrix.shape)
         raise VectorError(
             f"the collection holds vectors of dimension {dimension}, these are of shape {shape}; "
-            "was the embedder changed? embed the space again"
+            "was it changed by another? `kbchat fsck --repair` makes a space's anew"
         )
     with np.errstate(over="ignore"):
         squares = np.einsum("...i,...i->...", matrix, matrix)

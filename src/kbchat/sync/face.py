@@ -524,7 +524,8 @@ class KnowledgeSpace(_Delegate):
     def reembed(self, *, progress: Callable[[IngestProgress], None] | None = None) -> SpaceInfo:
         """Embed every chunk anew with the embedder in use, from the texts in the catalog.
 
-        Readers keep the old vectors until all new ones are there. `progress` counts chunks.
+        Readers keep the old vectors until all new ones are there. Cut short, it goes on when it is called again with
+        the same embedder; whoever writes something else before removes what was made. `progress` counts chunks.
         """
         return self._loop.call(self._async.reembed, progress=progress)
 

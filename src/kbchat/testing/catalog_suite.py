@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
+from kbchat.catalog import Leftover
 from kbchat.catalog.narrowing import All
-from kbchat.errors import CatalogUnavailableError, SpaceExistsError, SpaceInUseError, SpaceNotFoundError
+from kbchat.errors import BusyError, CatalogUnavailableError, SpaceExistsError, SpaceInUseError, SpaceNotFoundError
 from kbchat.models import EmbedderPin, SpaceInfo, VectorType
 from kbchat.testing.catalog_documents import DocumentTests
 from kbchat.testing.catalog_generations import GenerationTests
@@ -46,6 +47,7 @@ ON_ONE_SPACE: dict[str, Callable[[Catalog, int], Awaitable[object]]] = {
     "update_space": lambda catalog, space: catalog.update_space(space, desc="x"),
     "begin_space_deletion": lambda catalog, space: catalog.begin_space_deletion(space),
     "pin_embedder": lambda catalog, space: catalog.pin_embedder(space, PIN),
+    "note_leftover": lambda catalog, space: catalog.note_leftover(space, Leftover(VectorType.MILVUS, "kb-x")),
     "replace_collection": lambda catalog, space: catalog.replace_collection(
         space, collection="kb-x", pin=PIN, writer="w"
     ),
@@ -59,7 +61,9 @@ ON_ONE_SPACE: dict[str, Callable[[Catalog, int], Awaitable[object]]] = {
     "collectable": lambda catalog, space: catalog.collectable(space, pending=True),
     "collect": lambda catalog, space: catalog.collect(space, [1]),
     "live_chunks": lambda catalog, space: catalog.live_chunks(space, [1]),
-    "move_space": lambda catalog, space: catalog.move_space(space, VectorType.MILVUS, writer="w", revision=0),
+    "move_space": lambda catalog, space: catalog.move_space(
+        space, VectorType.MILVUS, words="embedded", writer="w", revision=0
+    ),
     "matching_documents": lambda catalog, space: catalog.matching_documents(space, bool, must=All()),
     "live_vectors": lambda catalog, space: catalog.live_vectors(space, [1]),
     "surroundings": lambda catalog, space: catalog.surroundings(space, [1], reach=1),
@@ -224,18 +228,63 @@ class CatalogSuite(DocumentTests, GenerationTests, KeyTests):
     async def test_the_first_embedder_is_pinned(self, catalog: Catalog, other: Catalog, space: SpaceInfo) -> None:
         """Whoever comes second is told what is pinned."""
         second = EmbedderPin(name="openai", dimension=1536, fingerprint="g")
-        assert await catalog.pin_embedder(space.id, PIN) == PIN
-        assert await other.pin_embedder(space.id, second) == PIN
-        assert (await catalog.get_space(space.id)).embedder == PIN
+        first = await catalog.pin_embedder(space.id, PIN, words="embedded")
+        assert (first.embedder, first.words, first.revision) == (PIN, "embedded", space.revision)
+        assert await other.pin_embedder(space.id, second, words="milvus") == first
+        assert await catalog.get_space(space.id) == first
 
     async def test_a_collection_is_replaced_in_one_step(self, catalog: Catalog, space: SpaceInfo) -> None:
         """Embedder and collection change together, the revision rises, the counts stay."""
         await put(catalog, space, generation("a", "x"))
+        await catalog.note_leftover(space.id, Leftover(space.vector_type, "kb-new", PIN))
         before = await catalog.get_space(space.id)
         await catalog.replace_collection(space.id, collection="kb-new", pin=PIN, writer="v")
         after = await catalog.get_space(space.id)
         assert (after.collection, after.embedder, after.last_writer) == ("kb-new", PIN, "v")
         assert (after.revision, after.chunk_count) == (before.revision + 1, 1)
+        assert await catalog.leftovers(space.id) == [], "an empty space had no collection to leave"
+        await catalog.replace_collection(space.id, collection="kb-newer", pin=PIN, writer="v")
+        assert await catalog.leftovers(space.id) == [Leftover(space.vector_type, "kb-new")]
+
+    async def test_a_move_leaves_what_the_space_was_in(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """Its vectors, and its words where those were in Milvus; back again, nothing of the way there is left over."""
+        milvus, chroma = VectorType.MILVUS, VectorType.CHROMA
+        before = await catalog.pin_embedder(space.id, PIN, words="embedded")
+        there = Leftover(milvus, space.collection)
+        await catalog.note_leftover(space.id, there)
+        await catalog.move_space(space.id, milvus, words="milvus", writer="v", revision=before.revision)
+        moved = await catalog.get_space(space.id)
+        assert (moved.vector_type, moved.words, moved.revision) == (milvus, "milvus", before.revision + 1)
+        assert await catalog.leftovers(space.id) == [Leftover(chroma, space.collection)]
+        with pytest.raises(BusyError):
+            await catalog.move_space(space.id, chroma, words="embedded", writer="v", revision=before.revision)
+        await catalog.move_space(space.id, chroma, words="embedded", writer="v", revision=moved.revision)
+        left = await catalog.leftovers(space.id)
+        assert set(left) == {there, Leftover(milvus, space.terms_collection)}
+        for leftover in left:
+            await catalog.forget_leftover(space.id, leftover)
+        assert await catalog.leftovers(space.id) == []
+
+    async def test_a_leftover_is_noted_once(self, catalog: Catalog, other: Catalog, space: SpaceInfo) -> None:
+        """It keeps the embedder that it was noted with, and outlives the space until that is removed."""
+        half = Leftover(space.vector_type, "kb-half", PIN)
+        await catalog.note_leftover(space.id, half)
+        await other.note_leftover(space.id, half._replace(embedder=None))
+        assert await other.leftovers(space.id) == [half]
+        assert await catalog.leftovers((await a_space(catalog, "another")).id) == []
+        await catalog.begin_space_deletion(space.id)
+        assert await catalog.leftovers(space.id) == [half]
+        await catalog.finish_space_deletion(space.id)
+        assert await catalog.leftovers(space.id) == []
+
+    async def test_an_empty_space_on_another_store_begins_anew(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """What it had on the old one is left over, and where its words are is open again."""
+        await catalog.pin_embedder(space.id, PIN, words="embedded")
+        changed = await catalog.update_space(space.id, vector_type=VectorType.MILVUS)
+        assert (changed.words, changed.embedder) == (None, PIN)
+        assert await catalog.leftovers(space.id) == [Leftover(VectorType.CHROMA, space.collection)]
+        await catalog.update_space(space.id, vector_type=VectorType.CHROMA)
+        assert await catalog.leftovers(space.id) == [Leftover(VectorType.MILVUS, space.collection)]
 
     # -- several at once ---------------------------------------------------------------------------------------------
 

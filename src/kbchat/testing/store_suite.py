@@ -14,7 +14,6 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 
 import anyio
-import anyio.lowlevel
 import numpy as np
 import pytest
 from blockbuster import blockbuster_ctx
@@ -371,27 +370,6 @@ class VectorStoreSuite:
             20,
         )
 
-    async def test_dropped_while_searched(self, store: VectorStore, name: str) -> None:
-        """Who searches a collection at the moment it is dropped gets an answer, or is told that it is not there."""
-        vectors = some_vectors(40)
-        for _ in range(10):
-            await store.create_collection(name, dimension=DIMENSION)
-            await store.upsert(name, range(40), vectors)
-            answered = anyio.Event()
-
-            async def search(answered: anyio.Event = answered) -> None:
-                with contextlib.suppress(CollectionNotFoundError):
-                    while True:
-                        await store.query(name, vectors[0], limit=5)
-                        answered.set()
-                        await anyio.lowlevel.checkpoint()
-
-            async with anyio.create_task_group() as tasks:
-                for _ in range(3):
-                    tasks.start_soon(search)
-                await answered.wait()
-                await store.drop_collection(name)
-
     async def test_searched_while_first_written(self, store: VectorStore, kb: str) -> None:
         """A collection can be searched while its very first records are written."""
         vectors = some_vectors(60)
@@ -530,6 +508,23 @@ class PersistentStoreSuite(VectorStoreSuite):
             await store.refresh()
             for key in range(0, 3600, 300):
                 assert (await store.query(kb, vectors[key], limit=1))[0].id == key
+        finally:
+            await other.aclose()
+
+    async def test_what_another_wrote_is_replaced(
+        self, store: VectorStore, kb: str, open_store: Callable[[], VectorStore]
+    ) -> None:
+        """Of ids that go on rising, one that another object wrote meanwhile is replaced like any."""
+        vectors = some_vectors(8)
+        other = open_store()
+        try:
+            await store.upsert(kb, [1, 2], vectors[:2])
+            await other.upsert(kb, [3, 4], vectors[2:4])
+            await store.upsert(kb, [4, 5], vectors[4:6])
+            assert await store.count(kb) == 5
+            for key, place in {1: 0, 3: 2, 4: 4, 5: 5}.items():
+                assert alike((await store.fetch(kb, [key]))[key], vectors[place])
+                assert (await store.query(kb, vectors[place], limit=1))[0].id == key
         finally:
             await other.aclose()
 
