@@ -7,6 +7,19 @@ const WORDS = {
   spaceName: ["Name of the new space", "新知识库的名称"],
   create: ["Create", "创建"],
   documentsIn: ["Documents: {n}", "{n} 个文档"],
+  properties: ["About this space", "知识库信息"],
+  edit: ["Edit", "编辑"],
+  name: ["Name", "名称"],
+  description: ["Description", "说明"],
+  save: ["Save", "保存"],
+  cancel: ["Cancel", "取消"],
+  deleteSpace: ["Delete this space", "删除此知识库"],
+  deleteSpaceSure: [
+    "Delete the space “{name}” with all that is in it? Documents: {n}. It cannot be brought back.",
+    "删除知识库“{name}”及其全部内容？其中有 {n} 个文档。此操作无法撤销。",
+  ],
+  readOnly: ["Your key only reads: adding and deleting needs a writer's key.", "当前密钥只能读取；添加或删除需要写入权限的密钥。"],
+  noSpacesRead: ["There is no space here that your key may read.", "这里没有你的密钥可以读取的知识库。"],
   noSpaces: ["Make a space, drop in some documents, and ask.", "先建一个知识库，放入文档，然后提问。"],
   ask: ["Ask", "提问"],
   conversations: ["Conversations", "对话"],
@@ -60,6 +73,12 @@ const WORDS = {
   SENDING: ["Sending", "正在上传"],
   TODO: ["Waiting", "等待中"],
   RUNNING: ["Indexing", "正在索引"],
+  reading: ["Reading", "正在读取"],
+  splitting: ["Splitting", "正在分段"],
+  writing: ["Writing", "正在写入"],
+  done: ["Almost ready", "即将就绪"],
+  retryAll: ["Try all again ({n})", "全部重试（{n}）"],
+  unfinished: ["not answered to the end", "未答完"],
   FINISHED: ["Ready", "就绪"],
   FAILED: ["Failed", "失败"],
   more: ["Show more", "显示更多"],
@@ -140,6 +159,7 @@ export const moment = (iso) => new Intl.DateTimeFormat(locale(), { dateStyle: "m
 export function explain(error) {
   if (error.code === "unreachable") return t("unreachable");
   if (error.code === "cut") return t("cut_off");
+  if (error.code === "stopped") return t("stopped");
   if (error.code === "route_not_found" || error.status === 405) return t("unsupported");
   return t("failed", { why: error.message });
 }
