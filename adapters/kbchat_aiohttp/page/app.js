@@ -224,7 +224,7 @@ function App() {
       <div class="stage">
         ${error && html`<p class="trouble"><span role="alert" class="problem">${error}</span>
           <button type="button" class="plainly" onClick=${load}>${t("retry")}</button></p>`}
-        ${spaces?.length === 0 && html`<main class="gate"><h1>${t("tagline")}</h1><p class="empty">${t(writes ? "noSpaces" : "noSpacesRead")}</p></main>`}
+        ${spaces?.length === 0 && html`<main class="gate first"><h1>${t("tagline")}</h1><p class="empty">${t(writes ? "noSpaces" : "noSpacesRead")}</p></main>`}
         ${talk && html`<${Space} key=${space.id} space=${space} model=${model} writes=${writes} talk=${talk} onChange=${load} onDelete=${() => deleted(space)}
           change=${(edit) => change(space.id, edit)} />`}
       </div>

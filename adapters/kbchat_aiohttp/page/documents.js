@@ -65,7 +65,8 @@ function Progress({ space, busy }) {
   if (!counts) return null;
   const all = Object.values(counts).reduce((sum, n) => sum + n, 0);
   const left = UNDER_WAY.reduce((sum, status) => sum + (counts[status] ?? 0), 0);
-  return html`<dl class="bars"><${Bar} name=${t("RUNNING")} value=${all - left} most=${all || 1} text=${`${number(all - left)} / ${number(all)}`} kind="strong" /></dl>`;
+  if (!left) return null;
+  return html`<dl class="bars bare"><${Bar} name=${t("RUNNING")} value=${all - left} most=${all || 1} text=${`${number(all - left)} / ${number(all)}`} kind="strong" /></dl>`;
 }
 
 /** How far one document is; a server that does not index it itself cannot tell. */

@@ -10,7 +10,7 @@ const PARTS = ["lexical", "dense", "sentence", "rerank"];
 
 function Scores({ reference }) {
   const shown = [["score", reference.recall_score], ...PARTS.map((part) => [part, reference[part]])];
-  return html`<dl class="bars">
+  return html`<dl class="bars bare">
     ${shown.filter(([, value]) => typeof value === "number").map(
       ([name, value]) => html`<${Bar} key=${name} name=${t(name)} value=${value} kind=${name === "score" ? "strong" : ""} />`,
     )}

@@ -68,7 +68,7 @@ class DocumentObject(AnswerModel):
     """A document as the wire shows it. `chunk_size` counts its chunks, `result` says why it FAILED.
 
     While it is RUNNING, the server that indexes it says what it does with it in `stage` (`reading`, `splitting`,
-    `writing`) and how much of that is done in `progress`, in [0, 1]; else both are null.
+    `writing`, `done`) and the share done of all its work in `progress`, in [0, 1]; else both are null.
     """
 
     id: int
