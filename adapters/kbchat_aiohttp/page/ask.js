@@ -93,9 +93,9 @@ function References({ found, onOpen }) {
   return html`<section class="references" aria-label=${t("references")}>
     <h2 class="eyebrow">${t("references")}</h2>
     <ol>
-      ${[...found].sort(([a], [b]) => a - b).map(([n, reference]) => html`<li key=${n}>
+      ${found.map((reference) => html`<li key=${reference.id}>
         <button type="button" disabled=${!reference.content} onClick=${() => onOpen(reference)}>
-          <span class="number">${n}</span>
+          <span class="number">${reference.number}</span>
           <span class="what"><strong>${reference.name}</strong><span>${reference.content || t("gone")}</span></span>
           <span class="value" title=${t("score")}>${reference.recall_score.toFixed(2)}</span>
         </button>
@@ -111,7 +111,7 @@ function Turn({ turn, onOpen, onAgain }) {
     <${Answer} turn=${turn} found=${found} onOpen=${onOpen} />
     ${turn.failure && html`<div class="note"><p role="alert" class="problem">${explain(turn.failure)}</p>
       ${onAgain && html`<button type="button" class="plainly" onClick=${onAgain}>${t("again")}</button>`}</div>`}
-    ${found.size > 0 && html`<${References} found=${found} onOpen=${onOpen} />`}
+    ${found.length > 0 && html`<${References} found=${found} onOpen=${onOpen} />`}
   </article>`;
 }
 

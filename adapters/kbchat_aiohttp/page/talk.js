@@ -86,23 +86,17 @@ export function unanswered(space) {
     .map(({ uid, at, turns }) => ({ conv_uid: uid, title: turns[0].turn.question, turns: 2 * turns.length, gmt_modified: new Date(at).toISOString() }));
 }
 
-/** References in the order of their numbers: as the citations say, else best first. */
+/** The references with the numbers by which the answer cites them, in their order; parts of one passage share theirs. */
 export function numbered(turn) {
-  const all = turn.references
+  return turn.references
     .flatMap((document) => document.chunks.map((chunk) => ({ ...chunk, name: document.name })))
-    .sort((one, other) => other.recall_score - one.recall_score);
-  const found = new Map(all.map((reference, index) => [index + 1, reference]));
-  for (const { number, chunk_id: chunk } of turn.citations) {
-    const cited = all.find((reference) => chunk !== null && String(reference.id) === String(chunk));
-    if (cited) found.set(number, cited);
-  }
-  return found;
+    .sort((one, other) => one.number - other.number || one.start - other.start);
 }
 
 /** Each [n] of an answer by its place: what it cites, and what was found when its sentence was checked. */
 export function marks(turn, found) {
   const marked = new Map();
-  if (!found.size) return marked;
+  if (!found.length) return marked;
   let characters = 0;
   let before = 0;
   for (const { index, 1: digits } of turn.text.matchAll(CITE)) {
@@ -115,7 +109,9 @@ export function marks(turn, found) {
     const behind = at - TAIL.exec(turn.text.slice(Math.max(0, index - 200), index))[0].length;
     const own = turn.citations.filter((it) => it.number === number);
     const checked = own.find((it) => it.answer_end === behind) ?? own.find((it) => it.answer_start <= at && at < it.answer_end);
-    const reference = found.get(number);
+    // The part of the passage that carries the sentence, else its best one.
+    const parts = found.filter((it) => it.number === number);
+    const reference = parts.find((it) => it.id === checked?.chunk_id) ?? parts.sort((one, other) => other.recall_score - one.recall_score)[0];
     if (reference?.content) marked.set(index, { number, reference, checked });
   }
   return marked;

@@ -1,5 +1,7 @@
 """What the tools answer. Models read it, so it is short: ids, offsets and texts, nothing else."""
 
+from typing import Self
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from kbchat.models import Citation, Reference
@@ -43,7 +45,7 @@ class Hit(_Result):
     cut: bool = Field(description="Whether `text` is only the beginning; `read` gives all of it.")
 
     @classmethod
-    def of(cls, reference: Reference, *, chars: int) -> "Hit":
+    def of(cls, reference: Reference, *, chars: int, **more: int) -> Self:
         return cls(
             id=reference.chunk_id,
             document=reference.name,
@@ -52,7 +54,12 @@ class Hit(_Result):
             score=round(reference.recall_score, 3),
             text=reference.content[:chars],
             cut=len(reference.content) > chars,
+            **more,
         )
+
+
+class CitedHit(Hit):
+    number: int = Field(description="What the answer cites it by, as `[number]`; neighbours in a document share one.")
 
 
 class SearchResult(_Result):
@@ -98,7 +105,7 @@ class Doubt(_Result):
 
 class AnswerResult(_Result):
     answer: str
-    references: list[Hit]
+    references: list[CitedHit]
     doubts: list[Doubt] = Field(description="Sentences that what they cite does not carry.")
 
 

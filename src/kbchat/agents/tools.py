@@ -14,6 +14,7 @@ from kbchat.agents import results
 from kbchat.agents.grep import Pattern, matcher
 from kbchat.errors import DocumentNotFoundError, InvalidInputError, NotFoundError, SpaceNotFoundError
 from kbchat.models import Document, TextDocument
+from kbchat.prompting import numbers
 from kbchat.threads import Threads
 
 if TYPE_CHECKING:
@@ -263,9 +264,13 @@ class Toolbox:
     async def _ask(self, arguments: AskArguments) -> results.AnswerResult:
         space = await self._space(arguments.space)
         answer = await space.chat(arguments.question, top_k=arguments.top_k, where=arguments.filter)
+        cited_as = numbers(answer.references)
         return results.AnswerResult(
             answer=answer.text,
-            references=[results.Hit.of(reference, chars=SHOWN_CHARS) for reference in answer.references],
+            references=[
+                results.CitedHit.of(reference, chars=SHOWN_CHARS, number=cited_as[reference.chunk_id])
+                for reference in answer.references
+            ],
             doubts=[results.Doubt.of(it, answer.text) for it in answer.citations if not it.supported],
         )
 
