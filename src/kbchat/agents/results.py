@@ -32,6 +32,7 @@ class DocumentLine(_Result):
 
 class DocumentList(_Result):
     documents: list[DocumentLine]
+    in_space: int = Field(description="How many documents the space has, whatever `glob` chose.")
     next_offset: int | None = Field(description="Give it as `offset` to see more; null: there are no more.")
 
 
@@ -85,6 +86,7 @@ class Match(_Result):
 
 class GrepResult(_Result):
     matches: list[Match]
+    searched: int = Field(description="How many documents were looked through.")
     next_offset: int | None = Field(description="The document to go on with, as `offset`; null: all were searched.")
     note: str | None = Field(description="Why it stopped early.")
 
