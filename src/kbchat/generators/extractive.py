@@ -87,7 +87,7 @@ _NO_DOCUMENTS: dict[Language, str] = {
         "server with KBCHAT_LLM_BASE_URL and KBCHAT_LLM_MODEL."
     ),
     "zh": (
-        "此模型本身没有知识，只能依据文档作答。请向某个知识空间提问，"
+        "此模型本身没有知识，只能依据文档作答。请向某个知识库提问，"
         "或用 KBCHAT_LLM_BASE_URL 和 KBCHAT_LLM_MODEL 设置模型服务器。"
     ),
 }
@@ -136,7 +136,7 @@ def _choose(sentences: list[_Sentence], asked: tuple[frozenset[str], ...]) -> li
     passage: other means found it, and its beginning is the fairest guess."""
     _score(sentences, asked)
     words = [sentence for sentence in sentences if not sentence.is_code]
-    if any(sentence.score > 0.0 and not sentence.leads for sentence in words):
+    if any(any(sentence.held) and not sentence.leads for sentence in words):
         sentences = words
     answers = _without_repeats([sentence for sentence in sentences if not sentence.leads] or sentences)
     if not answers:
