@@ -70,6 +70,8 @@ async def test_a_file_is_taken_in_indexed_and_found(tmp_path: Path) -> None:
             "result": "",
             "gmt_created": "",
             "gmt_modified": "",
+            "stage": None,
+            "progress": None,
         }
         sync = [{"doc_id": str(made["id"]), "space_id": str(space_id), **SYNC}]
         assert (await served.post(f"{DOCUMENTS}/sync", sync))[1]["data"] == [made["id"]]

@@ -1,6 +1,7 @@
 """Agents: the tools, and the protocol over both of its transports, as the official client speaks it."""
 
 import json
+import re
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -122,7 +123,7 @@ class TestTools:
     async def test_reading_only_unless_told(self, kb: kbchat.KnowledgeBase, toolbox: Toolbox) -> None:
         """Without the right there is no tool that writes; with it documents come and go."""
         assert not any(tool.writes for tool in toolbox.tools.values())
-        with pytest.raises(NotFoundError, match="no tool 'add_document'"):
+        with pytest.raises(NotFoundError, match="add_document is not allowed here"):
             await toolbox.call("add_document", {"space": "handbook", "name": "a", "text": "b"})
         writer = Toolbox(kb, writable=True)
         added = await call(writer, "add_document", space="handbook", name="a", text="Cats purr.")
@@ -141,13 +142,13 @@ class TestTools:
     @pytest.mark.parametrize(
         ("name", "arguments", "words"),
         [
-            ("search", {"space": "handbook"}, "query: Field required"),
+            ("search", {"space": "handbook"}, "`query` is needed (its arguments are: space, query, top_k, filter)"),
             ("search", {"space": "handbook", "query": "a", "top_k": 0}, "top_k"),
             ("search", {"space": "handbook", "query": " "}, "query"),
             (
                 "search",
                 {"space": "handbook", "question": "a"},
-                "the arguments of search are: space, query, top_k, filter",
+                "`query` is needed; `question` is no argument of this tool",
             ),
             ("list_documents", {"space": "handbook", "glob": "*" * 250}, None),
             ("list_documents", {"space": "handbook", "glob": "a" * 300}, "at most 256"),
@@ -157,7 +158,19 @@ class TestTools:
             ("read", {"space": "handbook", "document": "/etc/passwd"}, "files of this machine cannot be read"),
             ("read", {"space": "../handbook", "document": "a"}, "list_spaces"),
             ("read", {"space": "handbook", "document": "nothing"}, "list_documents"),
-            ("search", {"space": "handbook", "query": "a", "filter": {"field": "x"}}, "where"),
+            ("search", {"space": "handbook", "query": "a", "filter": {"field": "x"}}, "filter: must hold exactly one"),
+            ("search", {"space": "handbook", "query": "a", "filter": {"lang": "de"}}, '"field": "lang", "eq": "de"'),
+            ("search", {"space": None, "query": "a"}, "`space` must be a name or an id"),
+            ("search", {"space": True, "query": "a"}, "`space` must be a name or an id"),
+            ("search", {"space": 10**30, "query": "a"}, "`space` must be a name or an id"),
+            ("search", {"space": "HANDBOOK", "query": "a"}, "did you mean 'handbook'"),
+            ("search", {"space": "x" * 5000, "query": "a"}, "xxx…'; list_spaces"),
+            ("ask", {"space": "handbook", "question": " "}, "question: the question is empty"),
+            ("list_documents", {"space": "handbook", "offset": 10**20}, "`offset`"),
+            ("read", {"space": "handbook", "document": "backups"}, "did you mean 'guide/backups.md'"),
+            ("read", {"space": "handbook", "document": "file:///etc/passwd"}, "cannot be read"),
+            ("read", {"space": "handbook", "document": "keys.md", "start": 5, "end": 2}, "end: must not lie before"),
+            ("add_document", {}, "add_document is not allowed here: this server only reads"),
             ("fly", {}, "there is no tool 'fly'"),
         ],
     )
@@ -168,7 +181,7 @@ class TestTools:
         if words is None:
             await toolbox.call(name, arguments)
             return
-        with pytest.raises((NotFoundError, InvalidInputError), match=words.replace("(", r"\(")):
+        with pytest.raises((NotFoundError, InvalidInputError), match=re.escape(words)):
             await toolbox.call(name, arguments)
 
     async def test_an_evil_pattern_is_stopped(

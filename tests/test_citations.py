@@ -1,5 +1,6 @@
 """Citations: each cited sentence is compared with what it cites as soon as it ends."""
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -204,6 +205,49 @@ def test_any_text(text: str) -> None:
     assert all(0 <= citation.answer_start < citation.answer_end <= len(text) for citation in found)
     starts = [citation.answer_start for citation in found]
     assert starts == sorted(starts)
+
+
+SENTENCES = (
+    "Keys are rotated every 90 days{}",
+    "Alice Brown approves each rotation{}",
+    "It costs $3.5 million{}",
+    "密钥每九十天轮换一次{}",
+)
+BEFORE, BEHIND = ("{mark}.", " {mark}.", "{mark}。"), (".{mark}", ". {mark}", "。{mark}", "! {mark}")
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> list[tuple[str, list[int]]]:
+    """Sentences with the numbers each cites, by marks before its stop or behind it."""
+    parts = []
+    for n in range(draw(st.integers(1, 5))):
+        numbers = draw(st.lists(st.integers(1, 7), min_size=1, max_size=3, unique=True))
+        separator = draw(st.sampled_from(["", " "]))
+        marks = separator.join(draw(st.sampled_from(["[{}]", "【{}】"])).format(number) for number in numbers)
+        ending = draw(st.sampled_from(BEFORE + BEHIND)).format(mark=marks)
+        gap = draw(st.sampled_from([" ", "  ", "\n", "\n\n- "])) if n else ""
+        parts.append((gap + draw(st.sampled_from(SENTENCES)).format(ending), numbers))
+    return parts
+
+
+@given(answers(), st.lists(st.integers(0, 200), max_size=10))
+def test_a_sentence_begins_with_itself(parts: list[tuple[str, list[int]]], cuts: list[int]) -> None:
+    """Not with a mark nor a space; marks behind its full stop are its own, and never the next sentence's."""
+    answer = "".join(text for text, _ in parts)
+    ends = [0, *sorted(min(cut, len(answer)) for cut in cuts), len(answer)]
+    checker = CitationChecker(PASSAGES)
+    found = [citation for start, end in pairwise(ends) for citation in checker.feed(answer[start:end])]
+    found += checker.flush()
+    own = [(text.lstrip("\n- ")[:8], number) for text, numbers in parts for number in numbers]
+    assert [(answer[it.answer_start :][:8], it.number) for it in found] == own
+
+
+@given(st.text(st.sampled_from("ab1[]【】.。 \n-"), max_size=80))
+def test_no_citation_begins_with_a_mark(text: str) -> None:
+    """Whatever the text: nor with white space."""
+    for citation in check(text):
+        span = text[citation.answer_start : citation.answer_end]
+        assert re.match(r"\s|[\[【]\d{1,3}[\]】]", span) is None
 
 
 def test_another_language() -> None:

@@ -73,6 +73,32 @@ def test_what_is_wrong_and_what_to_do(
     assert "2 things are wrong" in shown.err
 
 
+async def test_a_store_that_is_named_is_asked(tmp_path: Path) -> None:
+    """Also where there is no data yet: the first space would be made there."""
+    settings = kbchat.Settings(data_dir=tmp_path / "data", chroma_url="http://127.0.0.1:9")
+    found = {it.name: it for it in await doctor.parts_that_answer(settings)}
+    assert found["catalog"].state == "note"
+    assert found["store Chroma"].state == "wrong"
+    assert found["store Chroma"].remedy
+
+
+def test_what_is_misspelt_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A variable or a line of the file that nothing reads is named, with the setting that may be meant; a value that
+    cannot be used is told with the variable that holds it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kbchat.toml").write_text('chunk_token = 3\nlunch = "noon"\n')
+    monkeypatch.setenv("KBCHAT_TOPK", "7")
+    _, report = findings(capsys, "--no-trial", "--data-dir", "here")
+    assert by_name(report, "KBCHAT_TOPK")["remedy"] == "did you mean top_k?"
+    assert by_name(report, "chunk_token in kbchat.toml")["remedy"] == "did you mean chunk_tokens?"
+    assert by_name(report, "lunch in kbchat.toml")["state"] == "note"
+    monkeypatch.setenv("KBCHAT_TOP_K", "many")
+    assert main(["doctor", "--no-trial"]) != 0
+    assert "top_k (KBCHAT_TOP_K): Input should be a valid integer" in capsys.readouterr().err
+
+
 async def test_the_parts_in_use_are_asked(tmp_path: Path) -> None:
     """Stores that spaces use, the spaces themselves, and an embedder that does not fit them."""
     settings = kbchat.Settings(data_dir=tmp_path)

@@ -62,6 +62,14 @@ async def test_the_sentence_that_answers() -> None:
     assert text.count("[1]") <= SENTENCES
 
 
+async def test_code_is_quoted_where_words_say_nothing() -> None:
+    """Not beside sentences that answer, however well it fits."""
+    text = "Keys are rotated every ninety days.\n\n```python\nkeys.rotate(every=days(90))\n```\n\nLunch is at noon."
+    assert "days(90)" not in await answer("How often are keys rotated?", passages(text))
+    only = "Lunch is at noon.\n\n```python\nkeys.rotate(every=days(90))\n```\n"
+    assert "keys.rotate(every=days(90))" in await answer("How are the keys rotated?", passages(only))
+
+
 async def test_sentences_stand_in_reading_order() -> None:
     """Each with the number of its passage, passages apart."""
     found = passages(

@@ -132,6 +132,22 @@ async def test_progress_is_told(space: kbchat.KnowledgeSpace) -> None:
     assert told[-1].seconds_left == 0
 
 
+async def test_how_far_each_document_is(space: kbchat.KnowledgeSpace) -> None:
+    """Read, split, written in parts and done; its share never falls, and a small one's neighbours are told of too."""
+    told: list[kbchat.IngestProgress] = []
+    large = "\n\n".join(f"# Part {n}\n\n{'The vault is opened by two keys at noon. ' * 30}" for n in range(900))
+    texts = [kbchat.TextDocument(name="large", text=large), kbchat.TextDocument(name="small", text="A vault.")]
+    await space.ingest(texts, progress=told.append)
+    of_large = [(p.stage.value, p.share) for p in told if p.name == "large"]
+    assert [stage for stage, _ in of_large][:2] == ["reading", "splitting"]
+    writing = [share for stage, share in of_large if stage == "writing"]
+    assert len(writing) >= 2
+    assert of_large[0][1] == 0.0
+    assert writing[-1] == 1.0
+    assert [share for _, share in of_large] == sorted(share for _, share in of_large)
+    assert {p.stage.value for p in told if p.name == "small"} >= {"reading", "splitting", "writing"}
+
+
 async def test_a_deleted_document_leaves_no_trace(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace) -> None:
     """It is not found, not listed, and its vectors and terms are gone."""
     await space.ingest([kbchat.TextDocument(name=n, text=f"The {n} vault is blue.") for n in ("red", "white")])

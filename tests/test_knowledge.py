@@ -10,6 +10,7 @@ import kbchat
 from kbchat.embedders.static import StaticEmbedder
 from kbchat.errors import (
     AmbiguousSpaceError,
+    DocumentNotFoundError,
     InvalidInputError,
     ModelNotFoundError,
     SettingsError,
@@ -29,6 +30,17 @@ KEYS = "# Keys\n\nKeys are rotated every ninety days by the vault. Nobody rotate
 async def kb(tmp_path: Path) -> AsyncIterator[kbchat.KnowledgeBase]:
     async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
         yield kb
+
+
+@pytest.mark.parametrize("number", [-1, 2**63, 10**30])
+async def test_an_id_that_nothing_can_have(tmp_path: Path, number: int) -> None:
+    """Is not found, as every other one that nothing has."""
+    async with kbchat.KnowledgeBase(tmp_path) as kb:
+        space = await kb.create_space("handbook")
+        with pytest.raises(SpaceNotFoundError):
+            await kb.get_space(number)
+        with pytest.raises(DocumentNotFoundError):
+            await space.get_document(number)
 
 
 async def test_a_space_is_found_by_name_and_by_id(kb: kbchat.KnowledgeBase) -> None:

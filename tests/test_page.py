@@ -115,6 +115,26 @@ async def test_from_an_empty_server_to_a_checked_reference(tmp_path: Path) -> No
 
 
 @in_a_browser
+async def test_the_first_answer_of_the_demo_shows_its_reference(tmp_path: Path) -> None:
+    """As `make demo` and `make serve` have it: every number opens its document with the cited sentence marked in it."""
+    makefile = (ROOT / "Makefile").read_text()
+    [question] = re.findall(r"^QUESTION \?= (.+)$", makefile, re.MULTILINE)
+    async with serving(tmp_path / "kb") as served:
+        await (await served.kb.create_space("kbchat-docs")).ingest(ROOT / "docs")
+        async with browsing(f"http://{served.host}:{served.port}/") as page:
+            await ask(page, question)
+            cites = page.locator(".cite")
+            assert await cites.count() >= 1
+            for at in range(await cites.count()):
+                await cites.nth(at).click()
+                carrying = page.locator("dialog mark strong")
+                await carrying.wait_for()
+                assert await carrying.text_content() in await page.locator("dialog mark").text_content()
+                await page.keyboard.press("Escape")
+            assert "KnowledgeBase(" not in await page.locator(".answer").inner_text()
+
+
+@in_a_browser
 async def test_what_others_wrote_runs_nothing(tmp_path: Path, model: Upstream) -> None:
     """Scripts, handlers, links and tags in names, documents and answers are text."""
 

@@ -10,6 +10,7 @@ import pytest
 
 import kbchat
 from browser import AXE, IN_CI, MARKS, ask, begin, browsing, chromium, looking, search, show
+from kbchat.chunking import Splitting
 from serving import SPACES, Served, serving
 from upstream import Upstream, model, says
 
@@ -125,6 +126,34 @@ async def test_a_sentence_that_its_passage_does_not_carry_is_doubted(tmp_path: P
         assert "thirty" in (await doubted.get_attribute("aria-label"))
         await doubted.click()
         await page.locator("dialog .problem", has_text="thirty").wait_for()
+
+
+async def test_neighbours_share_a_number(tmp_path: Path, model: Upstream) -> None:
+    """A passage made of several chunks: each citation opens the chunk that carries its sentence, marked there, and the
+    references are numbered as the answer cites them."""
+    sentences = [f"The vault number {n} is opened by key {n} at noon, before the bell is rung twice." for n in range(3)]
+    model.behave = says(*(f"{sentence[:-1]} [1]. " for sentence in sentences), "Visitors ring the bell [2].")
+    async with serving(tmp_path, model=model) as served:
+        space = await served.kb.create_space("handbook")
+        vaults = kbchat.TextDocument(name="vaults.md", text="\n\n".join(sentences))
+        await space.ingest(vaults, splitting=Splitting(max_tokens=32, overlap=0))
+        await space.ingest(kbchat.TextDocument(name="doors.md", text="At the vault, visitors ring the key's bell."))
+        async with browsing(f"http://{served.host}:{served.port}/") as page:
+            await ask(page, "Which key opens the vault, and when is the bell rung?")
+            for again in (False, True):
+                numbers = await page.locator(".references .number").all_inner_texts()
+                assert numbers == ["1", "1", "2"]  # a chunk may hold two of the sentences
+                for at, sentence in enumerate(sentences):
+                    await page.locator(".cite").nth(at).click()
+                    await page.locator("dialog strong").wait_for()
+                    assert await page.locator("dialog strong").text_content() == sentence
+                    await page.keyboard.press("Escape")
+                await page.locator(".cite").last.click()
+                await page.get_by_role("heading", name="doors.md").wait_for()
+                await page.keyboard.press("Escape")
+                if not again:
+                    await page.reload()
+                    await page.locator(".references").wait_for()
 
 
 async def test_search_shows_how_passages_were_found(tmp_path: Path) -> None:

@@ -240,15 +240,15 @@ def test_other_writers_tags_are_read() -> None:
 def test_details_say_where_a_chunk_stands() -> None:
     """The list for OpenAI's route has place and score parts where they are known, the tag's four keys always."""
     found = reference().model_copy(update={"dense": 0.5, "start": 10, "end": 14})
-    [entry] = references.detailed([found])
+    [entry] = references.detailed([found], {1: 2})
     assert entry == {
         "name": "a.md",
         "chunks": [
-            {"id": 1, "content": "text", "meta_info": "{}", "recall_score": 0.9, "document_id": 1, "start": 10}
-            | {"end": 14, "dense": 0.5, "lexical": None, "sentence": None, "rerank": None}
+            {"id": 1, "content": "text", "meta_info": "{}", "recall_score": 0.9, "number": 2, "document_id": 1}
+            | {"start": 10, "end": 14, "dense": 0.5, "lexical": None, "sentence": None, "rerank": None}
         ],
     }
-    [parsed] = references.detailed(references.parse(references.render([found]))[1])
+    [parsed] = references.detailed(references.parse(references.render([found]))[1], {})
     assert parsed == {"name": "a.md", "chunks": [{"id": 1, "content": "text", "meta_info": "{}", "recall_score": 0.9}]}
 
 

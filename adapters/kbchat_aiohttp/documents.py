@@ -77,7 +77,7 @@ class Documents:
             field = WIRE_NAMES.get(error.field, error.field)
             message = error.message.removeprefix(f"{error.field}: ")
             raise InvalidRequestError(f"{field}: {message}", param=field) from None
-        return success(DocumentObject.of(document, space.name))
+        return success(self._object(document, space.name))
 
     async def _read(self, request: web.Request) -> tuple[CreateDocument, Upload | None]:
         """What is asked for, in whichever of the three ways: body first, then query."""
@@ -112,7 +112,10 @@ class Documents:
 
     async def _objects(self, documents: Sequence[Document]) -> Sequence[DocumentObject]:
         spaces = {space_id: await self._kb.get_space(space_id) for space_id in {it.space_id for it in documents}}
-        return [DocumentObject.of(document, spaces[document.space_id].name) for document in documents]
+        return [self._object(document, spaces[document.space_id].name) for document in documents]
+
+    def _object(self, document: Document, space: str) -> DocumentObject:
+        return DocumentObject.of(document, space, self._indexer.progress(document.space_id, document.name))
 
     @route(
         "POST",
@@ -169,7 +172,7 @@ class Documents:
     async def show(self, call: Call) -> web.Response:
         document = await self._document(call.request.match_info["document_id"], call.principal)
         space = await self._kb.get_space(document.space_id)
-        return success(DocumentObject.of(document, space.name))
+        return success(self._object(document, space.name))
 
     @route(
         "GET",
@@ -191,7 +194,7 @@ class Documents:
     async def delete(self, call: Call) -> web.Response:
         document = await self._document(call.request.match_info["document_id"], call.principal)
         space: KnowledgeSpace = await self._kb.get_space(document.space_id)
-        return success(DocumentObject.of(await space.delete_document(document.id), space.name))
+        return success(self._object(await space.delete_document(document.id), space.name))
 
     async def _document(self, document_id: str, principal: Principal, *, with_text: bool = False) -> Document:
         if not ID.fullmatch(document_id):

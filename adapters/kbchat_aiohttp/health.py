@@ -8,7 +8,7 @@ from kbchat_aiohttp.answers import Envelope, json_response, success
 from kbchat_aiohttp.auth import Role
 from kbchat_aiohttp.errors import NotReadyError, kind_of
 from kbchat_aiohttp.routes import Call, route
-from kbchat_aiohttp.schemas.base import HealthStatus
+from kbchat_aiohttp.schemas.base import HealthStatus, KeyHealth
 
 
 class Health:
@@ -30,12 +30,12 @@ class Health:
         "GET",
         "/api/v2/serve/knowledge/health",
         Role.READER,
-        "The same for those with a key",
-        answer=Envelope[HealthStatus],
+        "The same for those with a key, and what the key may do",
+        answer=Envelope[KeyHealth],
     )
     async def knowledge(self, call: Call) -> web.Response:
         await self._ping()
-        return success(HealthStatus(status="ready"))
+        return success(KeyHealth(status="ready", role=call.principal.role.name.lower()))
 
     async def _ping(self) -> None:
         """Raises `NotReadyError`. Which part fails is said by its code only: no key is asked for here."""

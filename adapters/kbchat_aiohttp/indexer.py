@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from kbchat.errors import KbchatError, SpaceNotFoundError
 from kbchat.knowledge import KnowledgeBase
+from kbchat.models import IngestProgress
 
 logger = logging.getLogger("kbchat.http")
 
@@ -25,13 +26,14 @@ class Indexer:
     """Indexes documents in the background, those of a space one run after the other.
 
     What is asked for while a run is under way is taken together in the next one. What becomes of each document is in
-    its status; what is not begun when the server stops stays TODO.
+    its status; what is not begun when the server stops stays TODO. How far each is by now is known here alone.
     """
 
     def __init__(self, kb: KnowledgeBase) -> None:
         self._kb = kb
         self._asked: dict[int, dict[Chunking, dict[int, None]]] = {}
         self._runs: dict[int, asyncio.Task[None]] = {}
+        self._told: dict[int, dict[str, IngestProgress]] = {}
         self._room = asyncio.Semaphore(SPACES_AT_ONCE)
 
     def submit(self, space_id: int, document_ids: list[int], chunking: Chunking) -> None:
@@ -40,6 +42,10 @@ class Indexer:
         asked.setdefault(chunking, {}).update(dict.fromkeys(document_ids))
         if space_id not in self._runs:
             self._runs[space_id] = asyncio.create_task(self._run(space_id))
+
+    def progress(self, space_id: int, name: str) -> IngestProgress | None:
+        """How far a document is that is being indexed by this server."""
+        return self._told.get(space_id, {}).get(name)
 
     async def close(self) -> None:
         """Stop what is under way; it can be asked for again."""
@@ -59,12 +65,21 @@ class Indexer:
             del self._runs[space_id]
 
     async def _index(self, space_id: int, document_ids: list[int], chunking: Chunking) -> None:
+        told = self._told[space_id] = {}
+
+        def tell(state: IngestProgress) -> None:
+            told[state.name] = state
+
         try:
             space = await self._kb.get_space(space_id)
-            await space.index_documents(document_ids, chunk_tokens=chunking.tokens, chunk_overlap=chunking.overlap)
+            await space.index_documents(
+                document_ids, chunk_tokens=chunking.tokens, chunk_overlap=chunking.overlap, progress=tell
+            )
         except SpaceNotFoundError:
             pass  # deleted meanwhile, with its documents
         except KbchatError as error:
             logger.warning("indexing of %d documents failed: %s", len(document_ids), error.message)
         except Exception:
             logger.exception("indexing failed unexpectedly")
+        finally:
+            del self._told[space_id]

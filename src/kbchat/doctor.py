@@ -5,6 +5,7 @@ Nothing of the user's is written to: the trial has a folder of its own, which is
 
 from __future__ import annotations
 
+import difflib
 import os
 import platform
 import re
@@ -85,6 +86,22 @@ def read_toml() -> Mapping[str, object]:
         return {}
 
 
+def unknown_settings(settings: type[Settings], toml: Mapping[str, object]) -> list[Finding]:
+    """Names that look like settings and are none: what is misspelt is read by nobody."""
+    known = list(settings.model_fields)
+    variables = [name.upper() for name in os.environ if name.upper().startswith("KBCHAT_")]
+    strange = [(name, name.removeprefix("KBCHAT_").lower().partition("__")[0]) for name in variables]
+    strange += [(f"{name} in kbchat.toml", name) for name in toml]
+    found = []
+    for shown, name in sorted(strange):
+        if name in known:
+            continue
+        close = difflib.get_close_matches(name, known, n=1)
+        remedy = f"did you mean {close[0]}?" if close else "docs/settings.md has them all"
+        found.append(Finding(topic="settings", name=shown, state="note", detail="is no setting", remedy=remedy))
+    return found
+
+
 def installed() -> list[Finding]:
     """The package, Python, and which extras are complete."""
     python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
@@ -121,8 +138,11 @@ async def parts_that_answer(settings: Settings) -> list[Finding]:
             found.append(Finding(topic="parts", name="catalog", state="note", detail=detail, remedy=remedy))
         else:
             found.append(await _checked("catalog", lambda: _catalog(parts)))
-        if found[-1].state == "ok":
-            found += [await _checked(f"store {it}", _ping(parts, it)) for it in await _vector_types(parts)]
+        used = await _used(parts) if found[-1].state == "ok" else set()
+        named = {VectorType.CHROMA: settings.chroma_url, VectorType.MILVUS: settings.milvus_uri}
+        stores = sorted(used | {kind for kind, address in named.items() if address})
+        found += [await _checked(f"store {it}", _ping(parts, it)) for it in stores]
+        if found[1].state == "ok":
             found.append(await _checked("spaces", lambda: _spaces(parts)))
         found.append(await _checked("embedder", lambda: _embedder(parts)))
         found += _models(parts)
@@ -229,13 +249,10 @@ async def _catalog(parts: Parts) -> str:
     return _shown(parts.settings.catalog_url or "SQLite, in the data folder")
 
 
-async def _vector_types(parts: Parts) -> list[VectorType]:
-    """The stores that spaces use, and those that the settings name."""
+async def _used(parts: Parts) -> set[VectorType]:
+    """The stores that spaces use."""
     infos, _ = await parts.catalog.list_spaces()
-    used = {info.vector_type for info in infos}
-    settings = parts.settings
-    named = {VectorType.CHROMA: settings.chroma_url, VectorType.MILVUS: settings.milvus_uri}
-    return sorted(used | {kind for kind, address in named.items() if address})
+    return {info.vector_type for info in infos}
 
 
 def _ping(parts: Parts, kind: VectorType) -> Callable[[], Awaitable[str]]:

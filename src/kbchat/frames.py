@@ -24,6 +24,7 @@ from kbchat.models import (
     Retrieved,
     Usage,
 )
+from kbchat.prompting import numbers
 
 Flavour = Literal["v2", "openai"]
 """Where the references go. `v2`: into the text, as a last delta with the tag. `openai`: a list `references` on the
@@ -130,7 +131,7 @@ class FrameEncoder:
         if self._include_usage:
             more["usage"] = _usage(event.usage)
         if self._flavour == "openai":
-            more["references"] = references.detailed(self._references)
+            more["references"] = references.detailed(self._references, numbers(self._references))
         if self._citations:
             more["citations"] = [cited(citation, self._neutraliser.shift) for citation in self._citations]
         extra = f", {_text(more)[1:-1]}" if more else ""
@@ -153,7 +154,7 @@ def whole(answer: Answer, *, id: str, model: str, created: int, flavour: Flavour
         "usage": _usage(answer.usage),
     }
     if flavour == "openai":
-        body["references"] = references.detailed(answer.references)
+        body["references"] = references.detailed(answer.references, numbers(answer.references))
     if answer.citations:
         body["citations"] = [cited(citation, neutraliser.shift) for citation in answer.citations]
     return _text(body).encode()

@@ -192,7 +192,13 @@ async def sync(
 
 
 async def index(
-    parts: Parts, space_id: int, ids: Sequence[int], *, splitting: Splitting | None, sizes: Mapping[str, int | None]
+    parts: Parts,
+    space_id: int,
+    ids: Sequence[int],
+    *,
+    splitting: Splitting | None,
+    sizes: Mapping[str, int | None],
+    progress: Progress,
 ) -> None:
     """Index documents that were added, in chunks of the sizes that are given."""
     from kbchat.ingestion.indexing import Indexing, check_chunks
@@ -203,7 +209,13 @@ async def index(
     async def ingester() -> Ingester:
         return (await open_writer(parts, space_id, splitting, given)).ingester
 
-    indexing = Indexing(space_id, catalog=parts.catalog, writing=lambda: parts.writing(space_id), ingester=ingester)
+    indexing = Indexing(
+        space_id,
+        catalog=parts.catalog,
+        writing=lambda: parts.writing(space_id),
+        ingester=ingester,
+        progress=progress,
+    )
     await indexing.run(ids)
 
 

@@ -265,14 +265,29 @@ class IngestReport(Value):
     seconds: float = 0.0
 
 
+class IngestStage(StrEnum):
+    """What is being done with a document that is taken in."""
+
+    READING = "reading"
+    SPLITTING = "splitting"
+    WRITING = "writing"
+    DONE = "done"
+
+
 class IngestProgress(Value):
-    """Where an ingest is. `total` is None while the documents are still being counted."""
+    """Where an ingest is. `total` is None while the documents are still being counted.
+
+    `name` is the document that this is told of, `stage` what is being done with it, and `share` how much of its work
+    is behind it, in [0, 1], by the usual time of the stages.
+    """
 
     done: int
     total: int | None
     chunks: int
     name: str = ""
     seconds: float = 0.0
+    stage: IngestStage = IngestStage.DONE
+    share: float = 1.0
 
     @property
     def rate(self) -> float:

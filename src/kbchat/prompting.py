@@ -89,6 +89,16 @@ def merge(references: Sequence[Reference]) -> tuple[Passage, ...]:
 
     They are numbered from 1.
     """
+    return tuple(_passage(number, group) for number, group in enumerate(_neighbours(references), 1))
+
+
+def numbers(references: Sequence[Reference]) -> dict[int, int]:
+    """The number of the passage that each chunk went into when these were merged, by the chunk's id."""
+    groups = enumerate(_neighbours(references), 1)
+    return {reference.chunk_id: number for number, group in groups for reference in group}
+
+
+def _neighbours(references: Sequence[Reference]) -> list[list[Reference]]:
     best: dict[int, float] = {}
     for reference in references:
         best[reference.document_id] = max(reference.recall_score, best.get(reference.document_id, 0.0))
@@ -102,7 +112,7 @@ def merge(references: Sequence[Reference]) -> tuple[Passage, ...]:
         else:
             groups.append([reference])
             end = reference.end
-    return tuple(_passage(number, group) for number, group in enumerate(groups, 1))
+    return groups
 
 
 def language_of(text: str) -> Language:

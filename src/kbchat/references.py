@@ -8,7 +8,7 @@ written as JSON escapes: what an XML parser gives back is the same JSON, whateve
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -109,10 +109,11 @@ def by_document(references: Iterable[Citable]) -> list[tuple[str, list[Citable]]
     return list(groups.values())
 
 
-def detailed(references: Iterable[Citable]) -> list[JsonValue]:
-    """What the tag lists, with each chunk's place and the parts of its score beside it where they are known."""
+def detailed(references: Iterable[Citable], numbers: Mapping[int, int]) -> list[JsonValue]:
+    """What the tag lists, with each chunk's place and the parts of its score beside it where they are known, and in
+    `number` what the answer cites it by. `numbers` are those by chunk id."""
     return [
-        {"name": name, "chunks": [_chunk(chunk) | _details(chunk) for chunk in chunks]}
+        {"name": name, "chunks": [_chunk(chunk) | _details(chunk, numbers) for chunk in chunks]}
         for name, chunks in by_document(references)
     ]
 
@@ -259,10 +260,11 @@ def _plain(match: re.Match[str]) -> str:
     return chr(int(code, 16)) if code else _LETTERS[match[4]]
 
 
-def _details(reference: Citable) -> dict[str, JsonValue]:
+def _details(reference: Citable, numbers: Mapping[int, int]) -> dict[str, JsonValue]:
     if not isinstance(reference, Reference):
         return {}
     return {
+        "number": numbers.get(reference.chunk_id),
         "document_id": reference.document_id,
         "start": reference.start,
         "end": reference.end,

@@ -3,6 +3,8 @@
 Nothing is read when this module is imported, only when a `Settings` is made.
 """
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -177,6 +179,14 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
 
+def _placed(loc: Sequence[str | int]) -> str:
+    """A setting's name, and the variable that sets it where there is one: else it is an argument's or the file's."""
+    name = ".".join(map(str, loc))
+    variables = {it.upper() for it in os.environ}
+    variable = f"KBCHAT_{loc[0]}".upper() if loc else ""
+    return f"{name} ({variable})" if variable in variables else name
+
+
 def load_settings(**overrides: object) -> Settings:
     """Settings from the environment and `kbchat.toml`, overruled by those given.
 
@@ -186,7 +196,7 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
         problems = "; ".join(
-            ": ".join(filter(None, [".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")]))
+            ": ".join(filter(None, [_placed(problem["loc"]), problem["msg"].removeprefix("Value error, ")]))
             for problem in error.errors()
         )
         raise SettingsError(f"settings that cannot be used: {problems}") from None

@@ -180,14 +180,16 @@ class KnowledgeSpace:
         chunk_tokens: int | None = None,
         chunk_overlap: int | None = None,
         splitting: Splitting | None = None,
+        progress: Callable[[IngestProgress], None] | None = None,
     ) -> None:
         """Index documents that were added. Their status says how far each is: RUNNING, then FINISHED or FAILED.
 
-        Chunks are as the space and the settings say unless said otherwise, wholly by `splitting` or by size. Raises the
-        error of a part that failed; the documents that it stopped are FAILED with its reason.
+        `progress` is told more closely how far each is, by its name. Chunks are as the space and the settings say
+        unless said otherwise, wholly by `splitting` or by size. Raises the error of a part that failed; the documents
+        that it stopped are FAILED with its reason.
         """
         sizes = {"max_tokens": chunk_tokens, "overlap": chunk_overlap}
-        await intake.index(self._parts, self.id, ids, splitting=splitting, sizes=sizes)
+        await intake.index(self._parts, self.id, ids, splitting=splitting, sizes=sizes, progress=progress)
 
     async def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:
         """The space's documents in the order they came, without their texts."""

@@ -68,7 +68,12 @@ export async function spaces() {
   return all;
 }
 
+/** What the key may do: `reader`, `writer` or `admin`. */
+export const role = async () => (await data(`${KNOWLEDGE}health`)).role;
+
 export const createSpace = (name) => data(`${KNOWLEDGE}spaces`, { method: "POST", json: { name } });
+export const updateSpace = (id, change) => data(`${KNOWLEDGE}spaces`, { method: "PUT", json: { id, ...change } });
+export const deleteSpace = (id) => data(`${KNOWLEDGE}spaces/${id}`, { method: "DELETE" });
 export const stats = (space) => data(`${KNOWLEDGE}${space}/stats`);
 
 export const documents = (space, page, size) =>
@@ -79,10 +84,10 @@ export const content = (id, start, end) =>
   data(`${KNOWLEDGE}documents/${id}/content?${new URLSearchParams({ start, end })}`);
 
 /** Send a file; `onShare` is told how much of it went out. Only XMLHttpRequest tells that. */
-export function upload(space, file, replace, onShare) {
+export function upload(space, file, name, replace, onShare) {
   const form = new FormData();
   form.set("space_id", String(space));
-  form.set("doc_name", file.name);
+  form.set("doc_name", name);
   form.set("doc_type", "DOCUMENT");
   if (replace) form.set("replace", "true");
   form.set("doc_file", file, file.name);

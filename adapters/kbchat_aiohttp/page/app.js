@@ -6,7 +6,8 @@ import { Ask } from "./ask.js";
 import { Conversations } from "./conversations.js";
 import { Documents } from "./documents.js";
 import { Search } from "./search.js";
-import { begin, reopen } from "./talk.js";
+import { Properties } from "./space.js";
+import { begin, drop, dropAll, reopen } from "./talk.js";
 import { explain, language, number, t } from "./text.js";
 
 const VIEWS = ["ask", "conversations", "documents", "search"];
@@ -35,7 +36,7 @@ function Key({ problem, onKey }) {
   </main>`;
 }
 
-function Side({ spaces, chosen, onChoose, onCreate, onLeave }) {
+function Side({ spaces, chosen, writes, onChoose, onCreate, onLeave }) {
   const [name, setName] = useState("");
   const submit = async (event) => {
     event.preventDefault();
@@ -55,11 +56,11 @@ function Side({ spaces, chosen, onChoose, onCreate, onLeave }) {
         </button>
       </li>`)}
     </ul>
-    <form onSubmit=${submit}>
+    ${writes && html`<form onSubmit=${submit}>
       <label class="unseen" for="space-name">${t("spaceName")}</label>
       <input id="space-name" value=${name} placeholder=${t("newSpace")} onInput=${(event) => setName(event.target.value)} />
       <button type="submit">${t("create")}</button>
-    </form>
+    </form>`}
     <${Switches} onLeave=${onLeave} />
   </nav>`;
 }
@@ -82,7 +83,8 @@ function Switches({ onLeave }) {
   </p>`;
 }
 
-function Space({ space, model, talk, change, onChange }) {
+function Space({ space, model, writes, talk, change, onChange, onDelete }) {
+  const [editing, setEditing] = useState(false);
   const [view, setView] = useState(space.document_count || talk.turns.length ? "ask" : "documents");
   const walk = (event) => {
     const at = VIEWS.indexOf(view);
@@ -95,7 +97,7 @@ function Space({ space, model, talk, change, onChange }) {
   };
   const open = async (uid) => {
     if (uid !== talk.uid) {
-      const found = await reopen(uid);
+      const found = await reopen(uid, space.id);
       talk.stop?.abort();
       change(() => found);
     }
@@ -106,15 +108,21 @@ function Space({ space, model, talk, change, onChange }) {
     try {
       await api.forget(uid);
     } catch (failure) {
-      // What was stopped or failed was never kept.
+      // What was stopped or failed was never kept there.
       if (failure.status !== 404) throw failure;
     }
-    change((now) => (now.uid === uid ? begin() : now));
+    drop(uid, uid === talk.uid ? talk.stop : null);
+    change((now) => (now.uid === uid ? begin(space.id) : now));
     return true;
   };
   return html`<main id="content">
     <header>
-      <h1>${space.name}</h1>
+      <div class="title">
+        <h1>${space.name}</h1>
+        ${writes && html`<button type="button" class="plainly" aria-haspopup="dialog" aria-label=${`${t("edit")}: ${space.name}`}
+          onClick=${() => setEditing(true)}>${t("edit")}</button>`}
+      </div>
+      ${space.desc && html`<p class="quiet about">${space.desc}</p>`}
       <div role="tablist" aria-label=${space.name} onKeyDown=${walk}>
         ${VIEWS.map((name) => html`<button key=${name} type="button" role="tab" id=${`tab-${name}`} aria-controls="view"
           aria-selected=${String(name === view)} tabindex=${name === view ? 0 : -1} onClick=${() => setView(name)}>${t(name)}</button>`)}
@@ -123,20 +131,25 @@ function Space({ space, model, talk, change, onChange }) {
     <div id="view" role="tabpanel" class=${view} aria-labelledby=${`tab-${view}`}>
       ${view === "ask" && html`<${Ask} space=${space} model=${model} talk=${talk} change=${change} onView=${setView} onForget=${forget} />`}
       ${view === "conversations" && html`<${Conversations} space=${space} current=${talk.uid} onOpen=${open} onForget=${forget} />`}
-      ${view === "documents" && html`<${Documents} space=${space} onChange=${onChange} />`}
+      ${view === "documents" && html`<${Documents} space=${space} writes=${writes} onChange=${onChange} />`}
       ${view === "search" && html`<${Search} space=${space} />`}
     </div>
+    ${editing && html`<${Properties} space=${space} onChange=${onChange} onDelete=${onDelete} onClose=${() => setEditing(false)} />`}
   </main>`;
 }
 
-/** Spaces, whether a key is wanted, and what went wrong; `load` looks again. */
+/** Spaces, what the key may do, whether one is wanted, and what went wrong; `load` looks again. */
 function useSpaces() {
+  const [writes, setWrites] = useState(true);
   const [spaces, setSpaces] = useState(null);
   const [locked, setLocked] = useState(null);
   const [error, setError] = useState("");
   const load = useCallback(async () => {
     try {
-      setSpaces(await api.spaces());
+      const found = await api.spaces();
+      // Where it cannot be told, the server says no when it comes to it.
+      setWrites((await api.role().catch(() => "")) !== "reader");
+      setSpaces(found);
       setLocked(null);
       setError("");
     } catch (failure) {
@@ -149,11 +162,11 @@ function useSpaces() {
     void load();
     return () => removeEventListener("kbchat:key", refused);
   }, [load]);
-  return { spaces, locked, error, setError, load };
+  return { spaces, writes, locked, error, setError, load };
 }
 
 function App() {
-  const { spaces, locked, error, setError, load } = useSpaces();
+  const { spaces, writes, locked, error, setError, load } = useSpaces();
   const [place] = useState(() => PLACE.exec(location.hash));
   const [chosen, setChosen] = useState(Number(place?.[1] ?? 0));
   const [talks, setTalks] = useState({});
@@ -172,7 +185,7 @@ function App() {
     if (!space || talk) return;
     // The address names the conversation that was open when the page was left.
     const uid = space.id === Number(place?.[1]) && place[2] ? decodeURIComponent(place[2]) : "";
-    (uid ? reopen(uid) : Promise.reject(new Error("none"))).catch(begin).then((found) => change(space.id, () => found));
+    (uid ? reopen(uid, space.id) : Promise.reject(new Error("none"))).catch(() => begin(space.id)).then((found) => change(space.id, () => found));
   }, [space, talk]);
   const address = talk && `#${space.id}${talk.turns.length ? `/${encodeURIComponent(talk.uid)}` : ""}`;
   useEffect(() => {
@@ -190,6 +203,11 @@ function App() {
       return false;
     }
   };
+  const deleted = async ({ id }) => {
+    await load();
+    dropAll(id, talks[id]?.stop);
+    setTalks(({ [id]: _, ...others }) => others);
+  };
   const leave = () => {
     api.key.set("");
     location.replace(location.pathname);
@@ -202,12 +220,12 @@ function App() {
     ${locked !== null && html`<${Key} problem=${locked} onKey=${load} />`}
     <div class="frame" hidden=${locked !== null}>
       <a class="unseen" href="#content" onClick=${(event) => { event.preventDefault(); document.querySelector("main:not(.gate) [tabindex='0']")?.focus(); }}>${t("skip")}</a>
-      <${Side} spaces=${spaces ?? []} chosen=${space} onChoose=${setChosen} onCreate=${create} onLeave=${leave} />
+      <${Side} spaces=${spaces ?? []} chosen=${space} writes=${writes} onChoose=${setChosen} onCreate=${create} onLeave=${leave} />
       <div class="stage">
         ${error && html`<p class="trouble"><span role="alert" class="problem">${error}</span>
           <button type="button" class="plainly" onClick=${load}>${t("retry")}</button></p>`}
-        ${spaces?.length === 0 && html`<main class="gate"><h1>${t("tagline")}</h1><p class="empty">${t("noSpaces")}</p></main>`}
-        ${talk && html`<${Space} key=${space.id} space=${space} model=${model} talk=${talk} onChange=${load}
+        ${spaces?.length === 0 && html`<main class="gate first"><h1>${t("tagline")}</h1><p class="empty">${t(writes ? "noSpaces" : "noSpacesRead")}</p></main>`}
+        ${talk && html`<${Space} key=${space.id} space=${space} model=${model} writes=${writes} talk=${talk} onChange=${load} onDelete=${() => deleted(space)}
           change=${(edit) => change(space.id, edit)} />`}
       </div>
     </div>

@@ -4,7 +4,7 @@ import { Component, html, useEffect, useRef, useState } from "./view.js";
 import { blocks, elements, plain } from "./markdown.js";
 import { Passage } from "./passage.js";
 import { CITE, begin, follow, marks, numbered } from "./talk.js";
-import { language, t } from "./text.js";
+import { explain, language, t } from "./text.js";
 
 const LONG = 6000; // characters of a block that is rendered only once it has stopped growing
 const BUDGET = 8; // milliseconds of rendering at a time: between them the page answers to who uses it
@@ -93,9 +93,9 @@ function References({ found, onOpen }) {
   return html`<section class="references" aria-label=${t("references")}>
     <h2 class="eyebrow">${t("references")}</h2>
     <ol>
-      ${[...found].sort(([a], [b]) => a - b).map(([n, reference]) => html`<li key=${n}>
+      ${found.map((reference) => html`<li key=${reference.id}>
         <button type="button" disabled=${!reference.content} onClick=${() => onOpen(reference)}>
-          <span class="number">${n}</span>
+          <span class="number">${reference.number}</span>
           <span class="what"><strong>${reference.name}</strong><span>${reference.content || t("gone")}</span></span>
           <span class="value" title=${t("score")}>${reference.recall_score.toFixed(2)}</span>
         </button>
@@ -109,9 +109,9 @@ function Turn({ turn, onOpen, onAgain }) {
   return html`<article class="turn">
     <p class="question"><span class="unseen">${t("you")}: </span>${turn.question}</p>
     <${Answer} turn=${turn} found=${found} onOpen=${onOpen} />
-    ${turn.note && html`<div class="note"><p role="alert" class="problem">${turn.note}</p>
+    ${turn.failure && html`<div class="note"><p role="alert" class="problem">${explain(turn.failure)}</p>
       ${onAgain && html`<button type="button" class="plainly" onClick=${onAgain}>${t("again")}</button>`}</div>`}
-    ${found.size > 0 && html`<${References} found=${found} onOpen=${onOpen} />`}
+    ${found.length > 0 && html`<${References} found=${found} onOpen=${onOpen} />`}
   </article>`;
 }
 
@@ -152,7 +152,7 @@ export function Ask({ space, model, talk, change, onView, onForget }) {
       ${turns.map((turn, i) => html`<${Turn} key=${`${talk.uid} ${i}`} turn=${turn} onOpen=${setOpened}
         onAgain=${i === turns.length - 1 && !stop ? again : null} />`)}
       ${turns.length > 0 && !stop && html`<p class="choices">
-        <button type="button" class="plainly" onClick=${() => { change(begin); field.current?.focus(); }}>${t("newTalk")}</button>
+        <button type="button" class="plainly" onClick=${() => { change(() => begin(space.id)); field.current?.focus(); }}>${t("newTalk")}</button>
         <button type="button" class="plainly" onClick=${() => onForget(talk.uid)}>${t("forget")}</button>
       </p>`}
     </div>

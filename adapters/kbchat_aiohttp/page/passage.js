@@ -10,7 +10,7 @@ const PARTS = ["lexical", "dense", "sentence", "rerank"];
 
 function Scores({ reference }) {
   const shown = [["score", reference.recall_score], ...PARTS.map((part) => [part, reference[part]])];
-  return html`<dl class="bars">
+  return html`<dl class="bars bare">
     ${shown.filter(([, value]) => typeof value === "number").map(
       ([name, value]) => html`<${Bar} key=${name} name=${t(name)} value=${value} kind=${name === "score" ? "strong" : ""} />`,
     )}
@@ -28,9 +28,10 @@ function cut(part, ...offsets) {
 function Marked({ part, reference, anchor }) {
   const { start, end, checked } = reference;
   const place = checked?.document_id === reference.document_id ? checked : null;
-  const inside = place && place.start !== null && place.start >= start && place.end <= end;
+  const inside = place && place.start !== null && place.start >= start && place.start < end;
   const [from, to] = inside ? [place.start, place.end] : [end, end];
-  const [before, lead, carrying, rest, after] = cut(part, start, from, to, end);
+  // A sentence may go on in the chunk that follows.
+  const [before, lead, carrying, rest, after] = cut(part, start, from, to, Math.max(to, end));
   return html`<p class="text">${before}<mark ref=${carrying ? null : anchor}>${lead}${carrying && html`<strong ref=${anchor}>${carrying}</strong>`}${rest}</mark>${after}</p>`;
 }
 

@@ -7,6 +7,19 @@ const WORDS = {
   spaceName: ["Name of the new space", "新知识库的名称"],
   create: ["Create", "创建"],
   documentsIn: ["Documents: {n}", "{n} 个文档"],
+  properties: ["About this space", "知识库信息"],
+  edit: ["Edit", "编辑"],
+  name: ["Name", "名称"],
+  description: ["Description", "说明"],
+  save: ["Save", "保存"],
+  cancel: ["Cancel", "取消"],
+  deleteSpace: ["Delete this space", "删除此知识库"],
+  deleteSpaceSure: [
+    "Delete the space “{name}” with all that is in it? Documents: {n}. It cannot be brought back.",
+    "删除知识库“{name}”及其全部内容？其中有 {n} 个文档。此操作无法撤销。",
+  ],
+  readOnly: ["Your key only reads: adding and deleting needs a writer's key.", "当前密钥只能读取；添加或删除需要写入权限的密钥。"],
+  noSpacesRead: ["There is no space here that your key may read.", "这里没有你的密钥可以读取的知识库。"],
   noSpaces: ["Make a space, drop in some documents, and ask.", "先建一个知识库，放入文档，然后提问。"],
   ask: ["Ask", "提问"],
   conversations: ["Conversations", "对话"],
@@ -60,6 +73,12 @@ const WORDS = {
   SENDING: ["Sending", "正在上传"],
   TODO: ["Waiting", "等待中"],
   RUNNING: ["Indexing", "正在索引"],
+  reading: ["Reading", "正在读取"],
+  splitting: ["Splitting", "正在分段"],
+  writing: ["Writing", "正在写入"],
+  done: ["Almost ready", "即将就绪"],
+  retryAll: ["Try all again ({n})", "全部重试（{n}）"],
+  unfinished: ["not answered to the end", "未答完"],
   FINISHED: ["Ready", "就绪"],
   FAILED: ["Failed", "失败"],
   more: ["Show more", "显示更多"],
@@ -120,6 +139,24 @@ const WORDS = {
   skip: ["Skip to the content", "跳到内容"],
 };
 
+// What the server says of a failure, where a person wants it in other words, by its code.
+const FAULTS = {
+  document_exists: ["A document of this name is here already.", "这里已有同名文档。"],
+  space_exists: ["There is a space of this name already.", "已有同名的知识库。"],
+  space_not_found: ["This space is no longer there. Load the page again.", "该知识库已不存在，请刷新页面。"],
+  document_not_found: ["This document is no longer there.", "该文档已不存在。"],
+  conversation_not_found: ["This conversation is no longer there.", "该对话已不存在。"],
+  role_not_sufficient: ["Your key does not allow that: it needs a writer's key.", "当前密钥权限不足，需要写入权限的密钥。"],
+  body_too_large: ["The file is larger than this server takes: {why}", "文件超过服务器允许的大小：{why}"],
+  rate_limit_exceeded: ["Too many requests. Wait a moment and try again.", "请求过多，请稍后再试。"],
+  model_unavailable: ["The language model cannot be reached: {why}", "无法连接语言模型：{why}"],
+  model_failed: ["The language model failed: {why}", "语言模型出错：{why}"],
+  model_timeout: ["The language model took too long: {why}", "语言模型超时：{why}"],
+  model_busy: ["The language model is busy. Try again in a moment.", "语言模型正忙，请稍后再试。"],
+  store_unavailable: ["The vector store cannot be reached: {why}", "无法连接向量库：{why}"],
+  shutting_down: ["The server is being stopped.", "服务器正在停止。"],
+};
+
 const LANGUAGE = "kbchat.language";
 
 export const language = {
@@ -128,8 +165,10 @@ export const language = {
 };
 const locale = () => (language.get() === "zh" ? "zh-Hans" : "en");
 
-export function t(name, values = {}) {
-  const text = WORDS[name][language.get() === "zh" ? 1 : 0];
+export const t = (name, values = {}) => filled(WORDS[name], values);
+
+function filled(words, values) {
+  const text = words[language.get() === "zh" ? 1 : 0];
   return text.replace(/\{(\w+)\}/g, (_, key) => String(values[key]));
 }
 
@@ -140,6 +179,7 @@ export const moment = (iso) => new Intl.DateTimeFormat(locale(), { dateStyle: "m
 export function explain(error) {
   if (error.code === "unreachable") return t("unreachable");
   if (error.code === "cut") return t("cut_off");
+  if (error.code === "stopped") return t("stopped");
   if (error.code === "route_not_found" || error.status === 405) return t("unsupported");
-  return t("failed", { why: error.message });
+  return filled(FAULTS[error.code] ?? WORDS.failed, { why: error.message });
 }

@@ -137,3 +137,9 @@ class ErrorBody(AnswerModel):
 
 class HealthStatus(AnswerModel):
     status: Literal["ok", "ready"]
+
+
+class KeyHealth(HealthStatus):
+    """`role` is what the key that asked may do."""
+
+    role: Literal["reader", "writer", "admin"]

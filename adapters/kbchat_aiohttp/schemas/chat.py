@@ -7,6 +7,7 @@ from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, JsonValue
 
 from kbchat import frames, references
 from kbchat.models import Message, Role, Sampling
+from kbchat.prompting import numbers
 from kbchat.summaries import ConversationInfo, Turn
 from kbchat_aiohttp.schemas.base import (
     OWNER,
@@ -167,6 +168,7 @@ class ReferenceChunk(AnswerModel):
     content: str
     meta_info: str
     recall_score: float
+    number: int | None = Field(description="What the answer cites it by; neighbouring chunks share one.")
     document_id: int
     start: int
     end: int
@@ -256,7 +258,7 @@ class SaidTurn(AnswerModel):
     def of(cls, turn: Turn) -> "SaidTurn":
         if turn.sources is None:
             return cls(role=turn.role, content=turn.content)
-        found = references.detailed(turn.sources.references)
+        found = references.detailed(turn.sources.references, numbers(turn.sources.references))
         checked = [frames.cited(it, lambda offset: offset) for it in turn.sources.citations]
         return cls.model_validate(
             {"role": turn.role, "content": turn.content, "references": found, "citations": checked}

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, RootModel, model_validator
 
-from kbchat.models import Document, DocumentStatus
+from kbchat.models import Document, DocumentStatus, IngestProgress
 from kbchat_aiohttp.schemas.base import NAME, AnswerModel, Paging, RequestModel, Text, Whole
 
 
@@ -65,7 +65,11 @@ class ContentRange(RequestModel):
 
 
 class DocumentObject(AnswerModel):
-    """A document as the wire shows it. `chunk_size` counts its chunks, `result` says why it FAILED."""
+    """A document as the wire shows it. `chunk_size` counts its chunks, `result` says why it FAILED.
+
+    While it is RUNNING, the server that indexes it says what it does with it in `stage` (`reading`, `splitting`,
+    `writing`, `done`) and the share done of all its work in `progress`, in [0, 1]; else both are null.
+    """
 
     id: int
     doc_name: str
@@ -80,9 +84,13 @@ class DocumentObject(AnswerModel):
     result: str
     gmt_created: str
     gmt_modified: str
+    stage: str | None = None
+    progress: float | None = None
 
     @classmethod
-    def of(cls, document: Document, space: str) -> "DocumentObject":
+    def of(cls, document: Document, space: str, told: IngestProgress | None = None) -> "DocumentObject":
+        if document.status is not DocumentStatus.RUNNING:
+            told = None
         synced = document.status in (DocumentStatus.FINISHED, DocumentStatus.FAILED)
         modified = document.updated_at.isoformat()
         return cls(
@@ -98,6 +106,8 @@ class DocumentObject(AnswerModel):
             result=document.error or "",
             gmt_created=document.created_at.isoformat(),
             gmt_modified=modified,
+            stage=told.stage if told else None,
+            progress=round(told.share, 3) if told else None,
         )
 
 

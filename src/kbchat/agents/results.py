@@ -1,5 +1,7 @@
 """What the tools answer. Models read it, so it is short: ids, offsets and texts, nothing else."""
 
+from typing import Self
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from kbchat.models import Citation, Reference
@@ -30,6 +32,7 @@ class DocumentLine(_Result):
 
 class DocumentList(_Result):
     documents: list[DocumentLine]
+    in_space: int = Field(description="How many documents the space has, whatever `glob` chose.")
     next_offset: int | None = Field(description="Give it as `offset` to see more; null: there are no more.")
 
 
@@ -43,7 +46,7 @@ class Hit(_Result):
     cut: bool = Field(description="Whether `text` is only the beginning; `read` gives all of it.")
 
     @classmethod
-    def of(cls, reference: Reference, *, chars: int) -> "Hit":
+    def of(cls, reference: Reference, *, chars: int, **more: int) -> Self:
         return cls(
             id=reference.chunk_id,
             document=reference.name,
@@ -52,7 +55,12 @@ class Hit(_Result):
             score=round(reference.recall_score, 3),
             text=reference.content[:chars],
             cut=len(reference.content) > chars,
+            **more,
         )
+
+
+class CitedHit(Hit):
+    number: int = Field(description="What the answer cites it by, as `[number]`; neighbours in a document share one.")
 
 
 class SearchResult(_Result):
@@ -78,6 +86,7 @@ class Match(_Result):
 
 class GrepResult(_Result):
     matches: list[Match]
+    searched: int = Field(description="How many documents were looked through.")
     next_offset: int | None = Field(description="The document to go on with, as `offset`; null: all were searched.")
     note: str | None = Field(description="Why it stopped early.")
 
@@ -98,7 +107,7 @@ class Doubt(_Result):
 
 class AnswerResult(_Result):
     answer: str
-    references: list[Hit]
+    references: list[CitedHit]
     doubts: list[Doubt] = Field(description="Sentences that what they cite does not carry.")
 
 

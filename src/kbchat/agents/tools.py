@@ -8,12 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictStr, ValidationError
 
-from kbchat.agents import results
+from kbchat.agents import refusing, results
 from kbchat.agents.grep import Pattern, matcher
 from kbchat.errors import DocumentNotFoundError, InvalidInputError, NotFoundError, SpaceNotFoundError
 from kbchat.models import Document, TextDocument
+from kbchat.prompting import numbers
 from kbchat.threads import Threads
 
 if TYPE_CHECKING:
@@ -27,10 +28,14 @@ READ_CHARS = 20_000
 GREP_SECONDS = 5.0
 LISTED = 200
 MAX_ID_DIGITS = 18
+ALIKE_AMONG = 2000
+"""Names that are looked through for one that may have been meant."""
 _PAGE = 500
 
-SpaceName = Annotated[str | int, Field(description="A space's name or id, as list_spaces gives them.")]
-DocumentName = Annotated[str | int, Field(description="A document's name or id, as list_documents gives them.")]
+_Id = Annotated[int, Field(strict=True, ge=0, lt=10**MAX_ID_DIGITS)]
+
+SpaceName = Annotated[StrictStr | _Id, Field(description="A space's name or id, as list_spaces gives them.")]
+DocumentName = Annotated[StrictStr | _Id, Field(description="A document's name or id, as list_documents gives them.")]
 Glob = Annotated[str, Field(description="Which documents, by name: `*.md`, `guide/*`. `*` crosses `/`.")]
 Where = Annotated[
     dict[str, JsonValue] | None,
@@ -39,7 +44,7 @@ Where = Annotated[
         "le, lt, prefix or exists; joined by and, or, not."
     ),
 ]
-Offset = Annotated[int, Field(ge=0, description="How many documents to pass over.")]
+Offset = Annotated[int, Field(ge=0, lt=10**MAX_ID_DIGITS, description="How many documents to pass over.")]
 
 
 class _Arguments(BaseModel):
@@ -128,14 +133,19 @@ class Toolbox:
         of the knowledge base."""
         tool = self.tools.get(name)
         if tool is None:
-            raise NotFoundError(f"there is no tool {name!r}; there are: {', '.join(self.tools)}")
+            writes = any(it.name == name for it in self._all())
+            words = (
+                f"{name} is not allowed here: this server only reads"
+                if writes
+                else (f"there is no tool {refusing.shortened(name)!r}")
+            )
+            raise NotFoundError(f"{words}; there are: {', '.join(self.tools)}")
         try:
-            checked = tool.arguments.model_validate(arguments)
+            return await tool.call(tool.arguments.model_validate(arguments))
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, it['loc']))}: {it['msg']}" for it in error.errors())
-            known = ", ".join(tool.arguments.model_fields) or "none"
-            raise InvalidInputError("arguments", f"{wrong} (the arguments of {name} are: {known})") from None
-        return await tool.call(checked)
+            raise refusing.wrong_arguments(name, tool.arguments, error) from None
+        except InvalidInputError as error:
+            raise refusing.renamed(error) from None
 
     def _all(self) -> list[Tool]:
         return [
@@ -208,13 +218,13 @@ class Toolbox:
         lines: list[results.DocumentLine] = []
         async for offset, document in _documents(space, arguments.glob, arguments.offset):
             if len(lines) == arguments.limit:
-                return results.DocumentList(documents=lines, next_offset=offset)
+                return results.DocumentList(documents=lines, next_offset=offset, in_space=space.info.document_count)
             lines.append(
                 results.DocumentLine(
                     name=document.name, id=document.id, status=document.status.value, chunks=document.chunk_count
                 )
             )
-        return results.DocumentList(documents=lines, next_offset=None)
+        return results.DocumentList(documents=lines, next_offset=None, in_space=space.info.document_count)
 
     async def _search(self, arguments: SearchArguments) -> results.SearchResult:
         space = await self._space(arguments.space)
@@ -224,6 +234,8 @@ class Toolbox:
     async def _read(self, arguments: ReadArguments) -> results.Excerpt:
         document = await self._document(await self._space(arguments.space), arguments.document)
         text = document.text or ""
+        if arguments.end is not None and arguments.end < arguments.start:
+            raise InvalidInputError("end", f"must not lie before start, which is {arguments.start}")
         start = min(arguments.start, len(text))
         wanted = len(text) if arguments.end is None else min(arguments.end, len(text))
         end = max(start, min(wanted, start + READ_CHARS))
@@ -241,31 +253,41 @@ class Toolbox:
         pattern = Pattern(arguments.pattern, ignore_case=arguments.ignore_case, literal=arguments.literal)
         until = time.monotonic() + GREP_SECONDS
         matches: list[results.Match] = []
+        searched = 0
+
+        def told(next_offset: int | None, note: str | None) -> results.GrepResult:
+            return results.GrepResult(matches=matches, searched=searched, next_offset=next_offset, note=note)
+
         async for offset, document in _documents(space, arguments.glob, arguments.offset):
             left = until - time.monotonic()
-            if left <= 0:
-                return results.GrepResult(matches=matches, next_offset=offset, note="out of time; go on with `offset`")
-            text = (await space.get_document(document.id)).text or ""
             limit = arguments.limit - len(matches)
+            if left <= 0:
+                return told(offset, "out of time; go on with `offset`")
             if limit == 0:
-                return results.GrepResult(matches=matches, next_offset=offset, note="there are more; narrow it down")
+                return told(offset, "there are more; narrow it down")
+            text = (await space.get_document(document.id)).text or ""
+            searched += 1
             try:
                 found = await self._threads.read(lambda: pattern.search(text, limit=limit, seconds=left))  # noqa: B023
             except TimeoutError:
-                note = f"the pattern takes too long in {document.name!r}; use a simpler one, or `literal`"
-                return results.GrepResult(matches=matches, next_offset=offset + 1, note=note)
+                simpler = "use a simpler one, or `literal`"
+                return told(offset + 1, f"the pattern takes too long in {document.name!r}; {simpler}")
             matches += [
                 results.Match(document=document.name, line=it.line, start=it.start, end=it.end, text=it.text)
                 for it in found
             ]
-        return results.GrepResult(matches=matches, next_offset=None, note=None)
+        return told(None, None)
 
     async def _ask(self, arguments: AskArguments) -> results.AnswerResult:
         space = await self._space(arguments.space)
         answer = await space.chat(arguments.question, top_k=arguments.top_k, where=arguments.filter)
+        cited_as = numbers(answer.references)
         return results.AnswerResult(
             answer=answer.text,
-            references=[results.Hit.of(reference, chars=SHOWN_CHARS) for reference in answer.references],
+            references=[
+                results.CitedHit.of(reference, chars=SHOWN_CHARS, number=cited_as[reference.chunk_id])
+                for reference in answer.references
+            ],
             doubts=[results.Doubt.of(it, answer.text) for it in answer.citations if not it.supported],
         )
 
@@ -291,7 +313,8 @@ class Toolbox:
         try:
             return await self._kb.get_space(name, owner=self._owner)
         except SpaceNotFoundError:
-            raise NotFoundError(f"there is no space {name!r}{_hint(name)}; list_spaces gives those there are") from None
+            known = [space.name for space in await self._kb.list_spaces(owner=self._owner, limit=ALIKE_AMONG)]
+            raise NotFoundError(refusing.not_there("space", name, known, "list_spaces")) from None
 
     async def _document(self, space: KnowledgeSpace, name: str | int) -> Document:
         with suppress(DocumentNotFoundError):
@@ -299,15 +322,9 @@ class Toolbox:
         if isinstance(name, str) and name.isascii() and name.isdigit() and len(name) <= MAX_ID_DIGITS:
             with suppress(DocumentNotFoundError):
                 return await space.get_document(int(name))
-        raise NotFoundError(
-            f"there is no document {name!r} in this space{_hint(name)}; list_documents gives those there are"
-        )
-
-
-def _hint(name: str | int) -> str:
-    if isinstance(name, str) and (name.startswith(("/", "./", "../", "~")) or "\\" in name):
-        return " (files of this machine cannot be read; what looks like a path must be a name in the space)"
-    return ""
+        known = [document.name for document in await space.documents(limit=ALIKE_AMONG)]
+        words = await self._threads.read(refusing.not_there, "document", name, known, "list_documents")
+        raise NotFoundError(words)
 
 
 async def _documents(space: KnowledgeSpace, glob: str, offset: int) -> AsyncIterator[tuple[int, Document]]:

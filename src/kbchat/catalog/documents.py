@@ -86,7 +86,8 @@ def state_rows(rows: Iterable[sa.Row[Any]]) -> dict[str, SourceState]:
 
 def get(conn: Connection, space_id: int, document_id: int, *, with_text: bool) -> Document:
     spaces.require(conn, space_id)
-    row = conn.execute(_BY_ID, {"space_id": space_id, "id": document_id}).one_or_none()
+    known = 0 <= document_id <= spaces.MAX_ID
+    row = conn.execute(_BY_ID, {"space_id": space_id, "id": document_id}).one_or_none() if known else None
     if row is None:
         raise DocumentNotFoundError(document_id)
     return _document(row, _text(conn, row) if with_text else None)

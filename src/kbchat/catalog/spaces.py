@@ -23,6 +23,8 @@ _EXISTS = select(_spaces.c.id).where(_spaces.c.id == bindparam("space_id"), _is_
 _SHARED = _EXISTS.with_for_update(read=True)
 _EXCLUSIVE = _SPACE.with_for_update()
 
+MAX_ID = 2**63 - 1
+"""What databases know of integers: nothing has a larger id."""
 SLICE_CHUNKS = 5000
 """Rows removed in one transaction, so that other writers need not wait long."""
 SLICE_ROWS = 500
@@ -86,7 +88,8 @@ def _info(row: sa.Row[Any]) -> SpaceInfo:
 
 
 def _one(conn: Connection, statement: sa.Select[Any], space_id: int) -> sa.Row[Any]:
-    row = conn.execute(statement, {"space_id": space_id}).one_or_none()
+    known = 0 <= space_id <= MAX_ID
+    row = conn.execute(statement, {"space_id": space_id}).one_or_none() if known else None
     if row is None:
         raise SpaceNotFoundError(space_id)
     return row

@@ -154,7 +154,7 @@ class _Mark(NamedTuple):
 
 
 class _Cited(NamedTuple):
-    """A sentence with the marks that belong to it, which may follow it."""
+    """A sentence with the marks that belong to it, which may follow it. It begins with its own first character."""
 
     start: int
     end: int
@@ -165,7 +165,7 @@ def _cited(text: str) -> list[_Cited]:
     """The sentences of a text, in order."""
     # A mark counts as a closing bracket, so that it stays with the full stop before it: "daily.[1] They …".
     masked = _MARK.sub(lambda match: "]" * len(match[0]), text)
-    found = [_Cited(start, end, []) for start, end in sentences.split(masked)]
+    found = [_Cited(_after_marks(text, start), end, []) for start, end in sentences.split(masked)]
     code = [match.span() for match in _CODE.finditer(text)]
     at = -1
     for match in _MARK.finditer(text):
@@ -174,12 +174,16 @@ def _cited(text: str) -> list[_Cited]:
             continue
         while at + 1 < len(found) and found[at + 1].start <= mark.start:
             at += 1
-        owner = at
-        if at >= 0 and not masked[found[at].start : mark.start].strip("] "):
-            owner -= 1  # It opens a sentence, so it closes the one before, if that stands on the same line.
-        if owner >= 0 and "\n" not in text[found[owner].end : mark.start]:
-            found[owner].marks.append(mark)
+        # A mark that no sentence holds closes the one before it on its line.
+        if at >= 0 and "\n" not in text[found[at].end : mark.start]:
+            found[at].marks.append(mark)
     return found
+
+
+def _after_marks(text: str, start: int) -> int:
+    """Where a sentence itself begins: marks before it close the one before."""
+    opening = _OPENING.match(text, start)
+    return opening.end() if opening else start
 
 
 def _numbers(text: str) -> Iterable[int]:
@@ -200,6 +204,7 @@ def _blank(match: re.Match[str]) -> str:
 
 _STOPS = re.compile(r"[.!?。！？…\n\]】］`~]")
 _MARK = re.compile(r"[\[【［]\^?\s?(\d{1,3}(?:\s?[,，、;–-]\s?\d{1,3})*)\s?[\]】］]")
+_OPENING = re.compile(rf"(?:{_MARK.pattern}|\s)+")
 _OPENED = re.compile(r"[\[【［][\d\s,，、;^–-]{0,20}\Z")
 _COMMA = re.compile(r"\s?[,，、;]\s?")
 _CLOSED = re.compile(r"[\]】］][。！？.!?]+[”’」』\"')）]*\Z")

@@ -30,13 +30,15 @@ def doctor(
 
     settings = read_settings(data_dir)
     given = {} if data_dir is None else {"data_dir": data_dir}
-    in_use = checks.settings_in_use(settings, given=given, toml=checks.read_toml())
+    toml = checks.read_toml()
+    in_use = checks.settings_in_use(settings, given=given, toml=toml)
 
     async def ask() -> "list[Finding]":
         found = await checks.parts_that_answer(settings)
         return found if no_trial else [*found, await checks.trial(settings)]
 
-    findings = [*checks.installed(), *checks.serving(settings), *anyio.run(ask)]
+    said = [*checks.unknown_settings(type(settings), toml), *checks.serving(settings)]
+    findings = [*checks.installed(), *said, *anyio.run(ask)]
     wrong = list(checks.problems(findings))
     if json:
         screen.print_json(
@@ -55,7 +57,11 @@ def _show(in_use: "list[Setting]", findings: "list[Finding]") -> None:
     if in_use:
         screen.print_table(("setting", "value", "from"), [(it.name, it.value, it.source) for it in in_use])
         screen.console().print()
-    rows = [(MARKS[it.state], it.name, it.detail) for it in findings]
+    notes = [it.topic == "settings" and it.state == "note" and bool(it.remedy) for it in findings]
+    rows = [
+        (MARKS[it.state], it.name, f"{it.detail}; {it.remedy}" if note else it.detail)
+        for it, note in zip(findings, notes, strict=True)
+    ]
     screen.print_table(("", "what", "found"), rows)
     for finding in findings:
         if finding.state == "wrong":

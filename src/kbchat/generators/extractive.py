@@ -72,6 +72,7 @@ class ExtractiveGenerator:
 _PIECE = re.compile(r"\s*[^\s\u2e80-\u9fff\uac00-\ud7af\uff00-\uffef]+|\s*\S|\s+")
 """About a word: with the space before it, as models send theirs. Together they are the text."""
 
+_FENCED = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1|\Z)", re.MULTILINE | re.DOTALL)
 _SYMBOL = re.compile(r"[{}<>=\\;_]")
 _CODE_SHARE = 0.05
 """Text with a larger share of such symbols is taken for code."""
@@ -86,7 +87,7 @@ _NO_DOCUMENTS: dict[Language, str] = {
         "server with KBCHAT_LLM_BASE_URL and KBCHAT_LLM_MODEL."
     ),
     "zh": (
-        "此模型本身没有知识，只能依据文档作答。请向某个知识空间提问，"
+        "此模型本身没有知识，只能依据文档作答。请向某个知识库提问，"
         "或用 KBCHAT_LLM_BASE_URL 和 KBCHAT_LLM_MODEL 设置模型服务器。"
     ),
 }
@@ -99,6 +100,8 @@ class _Sentence:
     passage: Passage
     text: str
     held: tuple[frozenset[str], ...]
+    is_code: bool
+    """Whether it stands in a fence: what is quoted there is no sentence."""
     leads: bool
     """A heading or a question: not an answer itself, but the next sentence may be one."""
     score: float = 0.0
@@ -116,13 +119,15 @@ async def _extract(question: str, passages: Sequence[Passage]) -> str:
 
 def _sentences(passage: Passage, asked: tuple[frozenset[str], ...]) -> list[_Sentence]:
     content = passage.content
+    fenced = [fence.span() for fence in _FENCED.finditer(content)]
     found = []
     for start, end in split(content):
         text = " ".join(content[start:end].split())
         terms: Terms = analyse(text)
         held = tuple(wanted.intersection(field) for wanted, field in zip(asked, terms, strict=True))
         leads = text.endswith(("?", "？")) or is_heading(content, start)
-        found.append(_Sentence(passage, text, held, leads))
+        is_code = any(first <= start < last for first, last in fenced)
+        found.append(_Sentence(passage, text, held, is_code, leads))
     return found
 
 
@@ -130,6 +135,9 @@ def _choose(sentences: list[_Sentence], asked: tuple[frozenset[str], ...]) -> li
     """The best ones in reading order. Where no sentence shares a word with the question, the first of the best
     passage: other means found it, and its beginning is the fairest guess."""
     _score(sentences, asked)
+    words = [sentence for sentence in sentences if not sentence.is_code]
+    if any(any(sentence.held) and not sentence.leads for sentence in words):
+        sentences = words
     answers = _without_repeats([sentence for sentence in sentences if not sentence.leads] or sentences)
     if not answers:
         return []

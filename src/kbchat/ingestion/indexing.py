@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from kbchat.catalog import Upload
 from kbchat.errors import InvalidInputError, KbchatError
 from kbchat.inputs import checked_name, checked_text
-from kbchat.models import DocumentStatus, TextDocument
+from kbchat.models import DocumentStatus, IngestProgress, TextDocument
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
@@ -74,11 +74,13 @@ class Indexing:
         catalog: Catalog,
         writing: Callable[[], AbstractAsyncContextManager[None]],
         ingester: Callable[[], Awaitable[Ingester]],
+        progress: Callable[[IngestProgress], None] | None = None,
     ) -> None:
         self._space_id = space_id
         self._catalog = catalog
         self._writing = writing
         self._ingester = ingester
+        self._progress = progress
 
     async def run(self, ids: Sequence[int]) -> None:
         """Index those of the documents that were uploaded, and set what became of each.
@@ -106,7 +108,7 @@ class Indexing:
             # Read while nobody can delete: what is gone must not come back.
             kept = await self._catalog.uploads(self._space_id, ids)
             ingester = await self._ingester()
-            report = await ingester.ingest([_source(upload) for upload in kept.values()])
+            report = await ingester.ingest([_source(upload) for upload in kept.values()], progress=self._progress)
         reasons = {failure.name: failure.reason for failure in report.failed}
         await self._mark({document_id: _state(reasons.get(upload.name)) for document_id, upload in kept.items()})
 

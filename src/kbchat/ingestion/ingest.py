@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
@@ -19,7 +20,7 @@ from kbchat.embedders import Embedder, Vector, Vectors
 from kbchat.errors import BusyError
 from kbchat.ingestion.preparing import Failed, Group, Item, Prepared, Preparer, Source, Unchanged
 from kbchat.lexical import LexicalEntry, LexicalIndex
-from kbchat.models import DocumentFailure, IngestProgress, IngestReport, SpaceInfo
+from kbchat.models import DocumentFailure, IngestProgress, IngestReport, IngestStage, SpaceInfo
 from kbchat.stores import VectorStore
 from kbchat.text.analysis import Terms, analyse
 from kbchat.threads import Threads, together
@@ -32,6 +33,14 @@ SLICE_CHUNKS = 512
 """What is embedded and indexed at once: a document may have any number of chunks."""
 AHEAD_GROUPS = 2
 """Groups that are prepared at the same time, or wait to be written."""
+SHARES = {IngestStage.READING: 0.0, IngestStage.SPLITTING: 0.1, IngestStage.WRITING: 0.4, IngestStage.DONE: 1.0}
+"""How much of a document's work is usually behind it when a stage begins."""
+
+
+class _Tell(Protocol):
+    """Tells how far a document is; `part` is how much of the stage is done."""
+
+    def __call__(self, name: str, stage: IngestStage = IngestStage.DONE, part: float = 0.0, /) -> None: ...
 
 
 @dataclass(slots=True)
@@ -44,10 +53,16 @@ class _Tally:
     chunks: int = 0
     failed: list[DocumentFailure] = field(default_factory=list)
 
-    def progress(self, name: str) -> IngestProgress:
-        done = self.added + self.updated + self.unchanged + len(self.failed)
-        seconds = time.perf_counter() - self.started
-        return IngestProgress(done=done, total=self.total, chunks=self.chunks, name=name, seconds=seconds)
+    def progress(self, name: str, stage: IngestStage, part: float) -> IngestProgress:
+        return IngestProgress(
+            done=self.added + self.updated + self.unchanged + len(self.failed),
+            total=self.total,
+            chunks=self.chunks,
+            name=name,
+            seconds=time.perf_counter() - self.started,
+            stage=stage,
+            share=SHARES[stage] + part * (1 - SHARES[stage]),
+        )
 
     def report(self) -> IngestReport:
         return IngestReport(
@@ -95,9 +110,9 @@ class Ingester:
         """
         tally = _Tally(total=len(sources))
 
-        def tell(name: str) -> None:
+        def tell(name: str, stage: IngestStage = IngestStage.DONE, part: float = 0.0) -> None:
             if progress is not None:
-                progress(tally.progress(name))
+                progress(tally.progress(name, stage, part))
 
         await self.collect(pending=True)
         # No room in between: at any time one group is being written, and few are being prepared.
@@ -108,18 +123,20 @@ class Ingester:
                 async for items in groups:
                     await self._take(items, tally, tell)
 
-        await together(lambda: self._prepare(sources, ready), write)
+        await together(lambda: self._prepare(sources, ready, tell), write)
         await self.collect(pending=False)
         return tally.report()
 
-    async def _prepare(self, sources: Sequence[Source], ready: MemoryObjectSendStream[list[Item]]) -> None:
+    async def _prepare(self, sources: Sequence[Source], ready: MemoryObjectSendStream[list[Item]], tell: _Tell) -> None:
         """Prepare groups, some at a time, and hand them over in their order."""
 
         async def states_of(names: Sequence[str]) -> dict[str, SourceState]:
             return await self._catalog.source_states(self._space.id, names)
 
         async def prepare(group: Group, before: anyio.Event, sent: anyio.Event) -> None:
-            items = await self._preparer.prepare(group)
+            for todo in group.todo:
+                tell(todo.source.name, IngestStage.READING)
+            items = await self._preparer.prepare(group, split=lambda name: tell(name, IngestStage.SPLITTING))
             await before.wait()
             await ready.send(items)
             sent.set()
@@ -139,11 +156,11 @@ class Ingester:
                 tasks.start_soon(prepare, group, before, sent)
                 before = sent
 
-    async def _take(self, items: Sequence[Item], tally: _Tally, tell: Callable[[str], None]) -> None:
+    async def _take(self, items: Sequence[Item], tally: _Tally, tell: _Tell) -> None:
         """Write what is to be written of a group, and count it."""
         await self._remember([item for item in items if isinstance(item, Unchanged)])
         for batch in _batches(items):
-            await self._write(batch, tally)
+            await self._write(batch, tally, tell)
             tell(batch[-1].generation.name)
         tally.unchanged += sum(isinstance(item, Unchanged) for item in items)
         failed = [item for item in items if isinstance(item, Failed)]
@@ -180,9 +197,9 @@ class Ingester:
 
     async def write(self, batch: Sequence[Prepared]) -> None:
         """Write and publish documents that are prepared."""
-        await self._write(batch, _Tally(total=len(batch)))
+        await self._write(batch, _Tally(total=len(batch)), lambda *_: None)
 
-    async def _write(self, batch: Sequence[Prepared], tally: _Tally) -> None:
+    async def _write(self, batch: Sequence[Prepared], tally: _Tally, tell: _Tell) -> None:
         """Write a batch beside what is live, then publish it."""
         space = self._space
         pending = await self._catalog.begin_generations(space.id, [item.generation for item in batch])
@@ -201,6 +218,8 @@ class Ingester:
         for first in range(0, len(rows), SLICE_CHUNKS):
             part = rows[first : first + SLICE_CHUNKS]
             await together(lambda: self._write_vectors(part), lambda: self._write_terms(part))  # noqa: B023 (awaited)
+            for name, share in _written(batch, first, first + len(part)):
+                tell(name, IngestStage.WRITING, share)
         await together(lambda: self._store.flush(space.collection), lambda: self._lexical.commit(self._index))
         live = await self._catalog.publish(space.id, [generation.id for generation in pending], writer=self._writer)
         if len(live) < len({generation.document_id for generation in pending}):
@@ -277,6 +296,16 @@ def _batches(items: Sequence[Item]) -> Iterator[list[Prepared]]:
                 batch, chunks = [], 0
     if batch:
         yield batch
+
+
+def _written(batch: Sequence[Prepared], first: int, last: int) -> Iterator[tuple[str, float]]:
+    """The documents whose chunks are among these of the batch, and how much of each is written by now."""
+    start = 0
+    for item in batch:
+        end = start + len(item.texts)
+        if start < last and first < end:
+            yield item.generation.name, min(1.0, (last - start) / (end - start))
+        start = end
 
 
 async def embed_all(embedder: Embedder, texts: Sequence[str]) -> Vectors:

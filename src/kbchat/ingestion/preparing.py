@@ -208,8 +208,8 @@ class Preparer:
         same = (stat.st_size, stat.st_mtime_ns) == (known.size, known.mtime_ns)
         return same and known.source == source.path and known.content_hash.startswith(f"{self._recipe}:")
 
-    async def prepare(self, group: Group) -> list[Item]:
-        """Read, load and split the documents of a group."""
+    async def prepare(self, group: Group, *, split: Callable[[str], None] | None = None) -> list[Item]:
+        """Read, load and split the documents of a group. `split` is told the names of those about to be split."""
         if not group.todo:
             return group.settled
         items = await self._threads.read(self._read, group.todo)
@@ -226,6 +226,8 @@ class Preparer:
                 if isinstance(raw, _Raw):
                     tasks.start_soon(load, place, raw)
         loaded = [item for item in items if isinstance(item, _Loaded)]
+        for item in loaded if split else ():
+            split(item.generation.name)
         made = await self._maker.make([item.document for item in loaded])
         return await self._threads.read(_finished, items, iter(made))
 

@@ -495,11 +495,13 @@ class KnowledgeSpace(_Delegate):
         chunk_tokens: int | None = None,
         chunk_overlap: int | None = None,
         splitting: Splitting | None = None,
+        progress: Callable[[IngestProgress], None] | None = None,
     ) -> None:
         """Index documents that were added. Their status says how far each is: RUNNING, then FINISHED or FAILED.
 
-        Chunks are as the space and the settings say unless said otherwise, wholly by `splitting` or by size. Raises the
-        error of a part that failed; the documents that it stopped are FAILED with its reason.
+        `progress` is told more closely how far each is, by its name. Chunks are as the space and the settings say
+        unless said otherwise, wholly by `splitting` or by size. Raises the error of a part that failed; the documents
+        that it stopped are FAILED with its reason.
         """
         self._loop.call(
             self._async.index_documents,
@@ -507,6 +509,7 @@ class KnowledgeSpace(_Delegate):
             chunk_tokens=chunk_tokens,
             chunk_overlap=chunk_overlap,
             splitting=splitting,
+            progress=progress,
         )
 
     def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:
