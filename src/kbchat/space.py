@@ -10,7 +10,7 @@ from kbchat import intake
 from kbchat.answers import AnswerStream, open_answer
 from kbchat.chunking import Splitting
 from kbchat.errors import CollectionNotFoundError, DocumentNotFoundError
-from kbchat.inputs import Bounds, Messages, Where, checked_bounds, checked_messages, checked_name, checked_question
+from kbchat.inputs import Bounds, Messages, Where, checked_messages, checked_name, checked_question
 from kbchat.models import (
     Answer,
     Chunk,
@@ -284,7 +284,7 @@ class KnowledgeSpace:
     ) -> list[Reference]:
         """The chunks that fit a question best, best first: at most `top_k`, none below `score_threshold`, and only of
         documents whose metadata `where` fits (`kbchat.filters`, or its JSON form). How they are found and shown is as
-        the settings say, or by `strategy=`, `rerank=`, `diversity=`, `expand=` (`kbchat.strategies.Stages`).
+        the settings say, or by `strategy=`, `rerank=`, `diversity=`, `expand=` and others (`kbchat.strategies.Stages`).
 
         A best hit with a `recall_score` below 0.5 means that the space does not hold the answer. Raises
         `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
@@ -378,7 +378,7 @@ class KnowledgeSpace:
         return checked_question(query, field="query", limit=self._parts.settings.max_question_chars)
 
     def _bounds(self, top_k: int | None, score_threshold: float | None, where: Where | None, stages: Stages) -> Bounds:
-        return checked_bounds(top_k, score_threshold, where, stages, settings=self._parts.settings)
+        return self._parts.bounds(top_k, score_threshold, where, stages)
 
     async def _retrieve(self, question: str, bounds: Bounds) -> Sequence[Reference]:
         return await self._found(await self._ready(), question, bounds)

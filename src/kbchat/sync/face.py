@@ -579,7 +579,7 @@ class KnowledgeSpace(_Delegate):
     ) -> list[Reference]:
         """The chunks that fit a question best, best first: at most `top_k`, none below `score_threshold`, and only of
         documents whose metadata `where` fits (`kbchat.filters`, or its JSON form). How they are found and shown is as
-        the settings say, or by `strategy=`, `rerank=`, `diversity=`, `expand=` (`kbchat.strategies.Stages`).
+        the settings say, or by `strategy=`, `rerank=`, `diversity=`, `expand=` and others (`kbchat.strategies.Stages`).
 
         A best hit with a `recall_score` below 0.5 means that the space does not hold the answer. Raises
         `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
