@@ -89,7 +89,9 @@ class Retriever:
     async def explain(
         self, space: SpaceInfo, question: str, bounds: Bounds, *, store: VectorStore, embedder: Embedder
     ) -> Explanation:
-        """The same, with what became of every chunk on the way."""
+        """The same, with what became of every chunk on the way. An empty space is not searched."""
+        if not space.chunk_count:
+            return Explanation(question=question, top_k=bounds.top_k, score_threshold=bounds.score_threshold)
         search = await self._prepare(space, question, bounds, store=store, embedder=embedder)
         way = await self._find(search, bounds)
         timings, evidence, confidence = search.clock.read(), way.found.evidence, way.found.confidence

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Unpack
 
 from kbchat import intake
-from kbchat.answers import AnswerStream, open_answer
+from kbchat.answers import AnswerStream, explain_answer, open_answer
 from kbchat.chunking import Splitting
 from kbchat.errors import CollectionNotFoundError, DocumentNotFoundError
 from kbchat.inputs import Bounds, Messages, Where, checked_messages, checked_name, checked_question
@@ -295,7 +295,7 @@ class KnowledgeSpace:
 
     async def explain(
         self,
-        query: str,
+        query: Messages,
         *,
         top_k: int | None = None,
         score_threshold: float | None = None,
@@ -303,17 +303,19 @@ class KnowledgeSpace:
         **stages: Unpack[Stages],
     ) -> Explanation:
         """What `retrieve` finds, as `references`, and how it came to that: each chunk that the searches brought, its
-        scores and rank at every stage and why it was cut, how sure the best hit is and why, and what took how long.
-        Raises what `retrieve` does."""
-        from kbchat.explaining import Explanation
-
-        bounds, query = self._bounds(top_k, score_threshold, where, stages), self._question(query)
+        scores and rank at every stage and why it was cut, how sure the best hit is and why, what a prompt would quote,
+        and what took how long. Of a conversation's messages the last is searched for as `stream` does it. Raises what
+        `retrieve` does."""
+        parts, bounds = self._parts, self._bounds(top_k, score_threshold, where, stages)
+        limit = parts.settings.max_question_chars
+        asked = self._question(query) if isinstance(query, str) else checked_messages(query, limit=limit)
         info = await self._ready()
-        if not info.chunk_count:
-            return Explanation(question=query, top_k=bounds.top_k, score_threshold=bounds.score_threshold)
-        parts = self._parts
         store = parts.store(info.vector_type)
-        return await parts.retriever.explain(info, query, bounds, store=store, embedder=parts.embedder)
+
+        async def explain(question: str) -> Explanation:
+            return await parts.retriever.explain(info, question, bounds, store=store, embedder=parts.embedder)
+
+        return await explain_answer(parts, asked, explain=explain)
 
     def stream(
         self,

@@ -588,7 +588,7 @@ class KnowledgeSpace(_Delegate):
 
     def explain(
         self,
-        query: str,
+        query: Messages,
         *,
         top_k: int | None = None,
         score_threshold: float | None = None,
@@ -596,8 +596,9 @@ class KnowledgeSpace(_Delegate):
         **stages: Unpack[Stages],
     ) -> Explanation:
         """What `retrieve` finds, as `references`, and how it came to that: each chunk that the searches brought, its
-        scores and rank at every stage and why it was cut, how sure the best hit is and why, and what took how long.
-        Raises what `retrieve` does."""
+        scores and rank at every stage and why it was cut, how sure the best hit is and why, what a prompt would quote,
+        and what took how long. Of a conversation's messages the last is searched for as `stream` does it. Raises what
+        `retrieve` does."""
         return self._loop.call(self._async.explain, query, top_k=top_k, score_threshold=score_threshold, where=where)
 
     def stream(
