@@ -11,8 +11,8 @@ from kbchat.errors import ModelNotFoundError
 from kbchat.models import Delta, Deltas, EngineEvent, Event, Message, Reference, Sampling
 
 if TYPE_CHECKING:
-    from kbchat.explaining import Explanation
     from kbchat.generators import Generator
+    from kbchat.retrieval.explaining import Explanation
     from kbchat.wiring import Parts
 
 DEFAULT_MODEL_ALIAS = "chatgpt_proxyllm"

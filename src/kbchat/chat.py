@@ -7,7 +7,6 @@ import anyio
 
 from kbchat.citations import CitationChecker
 from kbchat.errors import GeneratorUnavailableError, InvalidInputError, KbchatError
-from kbchat.explaining import Explanation, InPrompt, Room
 from kbchat.following import is_follow_up, joined, rewriting_prompt, rewritten
 from kbchat.generators import Generator
 from kbchat.models import (
@@ -24,9 +23,10 @@ from kbchat.models import (
     Usage,
 )
 from kbchat.prompting import Packed, pack, without_command
+from kbchat.retrieval.explaining import Explanation, InPrompt, Room
 from kbchat.telemetry import Span
+from kbchat.text.tokens import TokenCounter, estimate
 from kbchat.threads import Threads
-from kbchat.tokens import TokenCounter, estimate
 
 FOUND = 0.5
 """A best hit with a lower `recall_score` means that the space does not hold the answer."""
