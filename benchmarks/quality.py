@@ -1,13 +1,14 @@
 """How good retrieval is on sets with judged answers, through the public face and the default settings.
 
-    python benchmarks/quality.py DATASET... [--large FOLDER] [--embedder NAME [--cache FILE]]
+    python benchmarks/quality.py DATASET... [--large FOLDER...] [--embedder NAME [--cache FILE]]
                                  [--gate MEASURE=VALUE] [--json FILE]
 
 A DATASET is a folder in BEIR's layout (`corpus.jsonl`, `queries.jsonl`, `qrels.tsv`) or in that of Chroma's chunking
 report (`questions_df.csv`, `corpora/*.md`). Prints each measure with its 95 % interval, how many questions are told to
 be answerable by their own set and by the others, and how long a question takes. Where answers are known, how many of
-them stand in the answer without a model. The Markdown of a FOLDER, which no question is about, makes one more space
-that refuses them all. `--cache` keeps an embedder's vectors for another run.
+them stand in the answer without a model. FOLDERs hold Markdown and Python that no question is about: with all of it and
+all sets but one, for each one in turn, a large space is made, which that one's questions are foreign to. `--cache`
+keeps an embedder's vectors for another run.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from typing import NamedTuple
 
 import kbchat
 from kbchat import evaluation
-from kbchat.chat import is_found
+from kbchat.chat import FOUND, is_found
 from kbchat.embedders.cached import CachedEmbedder
 from kbchat.errors import InvalidInputError
 from kbchat.generators import extractive
@@ -46,6 +47,8 @@ class Space(NamedTuple):
     dataset: Dataset
     asked: Asked
     spread: Spread
+    holds: frozenset[str]
+    """The sets whose texts are in it."""
 
 
 async def measure_ranking(space: Space, results: dict[str, list[float]]) -> None:
@@ -102,12 +105,11 @@ async def measure_excerpts(space: Space, results: dict[str, list[float]]) -> Non
                 results.setdefault(f"{name}@5{label}", []).append(value)
 
 
-async def rejected(space: Space, other: Dataset, *, limit: int = 200) -> float:
-    """The share of another set's questions that the space says it cannot answer."""
+async def best_scores(space: Space, other: Dataset, *, limit: int = 200) -> list[float]:
+    """Of the best hits for another set's questions."""
     questions = [question.text for question in other.questions.values()][:limit]
     found = [await space.asked.ask(question, top_k=1) for question in questions]
-    space.spread.foreign.extend(each[0].recall_score if each else 0.0 for each in found)
-    return statistics.fmean([1.0 - is_found(each) for each in found])
+    return [each[0].recall_score if each else 0.0 for each in found]
 
 
 async def use_cache(base: kbchat.KnowledgeBase, path: Path) -> None:
@@ -117,21 +119,33 @@ async def use_cache(base: kbchat.KnowledgeBase, path: Path) -> None:
     parts.embedder = cached
 
 
-def large(folders: Sequence[Path]) -> Dataset:
-    """The Markdown of folders, as one set without questions."""
+def group_of(dataset: Dataset) -> str:
+    return dataset.name.partition("/")[0]
+
+
+def large(folders: Sequence[Path], datasets: Sequence[Dataset]) -> dict[str, tuple[Dataset, frozenset[str]]]:
+    """Sets of everything but one group of sets each, by name, with the names of the sets inside."""
     texts = {
         str(path): text
         for folder in folders
-        for path in sorted(folder.rglob("*.md*"))
+        for pattern in ("*.md*", "*.py")
+        for path in sorted(folder.rglob(pattern))
         if (text := path.read_text("utf-8")).strip()
     }
-    return Dataset("large", texts, {})
+    made = {}
+    for group in dict.fromkeys(map(group_of, datasets)) if folders else ():
+        inside = [dataset for dataset in datasets if group_of(dataset) != group]
+        every = texts | {name: text for dataset in inside for name, text in dataset.texts.items()}
+        made[name] = Dataset(name := f"large without {group}", every, {}), frozenset(it.name for it in inside)
+    return made
 
 
 class Refusals(NamedTuple):
-    """For each space the share of every other set's questions that it refuses, and how its scores are spread."""
+    """For each space the share of every other set's questions that it refuses, for large ones also that of the sets
+    inside that are kept, and how its scores are spread."""
 
     shares: dict[str, dict[str, float]]
+    kept: dict[str, dict[str, float]]
     spreads: dict[str, Spread]
 
 
@@ -144,30 +158,39 @@ async def run(
             if options.cache:
                 await use_cache(base, options.cache)
             spaces = []
-            for number, dataset in enumerate([*datasets, *([large(options.large)] if options.large else [])]):
+            all_sets = {dataset.name: (dataset, frozenset([dataset.name])) for dataset in datasets}
+            for number, (dataset, holds) in enumerate({**all_sets, **large(options.large, datasets)}.values()):
                 space = await base.create_space(f"set-{number}")
                 texts = [kbchat.TextDocument(name=name, text=text) for name, text in dataset.texts.items()]
                 report = await space.ingest(texts)
                 counts = f"{report.added} documents, {report.chunks} chunks in {report.seconds:.1f} s"
                 print(f"{dataset.name}: {counts}", flush=True)
-                spaces.append(Space(dataset, Asked(space), Spread()))
+                spaces.append(Space(dataset, Asked(space), Spread(), holds))
             for space in spaces[: len(datasets)]:
-                of_set = results.setdefault(space.dataset.name.partition("/")[0], {})
+                of_set = results.setdefault(group_of(space.dataset), {})
                 excerpts = any(question.excerpts for question in space.dataset.questions.values())
                 await (measure_excerpts if excerpts else measure_ranking)(space, of_set)
                 of_set.setdefault("seconds", []).extend(space.asked.seconds)
                 if any(question.answers for question in space.dataset.questions.values()):
                     await measure_answers(space, of_set)
-            shares = {
-                space.dataset.name: {
-                    other.name: await rejected(space, other) for other in datasets if other is not space.dataset
-                }
-                for space in spaces
-            }
-            return Refusals(shares, {space.dataset.name: space.spread for space in spaces})
+            return await refusals(spaces, datasets)
 
 
-def show(results: Mapping[str, dict[str, list[float]]], foreign: Mapping[str, Mapping[str, float]]) -> None:
+async def refusals(spaces: Sequence[Space], datasets: Sequence[Dataset]) -> Refusals:
+    found = Refusals({}, {}, {space.dataset.name: space.spread for space in spaces})
+    for space in spaces:
+        for other in datasets:
+            if other is space.dataset:
+                continue
+            scores = await best_scores(space, other)
+            inside = other.name in space.holds
+            shares = (found.kept if inside else found.shares).setdefault(space.dataset.name, {})
+            shares[other.name] = statistics.fmean([(score >= FOUND) == inside for score in scores])
+            (space.spread.best if inside else space.spread.foreign).extend(scores)
+    return found
+
+
+def show(results: Mapping[str, dict[str, list[float]]], refusals: Refusals) -> None:
     for name, measures in results.items():
         print(f"\n{name}")
         seconds = sorted(measures.pop("seconds"))
@@ -175,11 +198,12 @@ def show(results: Mapping[str, dict[str, list[float]]], foreign: Mapping[str, Ma
             print(f"  {label:48} {evaluation.interval(values)}  ({len(values)} questions)")
         middle, late = seconds[len(seconds) // 2], seconds[int(len(seconds) * 0.99)]
         print(f"  {'seconds a question':48} p50 {middle * 1000:.1f} ms, p99 {late * 1000:.1f} ms")
-    pairs = [share for shares in foreign.values() for share in shares.values()]
-    if pairs:
-        print(f"\nforeign questions rejected: mean {statistics.fmean(pairs):.3f}, worst {min(pairs):.3f}")
-        for name, shares in foreign.items():
-            print(f"  {name}: " + ", ".join(f"{other} {share:.2f}" for other, share in shares.items()))
+    for told, table in (("foreign questions rejected", refusals.shares), ("kept in large spaces", refusals.kept)):
+        pairs = [share for shares in table.values() for share in shares.values()]
+        if pairs:
+            print(f"\n{told}: mean {statistics.fmean(pairs):.3f}, worst {min(pairs):.3f} of {len(pairs)}")
+        for name, shares in table.items():
+            print(f"  {name}: " + ", ".join(f"{other} {share:.3f}" for other, share in shares.items()))
 
 
 def main() -> None:
@@ -196,15 +220,15 @@ def main() -> None:
         datasets = [dataset for folder in arguments.datasets for dataset in read(folder)]
     except InvalidInputError as error:
         sys.exit(error.message)
-    foreign, spreads = asyncio.run(run(datasets, results, arguments))
-    show(results, foreign)
+    refused = asyncio.run(run(datasets, results, arguments))
+    show(results, refused)
     means = {name: {label: statistics.fmean(values) for label, values in of.items()} for name, of in results.items()}
     if arguments.json:
         scores = {
             name: {kind: [round(score, 3) for score in of] for kind, of in asdict(spread).items()}
-            for name, spread in spreads.items()
+            for name, spread in refused.spreads.items()
         }
-        made = {"means": means, "rejected": foreign, "scores": scores}
+        made = {"means": means, "rejected": refused.shares, "kept": refused.kept, "scores": scores}
         arguments.json.write_text(json.dumps(made, ensure_ascii=False) + "\n")
     for gate in arguments.gate:
         label, _, least = gate.partition("=")

@@ -17,7 +17,7 @@ from kbchat.cli import main
 from kbchat.cli.exits import Exit
 from kbchat.errors import InvalidInputError
 from kbchat.settings import Settings
-from kbchat.tuning import records, sets, trials
+from kbchat.tuning import grids, records, sets, trials
 
 CORPUS = {
     "keys": "Keys are rotated every 90 days by the owner of the service.",
@@ -194,19 +194,16 @@ def test_a_fingerprint_tells_sets_apart(tmp_path: Path) -> None:
 # -- configurations --
 
 
-def test_every_combination_is_tried_once(tmp_path: Path) -> None:
+def test_every_combination_is_tried_once() -> None:
     """Strategies, sizes and overlaps are multiplied; what is not given is as the settings say; a grid may be of one."""
-    given = sets.read(write_beir(tmp_path / "set"))
     settings = Settings(chunk_tokens=100, score_threshold=0.25)
-    grid = trials.configurations(
-        given, settings, strategies=["structure", "document"], sizes=[64, 128, 64], overlaps=[0, 8]
-    )
-    assert [each.label for each in grid] == [
+    grid = grids.Grid(chunk_strategies=["structure", "document"], sizes=[64, 128, 64], overlaps=[0, 8])
+    assert [each.label for each in grid.configurations(settings.splitting, settings, top_k=10)] == [
         *("structure 64", "structure 64/8", "structure 128", "structure 128/8"),
         *("document", "document/8"),
     ]
-    (one,) = trials.configurations(given, settings)
-    assert one == trials.Configuration(
+    (one,) = grids.Grid().configurations(settings.splitting, settings, top_k=10)
+    assert one == grids.Configuration(
         Splitting(strategy=ChunkStrategy.STRUCTURE, max_tokens=100), top_k=10, score_threshold=0.25
     )
 
@@ -311,8 +308,8 @@ def test_passages_are_measured_as_in_chromas_report(bench: Bench, tmp_path: Path
 def test_values_that_are_no_numbers_are_told(tmp_path: Path) -> None:
     """A score of NaN is not averaged away."""
     given = sets.read(write_beir(tmp_path / "set"))
-    tried = trials.configurations(given, Settings())
-    trial = trials.Trial(tried[0], 1, 1, 0, 0.1, {"ndcg@10": [0.5, math.nan]}, [0.1])
+    tried = grids.Configuration(Splitting(), top_k=10)
+    trial = trials.Trial(tried, 1, 1, 0, 0.1, {"ndcg@10": [0.5, math.nan]}, [0.1])
     with pytest.raises(InvalidInputError, match="not finite"):
         records.record(given, [trial], embedder="static", measure="ndcg@10")
 

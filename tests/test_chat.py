@@ -104,6 +104,7 @@ async def test_the_events_in_order(model: Generator) -> None:
     retrieved, *deltas, references, done = await chat.events()
     assert isinstance(retrieved, Retrieved)
     assert retrieved.references == tuple(found)
+    assert retrieved.question == QUESTION[0].content
     assert [passage.name for passage in retrieved.passages] == ["doc2", "doc1"]
     assert "".join(text for event in deltas if isinstance(event, Deltas) for text in event.texts) == "Hello, world."
     assert references == References((found[1], found[0]))
@@ -125,7 +126,7 @@ async def test_what_the_model_is_sent(server: ModelServer, model: Generator) -> 
 async def test_nothing_found(server: ModelServer, model: Generator, found: list[Reference]) -> None:
     """The model is told so; hits below the line are shown as found, quoted nowhere and no reference."""
     retrieved, *rest = await Chat(model, found).events()
-    assert retrieved == Retrieved(tuple(found))
+    assert retrieved == Retrieved(tuple(found), question=QUESTION[0].content)
     assert not any(isinstance(event, References) for event in rest)
     sent = server.requests[0].body["messages"]
     assert "nothing in them fits" in sent[0]["content"]
@@ -214,8 +215,10 @@ async def test_a_model_puts_a_follow_up_into_words_of_its_own(server: ModelServe
     server.script(Script(texts=("Who rotates ", "the keys?")), Script(texts=("Ops do. [1]",)))
     chat = Chat(model, [hit()])
     chat.rewriter = model
-    await chat.events(FOLLOW_UP)
+    retrieved = (await chat.events(FOLLOW_UP))[0]
     assert chat.searched == ["Who rotates the keys?"]
+    assert isinstance(retrieved, Retrieved)
+    assert retrieved.question == "Who rotates the keys?"
     assert "How often are keys rotated?" in server.requests[0].body["messages"][1]["content"]
     assert "And who does it?" in server.requests[1].body["messages"][-1]["content"]
     await chat.events(QUESTION)

@@ -92,7 +92,9 @@ def test_search_explains_itself(handbook: Kbchat) -> None:
     """Each passage's scores and ranks, why it was cut, the evidence and the time; as JSON the whole trace."""
     ran = handbook("search handbook --explain --top-k 1", "How often are keys rotated?")
     assert ran.code == Exit.DONE
-    assert re.search(r"^ *1 +docs/keys.md 0-\d+ +0\.\d\d #1 +0\.\d\d #1 .* [01]\.\d\d *$", ran.out, re.MULTILINE)
+    first = r"^ *1 +docs/keys.md 0-\d+ +0\.\d\d #1 +0\.\d\d #1 .* [01]\.\d\d +quoted *$"
+    assert re.search(first, ran.out, re.MULTILINE)
+    assert re.search(r"^a prompt takes \d+ of the [\d,]+ tokens", ran.out, re.MULTILINE)
     assert re.search(r"^ *2 +docs/lunch.md 0-\d+ .* top_k *$", ran.out, re.MULTILINE)
     assert "top_k: others scored more" in ran.out
     assert re.search(r"^confidence [01]\.\d+: the answer is here", ran.out, re.MULTILINE)

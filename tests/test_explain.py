@@ -154,7 +154,8 @@ async def test_an_empty_space_has_an_empty_trace(tmp_path: Path) -> None:
     """And a question that cannot be asked is refused as by `retrieve`."""
     async with kbchat.KnowledgeBase(tmp_path) as kb:
         space = await kb.create_space("empty")
-        assert await space.explain(QUESTION, top_k=7) == Explanation(question=QUESTION, top_k=7)
+        explained = await space.explain(QUESTION, top_k=7)
+        assert (explained.question, explained.top_k, explained.candidates, explained.rounds) == (QUESTION, 7, (), 0)
         for bad, field in (({"top_k": 0}, "top_k"), ({"score_threshold": 2.0}, "score_threshold")):
             with pytest.raises(InvalidInputError, match=field):
                 await space.explain(QUESTION, **bad)  # type: ignore[arg-type]
@@ -162,6 +163,69 @@ async def test_an_empty_space_has_an_empty_trace(tmp_path: Path) -> None:
             await space.explain(" ")
         with pytest.raises(InvalidInputError, match="where: must hold"):
             await space.explain(QUESTION, where={})
+
+
+def fates(explained: Explanation) -> dict[str, str]:
+    return {it.name: it.prompt for it in explained.candidates if it.prompt is not None and it.name is not None}
+
+
+async def test_it_tells_what_a_prompt_quotes(tmp_path: Path) -> None:
+    """What is quoted, what is too far behind, what there is no room for, and how large the prompt would be."""
+    texts = {
+        "long": "Keys are rotated every ninety days. " * 60,
+        "keys": "The keys of the house are rotated every ninety days by its owner.",
+        "lunch": "Lunch is at noon, and keys to the kitchen hang beside the door.",
+    }
+    for room, told in ((8000, {"tail"}), (600, {"budget"})):
+        settings = kbchat.Settings(data_dir=tmp_path, prompt_tokens=room, chunk_tokens=1000)
+        async with kbchat.KnowledgeBase(settings=settings) as kb:
+            space = await kb.create_space("handbook", exist_ok=True)
+            await space.ingest([kbchat.TextDocument(name=name, text=text) for name, text in texts.items()])
+            explained = await space.explain(QUESTION)
+            assert explained.prompt is not None
+            assert explained.prompt.tokens <= explained.prompt.budget == room
+            found = fates(explained)
+            assert "quoted" in found.values()
+            assert told <= set(found.values())
+            assert len(found) == len(explained.references)
+            events = [event async for event in space.stream(QUESTION, model="extractive")]
+            assert isinstance(events[0], kbchat.Retrieved)
+            assert {it.name for it in events[0].dropped} == {name for name, fate in found.items() if fate == "budget"}
+            quoted = {reference.name for passage in events[0].passages for reference in passage.references}
+            assert quoted == {name for name, fate in found.items() if fate in ("quoted", "shortened")}
+            foreign = await space.explain("What do penguins sing?")
+            assert set(fates(foreign).values()) <= {"not_found"}
+
+
+async def test_a_question_that_fills_the_prompt_is_explained(tmp_path: Path) -> None:
+    """The trace is of retrieval; that no prompt can be made is no failure of it."""
+    settings = kbchat.Settings(data_dir=tmp_path, prompt_tokens=256)
+    async with kbchat.KnowledgeBase(settings=settings) as kb:
+        space = await kb.create_space("handbook")
+        await space.ingest([note(number) for number in range(3)])
+        explained = await space.explain("How are the keys rotated? " * 200)
+        assert explained.references
+        assert explained.prompt is None
+
+
+async def test_a_conversation_is_explained(space: kbchat.KnowledgeSpace) -> None:
+    """What a follow-up was searched for is told, and all that was tried; the hits are those of its answer."""
+    turns = [
+        kbchat.Message(role="user", content="How are the keys of house 7 rotated?"),
+        kbchat.Message(role="assistant", content="Often."),
+        kbchat.Message(role="user", content="And by whom?"),
+    ]
+    explained = await space.explain(turns)
+    assert explained.question == "How are the keys of house 7 rotated?\nAnd by whom?"
+    assert explained.searched == (explained.question,)
+    events = [event async for event in space.stream(turns)]
+    assert isinstance(events[0], kbchat.Retrieved)
+    assert (events[0].question, events[0].references) == (explained.question, explained.references)
+    foreign = kbchat.Message(role="user", content="What do penguins sing?")
+    lost = await space.explain([foreign, turns[1], turns[2]])
+    assert lost.searched == ("What do penguins sing?\nAnd by whom?", "And by whom?")
+    with pytest.raises(InvalidInputError, match="messages: must end with"):
+        await space.explain(turns[:2])
 
 
 async def test_the_trace_survives_json(space: kbchat.KnowledgeSpace) -> None:

@@ -45,7 +45,7 @@ FLOORS = {
     },
     2: {"catalog", "datafolder", "embedders", "generators", "lexical", "loaders", "posting", "rerankers", "stores"},
     3: {"chat", "ingestion", "maintenance", "retrieval"},
-    4: {"answers", "conversations", "intake", "keys", "knowledge", "several", "space", "upkeep", "wiring"},
+    4: {"answers", "conversations", "finding", "intake", "keys", "knowledge", "several", "space", "upkeep", "wiring"},
     5: {"__main__", "agents", "cli", "doctor", "integrations", "kbchat_aiohttp", "sync", "testing", "tuning"},
 }
 """Each room's floor; a room is a module of kbchat or a package with all in it. A new room must be given one here."""
@@ -59,8 +59,10 @@ NEIGHBOURS = {
     ("kbchat_aiohttp", "agents"),
     ("cli", "kbchat_aiohttp"),  # `kbchat serve`
     ("answers", "wiring"),
+    ("embedders", "inprocess"),
     ("embedders", "posting"),
     ("maintenance", "ingestion"),
+    ("rerankers", "inprocess"),
     ("rerankers", "posting"),
     ("lexical", "stores"),  # Sparse rows are a store's.
     ("word_indexes", "replica"),
@@ -71,7 +73,10 @@ NEIGHBOURS = {
     ("several", "space"),
     ("knowledge", "space"),
     ("knowledge", "wiring"),
+    ("finding", "intake"),
+    ("finding", "wiring"),
     ("space", "answers"),
+    ("space", "finding"),
     ("knowledge", "upkeep"),
     ("space", "intake"),
     ("space", "upkeep"),
@@ -133,6 +138,7 @@ VENDORS = {
     "semantic_text_splitter": {"kbchat.text.splitting"},
     "sentence_transformers": {
         "kbchat.embedders.sentence_transformers",
+        "kbchat.inprocess",
         "kbchat.rerankers.cross_encoder",
     },
     "sqlalchemy": {"kbchat.catalog"},

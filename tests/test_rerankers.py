@@ -2,7 +2,7 @@
 (`neighbours`)."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -189,6 +189,41 @@ async def test_no_reranker_can_be_asked_for_where_there_is_none(tmp_path: Path) 
     with pytest.raises(SettingsError, match="rerank_model needs rerank_base_url"):
         async with kbchat.KnowledgeBase(settings=kbchat.Settings(data_dir=tmp_path, rerank_model="m")):
             pass
+
+
+class Backwards:
+    """A reranker of one's own: what is longest comes last."""
+
+    name = "backwards"
+    closed = False
+
+    async def rerank(self, question: str, texts: Sequence[str]) -> list[float]:
+        return [1.0 / (1 + len(text)) for text in texts]
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def test_a_reranker_of_ones_own(tmp_path: Path) -> None:
+    """It goes before the settings', orders the hits unless a call or the settings say no, and is closed with the
+    rest."""
+    own = Backwards()
+    settings = kbchat.Settings(data_dir=tmp_path, rerank_model="m", rerank_base_url="http://127.0.0.1:9/v1")
+    async with kbchat.KnowledgeBase(settings=settings, reranker=own) as kb:
+        space = await kb.create_space("handbook")
+        await space.ingest([kbchat.TextDocument(name=name, text=text) for name, text in NOTES.items()])
+        found = await space.retrieve("Who rotates the signing keys?")
+        assert [it.rerank for it in found] == sorted((1.0 / (1 + len(text)) for text in NOTES.values()), reverse=True)
+        assert (await space.explain("keys")).reranker == "backwards"
+        unasked = await space.retrieve("Who rotates the signing keys?", rerank=False)
+        assert unasked[0].name == "keys"
+        assert [it.rerank for it in unasked] == [None] * 3
+    assert own.closed
+    quiet = kbchat.Settings(data_dir=tmp_path, rerank=False)
+    async with kbchat.KnowledgeBase(settings=quiet, reranker=Backwards()) as kb:
+        space = await kb.get_space("handbook")
+        assert (await space.retrieve("keys"))[0].rerank is None
+        assert (await space.retrieve("keys", rerank=True))[0].rerank is not None
 
 
 @pytest.mark.skipif(bool(find_spec("sentence_transformers")), reason="sentence-transformers is installed")

@@ -46,8 +46,9 @@ class Bench:
     embedder: Embedder
     threads: Threads
 
+    static: StaticEmbedder
+
     async def ingest(self, texts: dict[str, str], *, tokens: int = 256) -> None:
-        static = self.embedder if isinstance(self.embedder, StaticEmbedder) else StaticEmbedder(threads=self.threads)
         ingester = Ingester(
             self.space,
             catalog=self.catalog,
@@ -58,8 +59,8 @@ class Bench:
             preparer=Preparer(
                 threads=self.threads,
                 readers=DocumentReaders(threads=self.threads, seconds=60, memory=1 << 30),
-                static=static,
-                is_static=static is self.embedder,
+                static=self.static,
+                is_static=self.static is self.embedder,
                 splitting=Splitting(max_tokens=tokens),
                 max_document_bytes=10**7,
             ),
@@ -69,10 +70,13 @@ class Bench:
         assert report.failed == ()
 
     async def ask(self, question: str, *, top_k: int = 5, score_threshold: float | None = None) -> Retrieval:
-        retriever = Retriever(catalog=self.catalog, lexical=self.lexical, threads=self.threads)
+        retriever = self.retriever()
         return await retriever.retrieve(
             self.space, question, Bounds(top_k, score_threshold), store=self.store, embedder=self.embedder
         )
+
+    def retriever(self) -> Retriever:
+        return Retriever(catalog=self.catalog, lexical=self.lexical, static=self.static, threads=self.threads)
 
     async def names(self, question: str, *, top_k: int = 5) -> list[str]:
         return [reference.name for reference in (await self.ask(question, top_k=top_k)).references]
@@ -105,7 +109,8 @@ async def opened(folder: Path, embedder: Embedder | None, dimension: int) -> Asy
     store = MemoryStore()
     await store.create_collection(space.collection, dimension=dimension)
     lexical = TantivyIndex(folder / "lexical", threads=threads)
-    yield Bench(space, catalog, store, lexical, embedder or StaticEmbedder(threads=threads), threads)
+    static = StaticEmbedder(threads=threads)
+    yield Bench(space, catalog, store, lexical, embedder or static, threads, static)
     await lexical.aclose()
     await catalog.aclose()
 
@@ -379,7 +384,7 @@ async def test_a_store_that_hangs_holds_up_nobody_else(bench: Bench) -> None:
             await anyio.sleep_forever()
 
     await bench.ingest(DOCUMENTS)
-    retriever = Retriever(catalog=bench.catalog, lexical=bench.lexical, threads=bench.threads)
+    retriever = bench.retriever()
 
     async def ask(store: VectorStore) -> Retrieval:
         return await retriever.retrieve(

@@ -140,6 +140,21 @@ async def test_settings_choose_too(tmp_path: Path) -> None:
             await space.retrieve(QUESTION, nonsense=1)  # type: ignore[call-arg]
 
 
+async def test_weights_say_what_counts(kb: kbchat.KnowledgeBase, notes: kbchat.KnowledgeSpace) -> None:
+    """By call: without the cosines the score is that of the words; the trace says what each counted."""
+    explained = await notes.explain(QUESTION, dense_weight=0.0, sentence_weight=0.0)
+    assert explained.weighing is not None
+    assert (explained.weighing.dense, explained.weighing.sentence) == (0.0, 0.0)
+    scored = [it for it in explained.candidates if it.fused is not None]
+    assert [it.fused.score for it in scored if it.fused] == [it.lexical for it in scored]
+    heavy = await notes.explain(QUESTION, dense_weight=2)
+    best = heavy.candidates[0]
+    assert best.fused is not None and best.lexical is not None and best.dense is not None and best.sentence is not None
+    assert best.fused.score == pytest.approx(best.lexical + 2 * best.dense + 0.15 * best.sentence)
+    with pytest.raises(InvalidInputError, match="sentence_weight: must be between 0 and 10"):
+        await notes.retrieve(QUESTION, sentence_weight=-1)
+
+
 async def test_diversity_makes_room_for_others(kb: kbchat.KnowledgeBase) -> None:
     """Of passages that say the same one is enough; the best one stays, and the trace says what was too alike."""
     space = await kb.create_space("copies")

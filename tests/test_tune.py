@@ -20,7 +20,7 @@ from kbchat.errors import InvalidInputError
 from kbchat.settings import Settings, load_settings
 from kbchat.testing.model_server import ModelServer, Script
 from kbchat.threads import Threads
-from kbchat.tuning import advice, making, questions, search, trials
+from kbchat.tuning import advice, grids, making, questions, search
 from kbchat.tuning.questions import Judged, Passage
 
 TEXTS = {
@@ -288,19 +288,18 @@ def test_values_that_are_no_numbers_are_told(values: list[list[float]]) -> None:
 
 def test_every_variant_is_tried_once() -> None:
     """The present one first, those that split alike side by side, each once."""
-    grid = trials.variants(Splitting(), Settings(), sizes=[128, 256], top_ks=[5, 3])
-    assert [each.full_label for each in grid] == [
+    grid = grids.Grid(sizes=[128, 256], top_ks=[5, 3])
+    assert [each.full_label for each in grid.variants(Splitting(), Settings())] == [
         *("structure 256, top 5", "structure 256, top 3", "structure 128, top 5", "structure 128, top 3"),
     ]
-    (only,) = trials.variants(Splitting(max_tokens=64), Settings(score_threshold=0.25))
+    (only,) = grids.Grid().variants(Splitting(max_tokens=64), Settings(score_threshold=0.25))
     assert only.full_label == "structure 64, top 5, from 0.25"
 
 
 def test_ways_to_ask_are_part_of_the_grid() -> None:
     """Strategies, diversities and what is shown around hits are multiplied; the settings say what is not given."""
-    ways = trials.ways(Settings(expand="section"), strategies=["hybrid", "dense"], diversities=[0, 0.25])
-    grid = trials.variants(Splitting(), Settings(expand="section"), sizes=[64, 256], askings=ways)
-    assert [each.full_label for each in grid] == [
+    grid = grids.Grid(sizes=[64, 256], strategies=["hybrid", "dense"], diversities=[0, 0.25])
+    assert [each.full_label for each in grid.variants(Splitting(), Settings(expand="section"))] == [
         "structure 256, with section, top 5",
         "structure 256, diversity 0.25, with section, top 5",
         "structure 256, dense, with section, top 5",
@@ -312,13 +311,45 @@ def test_ways_to_ask_are_part_of_the_grid() -> None:
     ]
 
 
+def test_weights_belong_to_the_hybrid_strategy() -> None:
+    """Each is tried with it, once for all of them with another; the settings say what is not given."""
+    settings = Settings(sentence_weight=0.5)
+    grid = grids.Grid(strategies=["hybrid", "lexical"], dense_weights=[0, 0.3])
+    assert [each.label for each in grid.variants(Splitting(), settings)] == [
+        "structure 256, sentence weight 0.5",
+        "structure 256, dense weight 0, sentence weight 0.5",
+        "structure 256, dense weight 0.3, sentence weight 0.5",
+        "structure 256, lexical",
+    ]
+
+
+def test_a_reranker_can_be_left_out() -> None:
+    """Where one is set it is asked unless the grid says no; where none is, it cannot be tried."""
+    settings = Settings(rerank_model="m", rerank_base_url="http://localhost:1/v1")
+    assert [each.label for each in grids.Grid(reranks=[True, False]).variants(Splitting(), settings)] == [
+        *("structure 256, reranked", "structure 256"),
+    ]
+    unasked = settings.model_copy(update={"rerank": False})
+    assert grids.present_asking(unasked).rerank is False
+    with pytest.raises(InvalidInputError, match="rerank: no reranker is configured"):
+        grids.Grid(reranks=[True]).variants(Splitting(), Settings())
+
+
+def test_embedders_are_tried_one_after_the_other() -> None:
+    """The present one first, whatever their order in the grid, so that each is loaded once."""
+    grid = grids.Grid(embedders=["openai:m", "static"], sizes=[64, 256])
+    assert [each.label for each in grid.variants(Splitting(), Settings())] == [
+        *("structure 256", "structure 64", "structure 64, by openai:m", "structure 256, by openai:m"),
+    ]
+
+
 async def test_longer_chunks_show_no_more() -> None:
     """Unless passages are counted by the caller, every configuration shows about as much text."""
     texts = {f"{n}.md": " ".join(f"Sentence {n} {m} is about word{n}x{m}." for m in range(200)) for n in range(4)}
     asked = [Judged("word1x7", {"1.md": 1.0})]
     with tempfile.TemporaryDirectory() as folder:
-        ways = trials.ways(Settings(), expands=["none", "neighbours"])
-        grid = trials.variants(Splitting(max_tokens=64), Settings(top_k=8), sizes=[32, 128], askings=ways)
+        wide = grids.Grid(sizes=[32, 128], expands=["none", "neighbours"])
+        grid = wide.variants(Splitting(max_tokens=64), Settings(top_k=8))
         ran = await search.Search(texts, asked, equal_room=True).run(grid, settings=Settings(), folder=Path(folder))
     assert ran[0].configuration.top_k == 8
     shown = {trial.configuration.label: trial.values["tokens"][0] for trial in ran}
@@ -433,7 +464,7 @@ class Counting(StaticEmbedder):
 
 
 async def test_what_was_embedded_once_is_kept(tmp_path: Path) -> None:
-    """In this run and the next one, in the order asked; what another model wrote is thrown away."""
+    """In this run and the next one, in the order asked, and for each model apart."""
 
     async def embed(inner: Counting, texts: list[str]) -> Any:
         cached = CachedEmbedder(inner, tmp_path / "kept.sqlite", threads=Threads())
@@ -453,6 +484,9 @@ async def test_what_was_embedded_once_is_kept(tmp_path: Path) -> None:
     assert np.array_equal(query, vectors[0])
     await embed(other, ["one"])
     assert other.asked == ["one"]
+    await embed(Counting(), ["one"])
+    assert (await embed(last := Counting(), ["one", "two"]))[0].shape == (2, 256)
+    assert last.asked == []
     (tmp_path / "kept.sqlite").write_bytes(b"no database" * 100)
     with pytest.raises(InvalidInputError, match=r"cache: .*kept.sqlite cannot be used"):
         await embed(Counting(), ["one"])

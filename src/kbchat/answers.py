@@ -11,6 +11,8 @@ from kbchat.errors import ModelNotFoundError
 from kbchat.models import Delta, Deltas, EngineEvent, Event, Message, Reference, Sampling
 
 if TYPE_CHECKING:
+    from kbchat.generators import Generator
+    from kbchat.retrieval.explaining import Explanation
     from kbchat.wiring import Parts
 
 Open = Callable[[], AbstractAsyncContextManager[AsyncIterator[EngineEvent]]]
@@ -85,7 +87,6 @@ def open_answer(
 ) -> AnswerStream:
     """An answer by the model asked for, grounded in what `retrieve` finds, or not at all when that is None."""
     from kbchat.chat import open_chat
-    from kbchat.wiring import EXTRACTIVE
 
     if model is None:
         model = next(iter(parts.generators))
@@ -103,6 +104,30 @@ def open_answer(
             budget_tokens=parts.settings.prompt_tokens,
             counter=parts.counter,
             threads=parts.threads,
-            rewriter=generator if parts.settings.rewrite == "model" and model != EXTRACTIVE else None,
+            rewriter=_rewriter(parts, generator),
         )
     )
+
+
+async def explain_answer(
+    parts: Parts, asked: str | Sequence[Message], *, explain: Callable[[str], Awaitable[Explanation]]
+) -> Explanation:
+    """How the default model's answer comes to its passages."""
+    from kbchat.chat import explain_chat
+
+    generator = next(iter(parts.generators.values()))
+    return await explain_chat(
+        asked,
+        explain=explain,
+        generator=generator,
+        budget_tokens=parts.settings.prompt_tokens,
+        threads=parts.threads,
+        rewriter=_rewriter(parts, generator),
+    )
+
+
+def _rewriter(parts: Parts, generator: Generator) -> Generator | None:
+    """Who puts a follow-up into words of its own."""
+    from kbchat.wiring import EXTRACTIVE
+
+    return generator if parts.settings.rewrite == "model" and generator.name != EXTRACTIVE else None

@@ -6,7 +6,7 @@ from contextlib import aclosing, asynccontextmanager
 import anyio
 
 from kbchat.citations import CitationChecker
-from kbchat.errors import GeneratorUnavailableError, KbchatError
+from kbchat.errors import GeneratorUnavailableError, InvalidInputError, KbchatError
 from kbchat.following import is_follow_up, joined, rewriting_prompt, rewritten
 from kbchat.generators import Generator
 from kbchat.models import (
@@ -23,6 +23,7 @@ from kbchat.models import (
     Usage,
 )
 from kbchat.prompting import Packed, pack, without_command
+from kbchat.retrieval.explaining import Explanation, InPrompt, Room
 from kbchat.telemetry import Span
 from kbchat.text.tokens import TokenCounter, estimate
 from kbchat.threads import Threads
@@ -95,6 +96,7 @@ async def collect(events: AsyncIterator[EngineEvent]) -> Answer:
     texts: list[str] = []
     references: tuple[Reference, ...] = ()
     dropped: tuple[Reference, ...] = ()
+    question = ""
     citations: list[Citation] = []
     done = Done(finish_reason=None)
     async for event in events:
@@ -102,7 +104,7 @@ async def collect(events: AsyncIterator[EngineEvent]) -> Answer:
             case Deltas():
                 texts += event.texts
             case Retrieved():
-                dropped = event.dropped
+                dropped, question = event.dropped, event.question
             case Citation():
                 citations.append(event)
             case References():
@@ -117,7 +119,38 @@ async def collect(events: AsyncIterator[EngineEvent]) -> Answer:
         finish_reason=done.finish_reason,
         model=done.model,
         dropped=dropped,
+        question=question,
     )
+
+
+async def explain_chat(
+    asked: str | Sequence[Message],
+    *,
+    explain: Callable[[str], Awaitable[Explanation]],
+    generator: Generator,
+    budget_tokens: int,
+    threads: Threads,
+    rewriter: Generator | None = None,
+) -> Explanation:
+    """How a conversation's last question is searched for, and what a prompt makes of the hits, as `open_chat` does it;
+    a question by itself is searched for as it stands."""
+    messages = [Message(role="user", content=asked)] if isinstance(asked, str) else asked
+    questions = [asked] if isinstance(asked, str) else await _asked(messages, rewriter)
+    best = await explain(questions[0])
+    searched = [questions[0]]
+    for question in questions[1:]:
+        if not is_found(best.references):
+            best = max(best, await explain(question), key=lambda it: best_score(it.references))
+            searched.append(question)
+    budget = _budget(budget_tokens, generator, Sampling())
+    try:
+        packed = await _packed(messages, best.references, budget, threads)
+    except InvalidInputError:  # Retrieval is not to blame for the prompt.
+        return best.model_copy(update={"searched": tuple(searched)})
+    fates = _fates(best.references, packed)
+    candidates = [it.model_copy(update={"prompt": fates.get(it.chunk_id)}) for it in best.candidates]
+    room = Room(tokens=packed.tokens, budget=budget)
+    return best.model_copy(update={"searched": tuple(searched), "candidates": tuple(candidates), "prompt": room})
 
 
 async def _events(
@@ -135,10 +168,10 @@ async def _events(
     finish_reason, usage = None, None
     with Span("kbchat.chat") as span:
         asked = () if retrieve is None else await _asked(messages, rewriter)
-        hits = None if retrieve is None else await _hits(asked, retrieve, span)
+        question, hits = ("", None) if retrieve is None else await _hits(asked, retrieve, span)
         packed = await _pack(messages, hits, budget_tokens, threads, span)
         if hits is not None:
-            yield Retrieved(tuple(hits), packed.passages, packed.dropped)
+            yield Retrieved(tuple(hits), packed.passages, packed.dropped, question)
         checker = CitationChecker(packed.passages)
         with Span("kbchat.generate", span) as generating:
             generating.tell({"gen_ai.request.model": generator.name})
@@ -175,15 +208,15 @@ async def _asked(messages: Sequence[Message], rewriter: Generator | None) -> Seq
     return await _rewritten(messages, rewriter) or joined(asked), asked[-1]
 
 
-async def _hits(asked: Sequence[str], retrieve: Retrieve, chat: Span) -> Sequence[Reference]:
-    """What is found for the first of the questions that the space holds an answer to, else the best of it all."""
-    best: Sequence[Reference] = ()
+async def _hits(asked: Sequence[str], retrieve: Retrieve, chat: Span) -> tuple[str, Sequence[Reference]]:
+    """The first of the questions that the space holds an answer to, else the one with the best hit, and its hits."""
+    best: tuple[str, Sequence[Reference]] = (asked[0] if asked else "", ())
     with Span("kbchat.retrieve", chat) as span:
         for question in asked:
-            best = max(best, await retrieve(question), key=best_score)
-            if is_found(best):
+            best = max(best, (question, await retrieve(question)), key=lambda it: best_score(it[1]))
+            if is_found(best[1]):
                 break
-        span.tell({"kbchat.hits": len(best), "kbchat.best_score": best_score(best)})
+        span.tell({"kbchat.hits": len(best[1]), "kbchat.best_score": best_score(best[1])})
     return best
 
 
@@ -217,6 +250,15 @@ async def _pack(
     threads: Threads,
     chat: Span,
 ) -> Packed:
+    with Span("kbchat.prompt", chat) as span:
+        made = await _packed(messages, hits, budget_tokens, threads)
+        span.tell({"kbchat.prompt_tokens": made.tokens, "kbchat.passages": len(made.passages)})
+    return made
+
+
+async def _packed(
+    messages: Sequence[Message], hits: Sequence[Reference] | None, budget_tokens: int, threads: Threads
+) -> Packed:
     """The prompt, in which hits count only when the best of them is one."""
     found = hits if hits is None or is_found(hits) else ()
 
@@ -225,10 +267,19 @@ async def _pack(
         return pack(messages, found, budget_tokens=budget_tokens, count=estimate)
 
     size = sum(len(message.content) for message in messages) + sum(len(hit.content) for hit in found or ())
-    with Span("kbchat.prompt", chat) as span:
-        made = packed() if size <= 2 * _INLINE_CHARS else await threads.read(packed)
-        span.tell({"kbchat.prompt_tokens": made.tokens, "kbchat.passages": len(made.passages)})
-    return made
+    return packed() if size <= 2 * _INLINE_CHARS else await threads.read(packed)
+
+
+def _fates(hits: Sequence[Reference], packed: Packed) -> dict[int, InPrompt]:
+    """What a prompt made of each hit, by chunk."""
+    rest = InPrompt.TAIL if is_found(hits) else InPrompt.NOT_FOUND
+    fates = dict.fromkeys([hit.chunk_id for hit in hits], rest)
+    fates |= dict.fromkeys([hit.chunk_id for hit in packed.dropped], InPrompt.BUDGET)
+    ends = {hit.chunk_id: hit.end for hit in hits}
+    for quoted in packed.references:
+        is_whole = quoted.end == ends[quoted.chunk_id]
+        fates[quoted.chunk_id] = InPrompt.QUOTED if is_whole else InPrompt.SHORTENED
+    return fates
 
 
 class _Said:

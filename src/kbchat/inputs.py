@@ -19,6 +19,7 @@ MAX_PROSE = 10_000
 """Characters of a space's description or context."""
 MAX_TOP_K = 1000
 MAX_EXPAND_TOKENS = 100_000
+MAX_WEIGHT = 10.0
 
 Word = TypeVar("Word", bound=StrEnum)
 Messages = str | Sequence[Message]
@@ -126,12 +127,21 @@ class Bounds(NamedTuple):
     diversity: float = 0.0
     expand: Expand = Expand.NONE
     expand_tokens: int = 512
+    dense_weight: float | None = None
+    sentence_weight: float | None = None
 
 
 def checked_bounds(
-    top_k: int | None, score_threshold: float | None, where: Where | None, stages: Stages, *, settings: Settings
+    top_k: int | None,
+    score_threshold: float | None,
+    where: Where | None,
+    stages: Stages,
+    *,
+    settings: Settings,
+    reranks: bool,
 ) -> Bounds:
-    """The bounds, as the settings say where nothing was said. Raises `InvalidInputError` naming the argument."""
+    """The bounds, as the settings say where nothing was said. `reranks` is whether there is a reranker. Raises
+    `InvalidInputError` naming the argument."""
     given = {name: value for name, value in stages.items() if value is not None}
     if unknown := given.keys() - Stages.__annotations__.keys():
         raise TypeError(f"there is no argument {min(unknown)!r}")
@@ -140,10 +150,12 @@ def checked_bounds(
         checked_threshold(settings.score_threshold if score_threshold is None else score_threshold),
         None if where is None else parse(where, field="where"),
         _word(Strategy, given.get("strategy", settings.strategy), field="strategy"),
-        _checked_rerank(given.get("rerank"), settings),
+        _checked_rerank(given.get("rerank"), settings, there_is_one=reranks),
         _between(given.get("diversity", settings.diversity), 0.0, 1.0, field="diversity"),
         _word(Expand, given.get("expand", settings.expand), field="expand"),
         int(_between(given.get("expand_tokens", settings.expand_tokens), 1, MAX_EXPAND_TOKENS, field="expand_tokens")),
+        _weight(given.get("dense_weight", settings.dense_weight), field="dense_weight"),
+        _weight(given.get("sentence_weight", settings.sentence_weight), field="sentence_weight"),
     )
 
 
@@ -160,8 +172,12 @@ def _between(value: object, least: float, most: float, *, field: str) -> float:
     return value
 
 
-def _checked_rerank(wanted: object, settings: Settings) -> bool:
-    """By default wherever there is a reranker."""
-    if wanted and settings.rerank_model is None:
+def _weight(value: object, *, field: str) -> float | None:
+    return None if value is None else _between(value, 0.0, MAX_WEIGHT, field=field)
+
+
+def _checked_rerank(wanted: object, settings: Settings, *, there_is_one: bool) -> bool:
+    """By default wherever there is a reranker, unless the settings say no."""
+    if wanted and not there_is_one:
         raise InvalidInputError("rerank", "no reranker is configured; set rerank_model (KBCHAT_RERANK_MODEL)")
-    return settings.rerank_model is not None if wanted is None else bool(wanted)
+    return there_is_one and settings.rerank if wanted is None else bool(wanted)

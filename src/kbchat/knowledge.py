@@ -20,7 +20,6 @@ from kbchat.errors import AmbiguousSpaceError, BusyError, SpaceExistsError, Spac
 from kbchat.inputs import (
     Messages,
     Where,
-    checked_bounds,
     checked_messages,
     checked_name,
     checked_owner,
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from kbchat.embedders import Embedder
     from kbchat.generators import Generator
     from kbchat.keys import Keys
+    from kbchat.rerankers import Reranker
     from kbchat.settings import Settings
     from kbchat.stores import VectorStore
     from kbchat.wiring import Parts
@@ -64,13 +64,14 @@ class KnowledgeBase:
         settings: Settings | None = None,
         embedder: Embedder | None = None,
         generator: Generator | None = None,
+        reranker: Reranker | None = None,
         stores: Mapping[VectorType | str, VectorStore] | None = None,
     ) -> None:
         """Without settings they are read from `KBCHAT_*` variables and `kbchat.toml`; `data_dir` overrules them.
 
         Parts of one's own overrule them as well: the embedder of all spaces, a generator that answers where no model
-        is named, the store behind a vector type. They are closed with the knowledge base. Raises `SettingsError` for
-        settings that cannot be used.
+        is named, the reranker, the store behind a vector type. They are closed with the knowledge base. Raises
+        `SettingsError` for settings that cannot be used.
         """
         from kbchat.settings import load_settings
         from kbchat.wiring import OwnParts
@@ -80,7 +81,7 @@ class KnowledgeBase:
             settings = settings.model_copy(update={"data_dir": Path(data_dir)})
         self.settings = settings
         behind = {checked_vector_type(word): store for word, store in (stores or {}).items()}
-        self._own = OwnParts(embedder=embedder, generator=generator, stores=behind)
+        self._own = OwnParts(embedder=embedder, generator=generator, reranker=reranker, stores=behind)
         self._parts: Parts | None = None
         self._conversations: Conversations | None = None
 
@@ -287,7 +288,7 @@ class KnowledgeBase:
         iterated."""
         parts = self._open
         turns = checked_messages(messages, limit=self.settings.max_question_chars)
-        bounds = checked_bounds(top_k, score_threshold, where, stages, settings=self.settings)
+        bounds = parts.bounds(top_k, score_threshold, where, stages)
         if spaces is None:
             return open_answer(parts, turns, model=model, sampling=sampling, retrieve=None)
         names = several.checked(spaces)
@@ -346,7 +347,7 @@ class KnowledgeBase:
         every space. Raises `SpaceNotFoundError` or `AmbiguousSpaceError` when one of them is not there.
         """
         question = checked_question(query, field="query", limit=self.settings.max_question_chars)
-        bounds = checked_bounds(top_k, score_threshold, where, stages, settings=self.settings)
+        bounds = self._open.bounds(top_k, score_threshold, where, stages)
         return await several.retrieve(await self._spaces(spaces, owner), question, bounds)
 
     async def ping(self) -> None:

@@ -333,7 +333,8 @@ SUPPORTED = 0.5
 class Answer(ShownAnswer, Value):
     """A whole answer. `text` carries no references tag; `dropped` are hits the prompt's budget left no room for.
 
-    `citations` are the checks of its cited sentences, in their order.
+    `question` is what was searched for in the end: the question, or what it means after what was said before; empty
+    where nothing was. `citations` are the checks of its cited sentences, in their order.
     """
 
     text: str
@@ -343,15 +344,18 @@ class Answer(ShownAnswer, Value):
     finish_reason: FinishReason | None = "stop"
     model: str = ""
     dropped: tuple[Reference, ...] = ()
+    question: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """First event: what was found. `dropped` are hits the prompt's budget left no room for."""
+    """First event: what was found, and for which question: the last one, or what it means after what was said before.
+    `dropped` are hits the prompt's budget left no room for."""
 
     references: tuple[Reference, ...]
     passages: tuple[Passage, ...] = ()
     dropped: tuple[Reference, ...] = ()
+    question: str = ""
 
 
 @dataclass(slots=True, unsafe_hash=True)

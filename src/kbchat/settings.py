@@ -98,6 +98,13 @@ class Settings(BaseSettings):
     diversity: float = Field(default=0.0, ge=0, le=1, description="What a hit counts for being unlike better ones")
     expand: Expand = Field(default=Expand.NONE, description="What is shown around a hit")
     expand_tokens: int = Field(default=512, ge=1, le=100_000, description="What a hit with that may have")
+    dense_weight: float | None = Field(
+        default=None, ge=0, le=10, description="What a chunk's cosine counts where words count 1; default: by embedder"
+    )
+    sentence_weight: float | None = Field(
+        default=None, ge=0, le=10, description="The same of its best sentence's cosine"
+    )
+    rerank: bool = Field(default=True, description="Whether the reranker is asked, where there is one")
     rerank_model: str | None = Field(
         default=None, description="A model at rerank_base_url, or sentence-transformers:NAME_OR_FOLDER; default: none"
     )

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Unpack
 
-from kbchat import intake
-from kbchat.answers import AnswerStream, open_answer
+from kbchat import finding, intake
+from kbchat.answers import AnswerStream, explain_answer, open_answer
 from kbchat.chunking import Splitting
-from kbchat.errors import CollectionNotFoundError, DocumentNotFoundError
-from kbchat.inputs import Bounds, Messages, Where, checked_bounds, checked_messages, checked_name, checked_question
+from kbchat.errors import DocumentNotFoundError
+from kbchat.inputs import Bounds, Messages, Where, checked_messages, checked_name, checked_question
 from kbchat.models import (
     Answer,
     Chunk,
@@ -288,18 +288,17 @@ class KnowledgeSpace:
     ) -> list[Reference]:
         """The chunks that fit a question best, best first: at most `top_k`, none below `score_threshold`, and only of
         documents whose metadata `where` fits (`kbchat.filters`, or its JSON form). How they are found and shown is as
-        the settings say, or by `strategy=`, `rerank=`, `diversity=`, `expand=` (`kbchat.strategies.Stages`).
+        the settings say, or by `strategy=`, `rerank=`, `diversity=`, `expand=` and others (`kbchat.strategies.Stages`).
 
         A best hit with a `recall_score` below 0.5 means that the space does not hold the answer. Raises
         `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
         """
         bounds = self._bounds(top_k, score_threshold, where, stages)
-        query = self._question(query)
-        return list(await self._retrieve(query, bounds))
+        return list(await self._retrieve(self._question(query), bounds))
 
     async def explain(
         self,
-        query: str,
+        query: Messages,
         *,
         top_k: int | None = None,
         score_threshold: float | None = None,
@@ -307,17 +306,19 @@ class KnowledgeSpace:
         **stages: Unpack[Stages],
     ) -> Explanation:
         """What `retrieve` finds, as `references`, and how it came to that: each chunk that the searches brought, its
-        scores and rank at every stage and why it was cut, how sure the best hit is and why, and what took how long.
-        Raises what `retrieve` does."""
-        from kbchat.retrieval.explaining import Explanation
-
-        bounds, query = self._bounds(top_k, score_threshold, where, stages), self._question(query)
+        scores and rank at every stage and why it was cut, how sure the best hit is and why, what a prompt would quote,
+        and what took how long. Of a conversation's messages the last is searched for as `stream` does it. Raises what
+        `retrieve` does."""
+        parts, bounds = self._parts, self._bounds(top_k, score_threshold, where, stages)
+        limit = parts.settings.max_question_chars
+        asked = self._question(query) if isinstance(query, str) else checked_messages(query, limit=limit)
         info = await self._ready()
-        if not info.chunk_count:
-            return Explanation(question=query, top_k=bounds.top_k, score_threshold=bounds.score_threshold)
-        parts = self._parts
         store = parts.store(info.vector_type)
-        return await parts.retriever.explain(info, query, bounds, store=store, embedder=parts.embedder)
+
+        async def explain(question: str) -> Explanation:
+            return await parts.retriever.explain(info, question, bounds, store=store, embedder=parts.embedder)
+
+        return await explain_answer(parts, asked, explain=explain)
 
     def stream(
         self,
@@ -342,9 +343,8 @@ class KnowledgeSpace:
         info: SpaceInfo | None = None
 
         async def retrieve(question: str) -> Sequence[Reference]:
-            nonlocal info
-            info = info or await self._ready()  # once: a follow-up may be looked for twice
-            return await self._found(info, question, bounds)
+            self.info, found = await finding.find(self._parts, self.info, question, bounds)
+            return found
 
         return open_answer(self._parts, turns, model=model, sampling=sampling, retrieve=retrieve)
 
@@ -380,33 +380,15 @@ class KnowledgeSpace:
         return checked_question(query, field="query", limit=self._parts.settings.max_question_chars)
 
     def _bounds(self, top_k: int | None, score_threshold: float | None, where: Where | None, stages: Stages) -> Bounds:
-        return checked_bounds(top_k, score_threshold, where, stages, settings=self._parts.settings)
+        return self._parts.bounds(top_k, score_threshold, where, stages)
 
     async def _retrieve(self, question: str, bounds: Bounds) -> Sequence[Reference]:
-        return await self._found(await self._ready(), question, bounds)
-
-    async def _found(self, info: SpaceInfo, question: str, bounds: Bounds) -> Sequence[Reference]:
-        parts = self._parts
-        while info.chunk_count:
-            store = parts.store(info.vector_type)
-            try:
-                found = await parts.retriever.retrieve(info, question, bounds, store=store, embedder=parts.embedder)
-                return found.references
-            except CollectionNotFoundError:
-                # Another collection may have taken its place meanwhile.
-                was, info = info, await self._ready()
-                if (info.collection, info.vector_type) == (was.collection, was.vector_type):
-                    raise
-        return ()
+        self.info, found = await finding.find(self._parts, self.info, question, bounds)
+        return found
 
     async def _ready(self) -> SpaceInfo:
-        """The space as it is now, with its indexes in step if there is anything in it."""
-        info = await self.refresh()
-        if not await self._parts.fits(info.embedder):
-            raise intake.mismatch(info, await self._parts.pin())
-        if info.chunk_count:
-            await self._parts.see_writes(info)
-        return info
+        self.info = await finding.ready(self._parts, self.id)
+        return self.info
 
     async def _document(self, id_or_name: int | str, *, with_text: bool) -> Document:
         catalog = self._parts.catalog

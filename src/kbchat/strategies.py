@@ -32,7 +32,8 @@ class Stages(TypedDict, total=False):
 
     `strategy` is which searches bring candidates and what orders them. `rerank` is whether the reranker of the settings
     looks at the best of them. `diversity`, from 0 to 1, is how much a hit counts for being unlike better ones.
-    `expand` is what is shown around each hit, in at most `expand_tokens` tokens.
+    `expand` is what is shown around each hit, in at most `expand_tokens` tokens. `dense_weight` and `sentence_weight`
+    are what the cosines of chunk and best sentence count where words count 1; the hybrid strategy alone has them.
     """
 
     strategy: Strategy | str | None
@@ -40,3 +41,5 @@ class Stages(TypedDict, total=False):
     diversity: float | None
     expand: Expand | str | None
     expand_tokens: int | None
+    dense_weight: float | None
+    sentence_weight: float | None

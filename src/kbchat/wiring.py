@@ -16,8 +16,10 @@ import anyio
 from pydantic import SecretStr
 
 from kbchat.errors import SettingsError
+from kbchat.inputs import Bounds, Where, checked_bounds
 from kbchat.models import EmbedderPin, SpaceInfo, VectorType
 from kbchat.settings import ModelSettings, Settings
+from kbchat.strategies import Stages
 from kbchat.threads import Threads
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class OwnParts:
 
     embedder: Embedder | None = None
     generator: Generator | None = None
+    reranker: Reranker | None = None
     stores: Mapping[VectorType, VectorStore] = field(default_factory=dict)
 
 
@@ -56,6 +59,7 @@ class Parts:
     def __init__(self, settings: Settings, own: OwnParts) -> None:
         from kbchat.catalog import Catalog
         from kbchat.datafolder import DataFolder
+        from kbchat.embedders.static import StaticEmbedder
         from kbchat.lexical.chosen import ChosenIndex
         from kbchat.lexical.tantivy import TantivyIndex
         from kbchat.loaders.processes import DocumentReaders
@@ -76,14 +80,22 @@ class Parts:
             threads=self.threads, seconds=settings.document_seconds, memory=settings.document_memory
         )
         self.embedder: Embedder = own.embedder or make_embedder(settings, self.threads)
+        self.static: StaticEmbedder = (
+            self.embedder if isinstance(self.embedder, StaticEmbedder) else StaticEmbedder(threads=self.threads)
+        )
+        """What every space's chunks are scored by; the spaces' own embedder where that is it."""
         self.generators: dict[str, Generator] = make_generators(settings)
         if own.generator is not None:
             self.generators.pop(own.generator.name, None)
             self.generators = {own.generator.name: own.generator, **self.generators}
         self.counter: TokenCounter = TokenCounter()
-        self.reranker: Reranker | None = make_reranker(settings, self.threads)
+        self.reranker: Reranker | None = own.reranker or make_reranker(settings, self.threads)
         self.retriever: Retriever = Retriever(
-            catalog=self.catalog, lexical=self.lexical, threads=self.threads, reranker=self.reranker
+            catalog=self.catalog,
+            lexical=self.lexical,
+            static=self.static,
+            threads=self.threads,
+            reranker=self.reranker,
         )
         self._replica: Replica | None = None
         if self.catalog.is_shared:
@@ -104,7 +116,6 @@ class Parts:
         )
         self._tokens: dict[int, tuple[int, int]] = {}
         self._pin: EmbedderPin | None = None
-        self._static: StaticEmbedder | None = None
 
     def store(self, vector_type: VectorType) -> VectorStore:
         """The store that holds the vectors of such spaces."""
@@ -112,16 +123,10 @@ class Parts:
             self._stores[vector_type] = make_store(vector_type, self.settings, self.folder, self.threads)
         return self._stores[vector_type]
 
-    @property
-    def static(self) -> StaticEmbedder:
-        """The static embedder, which every space's chunks are scored by; the spaces' own one where that is it."""
-        from kbchat.embedders.static import StaticEmbedder
-
-        if isinstance(self.embedder, StaticEmbedder):
-            return self.embedder
-        if self._static is None:
-            self._static = StaticEmbedder(threads=self.threads)
-        return self._static
+    def bounds(self, top_k: int | None, score_threshold: float | None, where: Where | None, stages: Stages) -> Bounds:
+        """What is asked for, checked, and for the rest what the settings say. Raises `InvalidInputError`."""
+        reranks = self.reranker is not None
+        return checked_bounds(top_k, score_threshold, where, stages, settings=self.settings, reranks=reranks)
 
     def open_stores(self) -> list[VectorStore]:
         """The stores that were asked for so far."""
@@ -148,6 +153,12 @@ class Parts:
         if foreign:
             for store in self.open_stores():
                 await store.refresh()
+
+    def is_in_step(self, info: SpaceInfo) -> bool:
+        """Whether a space that is still as its row says can be asked at once: there is something in it, the indexes
+        were seen at that revision, and are ours alone."""
+        own = self._replica is None and not self.lexical.is_chosen(info.lexical_name)
+        return own and info.chunk_count > 0 and self._seen.get(info.id) == info.revision
 
     async def see_vectors(self, info: SpaceInfo) -> None:
         """Let a space's indexes be used as its catalog row says they are."""
@@ -213,6 +224,7 @@ class Parts:
             stack.push_async_callback(self.lexical.aclose)
             stack.push_async_callback(self.readers.aclose)
             stack.push_async_callback(self.embedder.aclose)
+            stack.push_async_callback(self.static.aclose)
             if self.reranker is not None:
                 stack.push_async_callback(self.reranker.aclose)
             for store in self._stores.values():

@@ -59,7 +59,7 @@ def test_a_space_of_it(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there(model: str) -> None:
     """A missing folder is said, and not looked for on the hub."""
     embedder = SentenceTransformersEmbedder(model=model, threads=Threads())
-    with pytest.raises(EmbedderError, match="no folder"):
+    with pytest.raises(EmbedderError, match="no such folder; set embedder"):
         asyncio.run(embedder.embed_query("?"))
 
 
@@ -140,3 +140,10 @@ def test_a_folder_that_holds_no_cross_encoder(tmp_path: Path) -> None:
     """The message says what the setting names."""
     with pytest.raises(RerankerError, match="cannot be loaded"):
         asyncio.run(CrossEncoderReranker(str(tmp_path), threads=Threads()).rerank("q", ["a"]))
+
+
+@pytest.mark.parametrize("model", ["./missing", "/missing/model"])
+def test_a_cross_encoders_folder_that_is_not_there(model: str) -> None:
+    """A missing folder is said, and not looked for on the hub."""
+    with pytest.raises(RerankerError, match="no such folder; set rerank_model"):
+        asyncio.run(CrossEncoderReranker(model, threads=Threads()).rerank("q", ["a"]))

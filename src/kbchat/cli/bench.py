@@ -1,5 +1,6 @@
 """`kbchat bench`: how good retrieval is on questions whose answers are known."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +13,10 @@ from kbchat.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from kbchat import Settings
+    from kbchat.tuning.grids import Configuration, Grid
     from kbchat.tuning.records import Record, Result
     from kbchat.tuning.sets import Dataset
-    from kbchat.tuning.trials import Asking, Configuration, Trial
+    from kbchat.tuning.trials import Trial
 
 
 Sizes = Annotated[
@@ -36,8 +38,20 @@ Diversities = Annotated[
 Expands = Annotated[
     str | None, typer.Option(metavar="NAMES", help="What to show around a hit: none,neighbours,section.")
 ]
-Embedder = Annotated[
-    str | None, typer.Option(help="Which one. Default: static, or KBCHAT_EMBEDDER.", show_default=False)
+Embedders = Annotated[
+    str | None,
+    typer.Option(metavar="NAMES", help="Such as static,openai:bge-m3. Default: KBCHAT_EMBEDDER.", show_default=False),
+]
+Dense = Annotated[
+    str | None,
+    typer.Option(metavar="WEIGHTS", help="What a passage's cosine counts, words counting 1.", show_default=False),
+]
+Sentence = Annotated[
+    str | None,
+    typer.Option(metavar="WEIGHTS", help="What its best sentence's cosine counts.", show_default=False),
+]
+Reranks = Annotated[
+    str | None, typer.Option(metavar="WORDS", help="Whether the reranker is asked: on,off.", show_default=False)
 ]
 TopK = Annotated[
     int | None, typer.Option(help="How many passages. Default: 10, or 5 where passages are judged.", show_default=False)
@@ -63,10 +77,13 @@ def bench(
     chunk_tokens: Sizes = None,
     chunk_overlap: Overlaps = None,
     chunk_strategy: Strategies = None,
+    embedder: Embedders = None,
     strategy: Searches = None,
+    dense_weight: Dense = None,
+    sentence_weight: Sentence = None,
     diversity: Diversities = None,
     expand: Expands = None,
-    embedder: Embedder = None,
+    rerank: Reranks = None,
     top_k: TopK = None,
     score_threshold: Threshold = None,
     measure: Measure = None,
@@ -77,22 +94,26 @@ def bench(
 ) -> int:
     """Measure retrieval on questions whose answers are known, with intervals and times.
 
-    Several sizes, overlaps or strategies are all tried and compared. It works in a folder of its own, which it removes.
+    Where several of something are given, every combination is tried and compared. It works in a folder of its own,
+    which it removes.
     """
     from kbchat.tuning import plots, records, sets, trials
 
-    settings = read_settings(embedder=embedder)
+    settings = read_settings(embedder=next(iter(parted(embedder)), None))
     given = sets.read(dataset)
-    tried = trials.configurations(
-        given,
-        settings,
-        strategies=listed(chunk_strategy),
-        sizes=numbers(chunk_tokens, "chunk_tokens"),
-        overlaps=numbers(chunk_overlap, "chunk_overlap"),
-        askings=ways(settings, strategy, diversity, expand),
-        top_k=top_k,
-        score_threshold=score_threshold,
-    )
+    tried = grid(
+        chunk_strategy=chunk_strategy,
+        chunk_tokens=chunk_tokens,
+        chunk_overlap=chunk_overlap,
+        embedder=embedder,
+        strategy=strategy,
+        dense_weight=dense_weight,
+        sentence_weight=sentence_weight,
+        diversity=diversity,
+        expand=expand,
+        rerank=rerank,
+        thresholds=[] if score_threshold is None else [score_threshold],
+    ).configurations(settings.splitting, settings, top_k=trials.customary_top_k(given) if top_k is None else top_k)
     decides = trials.measure_named(measure, trials.measures(given, tried[0].top_k))
     check_files(gate, out, plot)
     recorded = records.read_record(gate) if gate else None
@@ -210,21 +231,56 @@ def _print_grid(record: "Record") -> None:
     screen.print_table(heads, against, numeric=("difference", "p"))
 
 
-def ways(settings: "Settings", strategy: str | None, diversity: str | None, expand: str | None) -> "list[Asking]":
-    """How to ask, every combination. Raises `InvalidInputError` naming the option."""
-    from kbchat.tuning import trials
+def grid(
+    *,
+    chunk_strategy: str | None,
+    chunk_tokens: str | None,
+    chunk_overlap: str | None,
+    embedder: str | None,
+    strategy: str | None,
+    dense_weight: str | None,
+    sentence_weight: str | None,
+    diversity: str | None,
+    expand: str | None,
+    rerank: str | None,
+    top_ks: Sequence[int] = (),
+    thresholds: Sequence[float] = (),
+) -> "Grid":
+    """What the options give to try. Raises `InvalidInputError` naming the option."""
+    from kbchat.tuning.grids import Grid
 
-    return trials.ways(
-        settings,
+    return Grid(
+        chunk_strategies=listed(chunk_strategy),
+        sizes=numbers(chunk_tokens, "chunk_tokens"),
+        overlaps=numbers(chunk_overlap, "chunk_overlap"),
+        embedders=parted(embedder),
         strategies=listed(strategy),
+        dense_weights=shares(dense_weight, "dense_weight"),
+        sentence_weights=shares(sentence_weight, "sentence_weight"),
         diversities=shares(diversity, "diversity"),
         expands=listed(expand),
+        reranks=switches(rerank, "rerank"),
+        top_ks=top_ks,
+        thresholds=thresholds,
     )
 
 
 def listed(text: str | None) -> list[str]:
     """A list with commas."""
     return (text or "").replace(",", " ").split()
+
+
+def parted(text: str | None) -> list[str]:
+    """A list with commas, whose parts may hold spaces."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def switches(text: str | None, name: str) -> list[bool]:
+    """A list of `on` and `off` with commas. Raises `InvalidInputError` naming the option."""
+    words = {"on": True, "off": False}
+    if unknown := set(listed(text)) - words.keys():
+        raise InvalidInputError(name, f"{min(unknown)!r} is neither on nor off")
+    return [words[part] for part in listed(text)]
 
 
 def shares(text: str | None, name: str) -> list[float]:

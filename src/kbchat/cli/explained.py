@@ -19,8 +19,13 @@ REASONS = {
     "alike": ("alike", "it is too like better ones for the diversity asked for"),
     "shown": ("shown", "the text shown around a better one holds it"),
     "filter": ("filter", "the filter does not select its document"),
+    "quoted": ("quoted", "a prompt quotes it"),
+    "shortened": ("shortened", "a prompt has room for its beginning"),
+    "tail": ("tail", "it is too far behind the best one for a prompt"),
+    "budget": ("no room", "a prompt has no room left for it"),
+    "not_found": ("not found", "the best score says that the answer is not here, so nothing is quoted"),
 }
-"""Why something was cut: in a word, and in words."""
+"""Why something was cut, or what a prompt makes of it: in a word, and in words."""
 NUMBERS = ("lexical", "cosine", "sentence", "fused", "lifted", "rerank", "score")
 
 
@@ -34,8 +39,8 @@ def print_trace(trace: "Trace") -> None:
         # A column for the reranker only where one was asked.
         numbers = [name for name in NUMBERS if name != "rerank" or trace.reranker]
         rows = [_row(it, place if it.lifted else None, numbers) for place, it in enumerate(shown, 1)]
-        screen.print_table(("#", "passage", *numbers, "cut"), rows, numeric=("#", *numbers))
-        for word, reason in dict.fromkeys(REASONS[it.cut] for it in shown if it.cut):
+        screen.print_table(("#", "passage", *numbers, "outcome"), rows, numeric=("#", *numbers))
+        for word, reason in dict.fromkeys(REASONS[outcome] for it in shown if (outcome := it.cut or it.prompt)):
             out.print(f"{word}: {reason}")
     else:
         out.print("No search brought anything.")
@@ -66,7 +71,7 @@ def _row(it: "Candidate", place: int | None, numbers: list[str]) -> tuple[str, .
         "" if place is None else str(place),
         f"chunk {it.chunk_id}" if it.name is None else f"{it.name} {it.start}-{it.end}",
         *(shown[name] for name in numbers),
-        REASONS[it.cut][0] if it.cut else "",
+        REASONS[outcome][0] if (outcome := it.cut or it.prompt) else "",
     )
 
 
@@ -79,6 +84,8 @@ def _number(value: float | None, place: "Place | None" = None) -> str:
 
 def _totals(trace: "Trace") -> list[str]:
     lines = [f"searched for: {' '.join(trace.question.split())}", f"strategy: {trace.strategy}"]
+    if trace.prompt is not None:
+        lines.append(f"a prompt takes {trace.prompt.tokens:,} of the {trace.prompt.budget:,} tokens that it may have")
     if trace.reranker:
         lines.append(f"reranked by {trace.reranker}")
     if trace.diversity:

@@ -1,8 +1,7 @@
 """`kbchat tune`: which settings are best for a space's own documents, and how sure that is."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,12 +14,12 @@ from kbchat.errors import InvalidInputError
 if TYPE_CHECKING:
     from kbchat import KnowledgeBase, Settings
     from kbchat.chunking import Splitting
+    from kbchat.tuning.grids import Grid
     from kbchat.tuning.making import Ask
     from kbchat.tuning.questions import Judged
     from kbchat.tuning.recommending import Tuning
-    from kbchat.tuning.trials import Asking
 
-SIZES = (128, 256, 400, 600)
+SIZES = "128,256,400,600"
 """Chunk sizes that are tried unless others are named."""
 
 Questions = Annotated[
@@ -54,9 +53,13 @@ def tune(
     chunk_tokens: bench.Sizes = None,
     chunk_overlap: bench.Overlaps = None,
     chunk_strategy: bench.Strategies = None,
+    embedder: bench.Embedders = None,
     strategy: bench.Searches = None,
+    dense_weight: bench.Dense = None,
+    sentence_weight: bench.Sentence = None,
     diversity: bench.Diversities = None,
     expand: bench.Expands = None,
+    rerank: bench.Reranks = None,
     top_k: TopK = None,
     score_threshold: Thresholds = None,
     measure: bench.Measure = None,
@@ -76,13 +79,19 @@ def tune(
         raise InvalidInputError("make_questions", f"{make_questions} is there already; name another file")
     bench.check_files(None, out, plot)
     settings = read_settings(data_dir)
-    grid = _Grid(
-        bench.listed(chunk_strategy),
-        bench.numbers(chunk_tokens, "chunk_tokens") or SIZES,
-        bench.numbers(chunk_overlap, "chunk_overlap"),
-        bench.ways(settings, strategy, diversity, expand),
-        bench.numbers(top_k, "top_k"),
-        bench.shares(score_threshold, "score_threshold"),
+    grid = bench.grid(
+        chunk_strategy=chunk_strategy,
+        chunk_tokens=chunk_tokens or SIZES,
+        chunk_overlap=chunk_overlap,
+        embedder=embedder,
+        strategy=strategy,
+        dense_weight=dense_weight,
+        sentence_weight=sentence_weight,
+        diversity=diversity,
+        expand=expand,
+        rerank=rerank,
+        top_ks=bench.numbers(top_k, "top_k"),
+        thresholds=bench.shares(score_threshold, "score_threshold"),
     )
     name, own, texts = _read_space(settings, space)
     if make_questions is not None:
@@ -97,17 +106,6 @@ def tune(
     else:
         _print(made, own=own is not None)
     return Exit.DONE
-
-
-class _Grid(NamedTuple):
-    """What is tried, as given."""
-
-    strategies: Sequence[str]
-    sizes: Sequence[int]
-    overlaps: Sequence[int]
-    askings: "Sequence[Asking]"
-    top_ks: Sequence[int]
-    thresholds: Sequence[float]
 
 
 def _read_space(settings: "Settings", space: str) -> "tuple[str, Splitting | None, dict[str, str]]":
@@ -161,7 +159,7 @@ def _tuned(
     own: "Splitting | None",
     texts: dict[str, str],
     path: Path,
-    grid: _Grid,
+    grid: "Grid",
     measure: str | None,
     cache: Path | None,
     plot: Path | None,
@@ -173,7 +171,7 @@ def _tuned(
     from kbchat.tuning import plots, questions, recommending, search, trials
 
     given = questions.read(path, texts, limit=settings.max_question_chars)
-    tried = trials.variants(own or settings.splitting, settings, **grid._asdict())
+    tried = grid.variants(own or settings.splitting, settings)
     decides = trials.measure_named(measure, search.measures(given))
     with TemporaryDirectory(prefix="kbchat-tune-") as folder, screen.progress_bar() as advance:
         searching = search.Search(texts, given, equal_room=not grid.top_ks, progress=advance)
@@ -232,8 +230,19 @@ def _advice(made: "Tuning", *, own: bool) -> list[str]:
         *(setting.toml for setting in made.settings),
         "",
         f"or as variables: {variables}",
-        "Then take the documents in again (kbchat ingest): unchanged files are split anew too.",
+        *_then(made),
     ]
+
+
+def _then(made: "Tuning") -> list[str]:
+    """What is to be done for the new settings to hold."""
+    names = {setting.name for setting in made.settings}
+    then = []
+    if "embedder" in names:
+        then.append(f"Then embed the space anew: kbchat spaces reembed {screen.one_line(made.dataset)}")
+    if any(name.startswith("chunk_") for name in names):
+        then.append("Then take the documents in again (kbchat ingest): unchanged files are split anew too.")
+    return then
 
 
 def _verdict(difference: float, p: float) -> str:

@@ -27,6 +27,7 @@ class CachedEmbedder:
         self._threads = threads
         self._lock = anyio.Lock()
         self._file: sqlite3.Connection | None = None
+        self._of = 0
 
     @property
     def name(self) -> str:
@@ -37,16 +38,16 @@ class CachedEmbedder:
         return self._inner.batch_size
 
     async def open(self) -> None:
-        """Open the file, or make it. What another model wrote there is thrown away. Raises `InvalidInputError` for a
-        file that is something else, and the embedder's error."""
+        """Open the file, or make it. It may hold the vectors of several models. Raises `InvalidInputError` for a file
+        that is something else, and the embedder's error."""
         pin = await identify(self._inner)
-        self._file = await self._threads.write(self._prepare, pin)
+        self._file, self._of = await self._threads.write(self._prepare, pin)
 
     async def embed_documents(self, texts: Sequence[str]) -> Vectors:
         return await self._embed("document", texts)
 
     async def embed_query(self, text: str) -> Vector:
-        key = _key("query", text)
+        key = self._key("query", text)
         async with self._lock:
             known = (await self._threads.read(self._find, [key])).get(key)
             if known is None:
@@ -61,7 +62,7 @@ class CachedEmbedder:
             await self._threads.write(file.close)
 
     async def _embed(self, kind: str, texts: Sequence[str]) -> Vectors:
-        keys = [_key(kind, text) for text in texts]
+        keys = [self._key(kind, text) for text in texts]
         async with self._lock:
             known = await self._threads.read(self._find, keys)
             missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
@@ -72,21 +73,21 @@ class CachedEmbedder:
                 await self._threads.write(self._keep, fresh)
         return np.stack([known[key] for key in keys]) if keys else np.zeros((0, 1), dtype=np.float32)
 
-    def _prepare(self, pin: EmbedderPin) -> sqlite3.Connection:
+    def _prepare(self, pin: EmbedderPin) -> tuple[sqlite3.Connection, int]:
+        """The file, and the number that the embedder has in it."""
         try:
             file = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
             file.execute("CREATE TABLE IF NOT EXISTS embedder (pin TEXT NOT NULL)")
             file.execute(
                 "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID"
             )
-            row = file.execute("SELECT pin FROM embedder").fetchone()
-            if row is None or not is_same(EmbedderPin.model_validate_json(row[0]), pin):
-                file.execute("DELETE FROM vectors")
-                file.execute("DELETE FROM embedder")
-                file.execute("INSERT INTO embedder VALUES (?)", (pin.model_dump_json(),))
+            for number, known in file.execute("SELECT rowid, pin FROM embedder"):
+                if is_same(EmbedderPin.model_validate_json(known), pin):
+                    return file, int(number)
+            made = file.execute("INSERT INTO embedder VALUES (?)", (pin.model_dump_json(),))
+            return file, int(made.lastrowid or 0)
         except (sqlite3.Error, ValueError) as error:
             raise InvalidInputError("cache", f"{self._path} cannot be used: {error}; name another file") from None
-        return file
 
     def _find(self, keys: Sequence[bytes]) -> dict[bytes, Vector]:
         found: dict[bytes, Vector] = {}
@@ -103,11 +104,11 @@ class CachedEmbedder:
         self._opened.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
         self._opened.execute("COMMIT")
 
+    def _key(self, kind: str, text: str) -> bytes:
+        named = f"{self._of}:{kind}:{text}"
+        return hashlib.blake2b(named.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
     @property
     def _opened(self) -> sqlite3.Connection:
         assert self._file is not None, "open it first"
         return self._file
-
-
-def _key(kind: str, text: str) -> bytes:
-    return hashlib.blake2b(f"{kind}:{text}".encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -1,11 +1,11 @@
-"""Scores from a cross-encoder in this process, by sentence-transformers. It is loaded with the first question."""
+"""Scores from a cross-encoder of sentence-transformers in this process."""
 
 import math
-import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from kbchat.errors import MissingExtraError, RerankerError
+from kbchat.errors import RerankerError
+from kbchat.inprocess import InProcess
 from kbchat.threads import Threads
 
 if TYPE_CHECKING:
@@ -13,47 +13,32 @@ if TYPE_CHECKING:
 
 
 class CrossEncoderReranker:
-    """A cross-encoder by its name or the folder it is in. One question at a time: each takes all cores there are.
+    """A cross-encoder by its name on the hub or its folder, loaded with the first question. One question at a time.
 
     Raises `RerankerError` for a model that cannot be loaded, `MissingExtraError` without the extra.
     """
 
     def __init__(self, model: str, *, threads: Threads) -> None:
-        self._model = model
-        self._threads = threads
-        self._using = threading.Lock()
-        self._encoder: CrossEncoder | None = None
+        self._model = InProcess(
+            model, kind="CrossEncoder", what="reranker", setting="rerank_model", error=RerankerError, threads=threads
+        )
 
     @property
     def name(self) -> str:
-        return f"sentence-transformers:{self._model}"
+        return self._model.name
 
     async def rerank(self, question: str, texts: Sequence[str]) -> list[float]:
-        return await self._threads.read(self._rerank, question, texts) if texts else []
-
-    async def aclose(self) -> None:
-        self._encoder = None
-
-    def _rerank(self, question: str, texts: Sequence[str]) -> list[float]:
-        with self._using:
-            encoder = self._encoder = self._encoder or self._load()
-            try:
-                found = encoder.predict([(question, text) for text in texts], show_progress_bar=False)
-                scores = [float(score) for score in found]
-            except Exception as error:  # whatever a model's own code raises
-                raise RerankerError(f"reranker {self.name!r} failed: {error}") from error
+        if not texts:
+            return []
+        pairs = [(question, text) for text in texts]
+        scores = await self._model.use(lambda model: _scores(cast("CrossEncoder", model), pairs))
         if not all(map(math.isfinite, scores)):
             raise RerankerError(f"reranker {self.name!r} gave numbers that are not finite")
         return scores
 
-    def _load(self) -> "CrossEncoder":
-        try:
-            from sentence_transformers import CrossEncoder
-        except ImportError:
-            raise MissingExtraError("A cross-encoder", "sentence-transformers") from None
-        try:
-            return CrossEncoder(self._model)
-        except Exception as error:  # the hub's, the tokenizer's and the weights' own
-            raise RerankerError(
-                f"reranker {self.name!r} cannot be loaded ({error}); rerank_model names a cross-encoder or its folder"
-            ) from error
+    async def aclose(self) -> None:
+        self._model.close()
+
+
+def _scores(encoder: "CrossEncoder", pairs: list[tuple[str, str]]) -> list[float]:
+    return [float(score) for score in encoder.predict(pairs, show_progress_bar=False)]

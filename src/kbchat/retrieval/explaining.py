@@ -36,6 +36,20 @@ class Cut(StrEnum):
     """The filter does not select its document."""
 
 
+class InPrompt(StrEnum):
+    """What a prompt makes of a reference."""
+
+    QUOTED = "quoted"
+    SHORTENED = "shortened"
+    """Its beginning is quoted: there is room for no more."""
+    TAIL = "tail"
+    """It is too far behind the best one to be worth its tokens."""
+    BUDGET = "budget"
+    """There is no room left for it."""
+    NOT_FOUND = "not_found"
+    """The best one says that the space does not hold the answer, so none is quoted."""
+
+
 class Place(Value):
     """Where a stage put a chunk, and by what score."""
 
@@ -78,6 +92,8 @@ class Candidate(Value):
     """The confidence times its share of the best one's score in the order of the result."""
     cut: Cut | None = None
     """None for what is among the references."""
+    prompt: InPrompt | None = None
+    """None for what is not among the references, and where there is no prompt."""
 
 
 class Clue(Value):
@@ -149,11 +165,22 @@ class Timings(Value):
     """From the question to the references; what making this trace took is not in it."""
 
 
+class Room(Value):
+    """The prompt that the default model would be sent."""
+
+    tokens: int
+    """That it has, estimated."""
+    budget: int
+    """That it may have."""
+
+
 class Trace(Value):
     """The way of one question through retrieval."""
 
     question: str
-    """What was searched for."""
+    """What was searched for, of a conversation in the end."""
+    searched: tuple[str, ...] = ()
+    """All that was searched for, one after the other: of a follow-up first what it means after what was said before."""
     top_k: int
     score_threshold: float | None = None
     strategy: Strategy = Strategy.HYBRID
@@ -178,6 +205,8 @@ class Trace(Value):
     """The logit of the confidence is this and the parts of all clues."""
     clues: tuple[Clue, ...] = ()
     timings: Timings = Timings()
+    prompt: Room | None = None
+    """None where the question leaves no room for any."""
 
 
 class Explanation(Trace):

@@ -63,13 +63,19 @@ class Retriever:
     """Finds chunks of any space whose parts it is handed."""
 
     def __init__(
-        self, *, catalog: Catalog, lexical: LexicalIndex, threads: Threads, reranker: Reranker | None = None
+        self,
+        *,
+        catalog: Catalog,
+        lexical: LexicalIndex,
+        static: StaticEmbedder,
+        threads: Threads,
+        reranker: Reranker | None = None,
     ) -> None:
         self._catalog = catalog
         self._lexical = lexical
         self._threads = threads
         self._reranker = reranker
-        self._static = StaticEmbedder(threads=threads)
+        self._static = static
         self._selector = Selector(catalog=catalog)
         self._expander = Expander(catalog=catalog)
 
@@ -84,7 +90,9 @@ class Retriever:
     async def explain(
         self, space: SpaceInfo, question: str, bounds: Bounds, *, store: VectorStore, embedder: Embedder
     ) -> Explanation:
-        """The same, with what became of every chunk on the way."""
+        """The same, with what became of every chunk on the way. An empty space is not searched."""
+        if not space.chunk_count:
+            return Explanation(question=question, top_k=bounds.top_k, score_threshold=bounds.score_threshold)
         search = await self._prepare(space, question, bounds, store=store, embedder=embedder)
         way = await self._find(search, bounds)
         timings, evidence, confidence = search.clock.read(), way.found.evidence, way.found.confidence
@@ -116,13 +124,12 @@ class Retriever:
         self, space: SpaceInfo, question: str, bounds: Bounds, *, store: VectorStore, embedder: Embedder
     ) -> Search:
         clock, where = Clock(), bounds.where
-        static = embedder if isinstance(embedder, StaticEmbedder) else self._static
         with clock.time("analysis"):
             terms = await self._run(analyse_question, question)
         with clock.time("filter"):
             selection = None if where is None else await self._selector.select(space, where)
-        parts = SearchParts(self._catalog, self._lexical, store, embedder, static)
-        return Search(space, question, terms, parts, selection, clock, bounds.strategy)
+        parts = SearchParts(self._catalog, self._lexical, store, embedder, self._static)
+        return Search(space, question, terms, parts, selection, clock, bounds)
 
     async def _find(self, search: Search, bounds: Bounds) -> _Way:
         scored = await self._scored(search, bounds.top_k)

@@ -11,6 +11,7 @@ from kbchat import fusion
 from kbchat.catalog import Catalog
 from kbchat.embedders import Embedder, Vector
 from kbchat.embedders.static import StaticEmbedder
+from kbchat.inputs import Bounds
 from kbchat.lexical import LexicalHit, LexicalIndex, LexicalResult, Weighted
 from kbchat.models import SpaceInfo
 from kbchat.retrieval.explaining import Clock, Searched, Weighing
@@ -51,15 +52,15 @@ class Search:
         parts: SearchParts,
         selection: Selection | None,
         clock: Clock,
-        strategy: Strategy = Strategy.HYBRID,
+        bounds: Bounds,
     ) -> None:
         self.space = space
         self.selection = selection
         self.clock = clock
-        self.strategy = strategy
+        self.strategy = bounds.strategy
         self.rounds = self.limit = 0
         self.static = parts.static
-        self.weighing = _weighing(strategy, is_static=parts.embedder is parts.static)
+        self.weighing = _weighing(bounds, is_static=parts.embedder is parts.static)
         self.lexical_hits: list[LexicalHit] = []
         self.weights = Weighted({}, {}, {})
         self.question = question
@@ -201,19 +202,21 @@ class Search:
             return await self._lexical.search(self.space.lexical_name, self._terms, limit=limit, among=self._few)
 
 
-def _weighing(strategy: Strategy, *, is_static: bool) -> fusion.Weights:
+def _weighing(bounds: Bounds, *, is_static: bool) -> fusion.Weights:
     """What the parts of a score count for."""
-    match strategy:
+    match bounds.strategy:
         case Strategy.DENSE:
             return fusion.DENSE
         case Strategy.LEXICAL:
             return fusion.LEXICAL
         case Strategy.HYBRID:
-            return fusion.STATIC if is_static else fusion.MODEL
+            usual = fusion.STATIC if is_static else fusion.MODEL
+            given = {"cosine": bounds.dense_weight, "sentence": bounds.sentence_weight}
+            return usual._replace(**{name: weight for name, weight in given.items() if weight is not None})
         case Strategy.RANKS:
             return fusion.Weights(cosine=0.0, sentence=0.0, lexical=0.0, lift=0.0)
         case _:
-            assert_never(strategy)
+            assert_never(bounds.strategy)
 
 
 def _nearest(question: Vector, vectors: Mapping[int, Vector]) -> list[VectorHit]:

@@ -583,7 +583,7 @@ class KnowledgeSpace(_Delegate):
     ) -> list[Reference]:
         """The chunks that fit a question best, best first: at most `top_k`, none below `score_threshold`, and only of
         documents whose metadata `where` fits (`kbchat.filters`, or its JSON form). How they are found and shown is as
-        the settings say, or by `strategy=`, `rerank=`, `diversity=`, `expand=` (`kbchat.strategies.Stages`).
+        the settings say, or by `strategy=`, `rerank=`, `diversity=`, `expand=` and others (`kbchat.strategies.Stages`).
 
         A best hit with a `recall_score` below 0.5 means that the space does not hold the answer. Raises
         `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
@@ -592,7 +592,7 @@ class KnowledgeSpace(_Delegate):
 
     def explain(
         self,
-        query: str,
+        query: Messages,
         *,
         top_k: int | None = None,
         score_threshold: float | None = None,
@@ -600,8 +600,9 @@ class KnowledgeSpace(_Delegate):
         **stages: Unpack[Stages],
     ) -> Explanation:
         """What `retrieve` finds, as `references`, and how it came to that: each chunk that the searches brought, its
-        scores and rank at every stage and why it was cut, how sure the best hit is and why, and what took how long.
-        Raises what `retrieve` does."""
+        scores and rank at every stage and why it was cut, how sure the best hit is and why, what a prompt would quote,
+        and what took how long. Of a conversation's messages the last is searched for as `stream` does it. Raises what
+        `retrieve` does."""
         return self._loop.call(self._async.explain, query, top_k=top_k, score_threshold=score_threshold, where=where)
 
     def stream(

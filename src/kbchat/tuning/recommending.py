@@ -11,10 +11,11 @@ import kbchat
 from kbchat.chunking import Splitting
 from kbchat.models import Value
 from kbchat.tuning.advice import Advice, advise
+from kbchat.tuning.grids import Configuration
 from kbchat.tuning.making import CANNOT_TELL
 from kbchat.tuning.questions import Judged
 from kbchat.tuning.records import Contrast, Figure, Record, figure_of, result_of
-from kbchat.tuning.trials import Configuration, Trial
+from kbchat.tuning.trials import Trial
 
 FEW = 50
 """With fewer questions only large differences can be told from luck."""
@@ -24,7 +25,7 @@ class Setting(Value):
     """One to change, as in `kbchat.toml`."""
 
     name: str
-    value: str | int | float
+    value: bool | str | int | float
 
     @property
     def toml(self) -> str:
@@ -32,7 +33,7 @@ class Setting(Value):
 
     @property
     def variable(self) -> str:
-        return f"KBCHAT_{self.name.upper()}={self.value}"
+        return f"KBCHAT_{self.name.upper()}={str(self.value).lower() if isinstance(self.value, bool) else self.value}"
 
 
 class Tuning(Record):
@@ -96,7 +97,7 @@ def summed_up(
         p=advice.p,
         others_half=advice.others_half,
         alike=tuple(labels[each] for each in advice.alike),
-        settings=tuple(_changed(present, chosen)),
+        settings=tuple(_changed(present, chosen, embedder)),
         synthetic=synthetic,
         warnings=tuple(_warnings(questions, advice, best.values[measure])),
     )
@@ -109,27 +110,31 @@ def _contrast(trial: Trial, present: Trial, measure: str, label: str, p: float) 
     return Contrast(label=label, difference=figure_of(evaluation.interval([a - b for a, b in pairs])), p=p)
 
 
-def _changed(present: Configuration, chosen: Configuration) -> list[Setting]:
-    was, now = _settings(present), _settings(chosen)
+def _changed(present: Configuration, chosen: Configuration, embedder: str) -> list[Setting]:
+    was, now = _settings(present, embedder), _settings(chosen, embedder)
     return [Setting(name=name, value=value) for name, value in now.items() if was.get(name) != value]
 
 
-def _settings(configuration: Configuration) -> dict[str, str | int | float]:
+def _settings(configuration: Configuration, embedder: str) -> dict[str, bool | str | int | float]:
     """The settings that mean a configuration. Whoever gives it another field gives it a line here."""
     how: Splitting = configuration.splitting
-    found: dict[str, str | int | float] = {
+    asking = configuration.asking
+    found: dict[str, bool | str | int | float | None] = {
         "chunk_strategy": how.strategy.value,
         "chunk_overlap": how.overlap,
+        "embedder": configuration.embedder or embedder,
         "top_k": configuration.top_k,
-        "strategy": configuration.asking.strategy.value,
-        "diversity": configuration.asking.diversity,
-        "expand": configuration.asking.expand.value,
+        "score_threshold": configuration.score_threshold,
+        "strategy": asking.strategy.value,
+        "dense_weight": asking.dense_weight,
+        "sentence_weight": asking.sentence_weight,
+        "diversity": asking.diversity,
+        "expand": asking.expand.value,
+        "rerank": asking.rerank,
     }
     if how.strategy != "document":
         found["chunk_tokens"] = how.size
-    if configuration.score_threshold is not None:
-        found["score_threshold"] = configuration.score_threshold
-    return found
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _warnings(questions: Sequence[Judged], advice: Advice, values: Sequence[float]) -> list[str]:

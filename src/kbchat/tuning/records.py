@@ -10,8 +10,9 @@ import kbchat
 from kbchat import evaluation
 from kbchat.errors import InvalidInputError
 from kbchat.models import Value
+from kbchat.tuning.grids import Configuration
 from kbchat.tuning.sets import Dataset, fingerprint
-from kbchat.tuning.trials import Configuration, Trial, measures
+from kbchat.tuning.trials import Trial, measures
 
 
 class Figure(Value):

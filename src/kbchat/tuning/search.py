@@ -20,8 +20,9 @@ from kbchat.settings import Settings
 from kbchat.space import KnowledgeSpace
 from kbchat.strategies import Expand
 from kbchat.text.splitting import estimate_tokens
+from kbchat.tuning.grids import Configuration, by_embedder
 from kbchat.tuning.questions import Judged
-from kbchat.tuning.trials import Asked, Configuration, Progress, Spread, Trial, ranking
+from kbchat.tuning.trials import Asked, Progress, Spread, Trial, for_trial, ranking
 
 SAMPLE = 30
 """So many questions tell how long hits are with the text around them."""
@@ -48,12 +49,14 @@ class Search:
     ) -> list[Trial]:
         """Try each, the first one first. `folder` is for the indexes. Vectors of an embedder that is not built in are
         kept in `cache`, or for this run. Raises the error of a part that failed."""
-        groups = [list(each) for _, each in groupby(tried, key=lambda one: one.splitting)]
-        self._total = len(groups) * len(self.texts) + len(tried) * len(self.questions)
-        own = {"data_dir": folder, "catalog_url": None, "chroma_url": None, "milvus_uri": None}
-        async with KnowledgeBase(settings=settings.model_copy(update=own)) as base:
-            await _use_cache(base, cache or folder / "embeddings.sqlite")
-            return [trial for group in groups for trial in await self._try(base, group)]
+        self._total = len({one.indexing_label for one in tried}) * len(self.texts) + len(tried) * len(self.questions)
+        ran = []
+        for number, (embedder, of_embedder) in enumerate(by_embedder(tried)):
+            async with KnowledgeBase(settings=for_trial(settings, folder / str(number), embedder)) as base:
+                await _use_cache(base, cache or folder / "embeddings.sqlite")
+                for _, group in groupby(of_embedder, key=lambda one: one.splitting):
+                    ran += await self._try(base, list(group))
+        return ran
 
     async def _try(self, base: KnowledgeBase, group: Sequence[Configuration]) -> list[Trial]:
         """Configurations that split alike."""

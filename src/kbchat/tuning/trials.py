@@ -4,75 +4,25 @@ A trial uses the public face as any program would, so its figures are those that
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from pathlib import Path
-from typing import TypeVar
-
-from pydantic import ValidationError
 
 from kbchat import evaluation
 from kbchat.chat import is_found
-from kbchat.chunking import ChunkStrategy, Splitting
 from kbchat.errors import InvalidInputError
-from kbchat.inputs import checked_bounds, checked_threshold, checked_top_k
 from kbchat.knowledge import KnowledgeBase
 from kbchat.models import IngestProgress, Reference, TextDocument
 from kbchat.settings import Settings
 from kbchat.space import KnowledgeSpace
-from kbchat.strategies import Expand, Stages, Strategy
+from kbchat.strategies import Stages
+from kbchat.tuning.grids import Configuration, by_embedder
 from kbchat.tuning.sets import Dataset, Question
 
 DOCUMENTS, PASSAGES = 10, 5
 """Hits asked for where documents are judged, as is customary, and where passages are, as in Chroma's report."""
 
 Progress = Callable[[IngestProgress], None]
-_Choice = TypeVar("_Choice")
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """How a question is searched for. Whether a reranker looks at the hits is as the settings say."""
-
-    strategy: Strategy = Strategy.HYBRID
-    diversity: float = 0.0
-    expand: Expand = Expand.NONE
-
-    @property
-    def label(self) -> str:
-        """What is not as it is by default."""
-        strategy = "" if self.strategy is Strategy.HYBRID else f", {self.strategy}"
-        diversity = "" if not self.diversity else f", diversity {self.diversity:g}"
-        return strategy + diversity + ("" if self.expand is Expand.NONE else f", with {self.expand}")
-
-
-@dataclass(frozen=True, slots=True)
-class Configuration:
-    """What is tried."""
-
-    splitting: Splitting
-    top_k: int
-    score_threshold: float | None = None
-    asking: Asking = Asking()
-
-    @property
-    def label(self) -> str:
-        """Tells it from the others of its run: how it splits, and what is not by default of how it asks."""
-        return self.splitting_label + self.asking.label
-
-    @property
-    def splitting_label(self) -> str:
-        """Strategy and size, and the overlap if there is one."""
-        how = self.splitting
-        size = "" if how.strategy is ChunkStrategy.DOCUMENT else f" {how.size}"
-        return f"{how.strategy}{size}" + (f"/{how.overlap}" if how.overlap else "")
-
-    @property
-    def full_label(self) -> str:
-        """Tells it from all others: with how much of what is found is used."""
-        floor = "" if self.score_threshold is None else f", from {self.score_threshold:g}"
-        return f"{self.label}, top {self.top_k}{floor}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,89 +58,14 @@ class Trial:
     spread: Spread = field(default_factory=Spread)
 
 
-def configurations(
-    datasets: Sequence[Dataset],
-    settings: Settings,
-    *,
-    strategies: Iterable[str] = (),
-    sizes: Iterable[int] = (),
-    overlaps: Iterable[int] = (),
-    askings: Sequence[Asking] = (),
-    top_k: int | None = None,
-    score_threshold: float | None = None,
-) -> list[Configuration]:
-    """Every combination of what is given, each once; the settings say what is not given, but for `top_k`.
-
-    That is 10 where documents are judged and 5 where passages are. Raises `InvalidInputError` naming the argument.
-    """
-    ours = settings.splitting
-    k = checked_top_k((PASSAGES if by_passages(datasets) else DOCUMENTS) if top_k is None else top_k)
-    threshold = checked_threshold(settings.score_threshold if score_threshold is None else score_threshold)
-    found: dict[str, Configuration] = {}
-    for strategy in _each(strategies, ours.strategy):
-        for size in _each(sizes, ours.max_tokens):
-            for overlap in _each(overlaps, ours.overlap):
-                for asking in askings or (present_asking(settings),):
-                    made = Configuration(_splitting(strategy, size, overlap), k, threshold, asking)
-                    found.setdefault(made.label, made)
-    return list(found.values())
-
-
-def variants(
-    present: Splitting,
-    settings: Settings,
-    *,
-    strategies: Iterable[str] = (),
-    sizes: Iterable[int] = (),
-    overlaps: Iterable[int] = (),
-    askings: Sequence[Asking] = (),
-    top_ks: Iterable[int] = (),
-    thresholds: Iterable[float] = (),
-) -> list[Configuration]:
-    """The present configuration, then every combination of what is given, those that split alike side by side.
-
-    What is not given is as now. Raises `InvalidInputError` naming the argument.
-    """
-    asks = askings or (present_asking(settings),)
-    now = Configuration(present, settings.top_k, settings.score_threshold, present_asking(settings))
-    ks = [checked_top_k(k) for k in top_ks] or [settings.top_k]
-    floors = [checked_threshold(floor) for floor in thresholds] or [settings.score_threshold]
-    found = {now.full_label: now}
-    for strategy in _each(strategies, present.strategy):
-        for size in _each(sizes, present.max_tokens):
-            for overlap in _each(overlaps, present.overlap):
-                splitting = _splitting(strategy, size, overlap)
-                for k, threshold, asking in product(ks, floors, asks):
-                    made = Configuration(splitting, k, threshold, asking)
-                    found.setdefault(made.full_label, made)
-    alike = {each.splitting_label: number for number, each in reversed(list(enumerate(found.values())))}
-    return sorted(found.values(), key=lambda each: alike[each.splitting_label])
-
-
-def present_asking(settings: Settings) -> Asking:
-    """How the settings ask."""
-    return Asking(settings.strategy, settings.diversity, settings.expand)
-
-
-def ways(
-    settings: Settings,
-    *,
-    strategies: Iterable[str] = (),
-    diversities: Iterable[float] = (),
-    expands: Iterable[str] = (),
-) -> list[Asking]:
-    """Every combination of what is given; what is not given is as now. Raises `InvalidInputError` naming it."""
-    made = []
-    for strategy, diversity, expand in product(_each(strategies, None), _each(diversities, None), _each(expands, None)):
-        stages: Stages = {"strategy": strategy, "diversity": diversity, "expand": expand}
-        bounds = checked_bounds(None, None, None, stages, settings=settings)
-        made.append(Asking(bounds.strategy, bounds.diversity, bounds.expand))
-    return made
-
-
 def by_passages(datasets: Sequence[Dataset]) -> bool:
     """Whether passages are judged, not documents."""
     return any(question.excerpts for dataset in datasets for question in dataset.questions.values())
+
+
+def customary_top_k(datasets: Sequence[Dataset]) -> int:
+    """So many hits are asked for unless somebody says otherwise."""
+    return PASSAGES if by_passages(datasets) else DOCUMENTS
 
 
 def measures(datasets: Sequence[Dataset], top_k: int) -> list[str]:
@@ -229,9 +104,17 @@ async def run(
     """
     for dataset in datasets:
         _check_questions(dataset, settings.max_question_chars)
+    ran = []
+    for number, (embedder, group) in enumerate(by_embedder(tried)):
+        async with KnowledgeBase(settings=for_trial(settings, folder / str(number), embedder)) as base:
+            ran += [await _try(base, datasets, configuration, progress) for configuration in group]
+    return ran
+
+
+def for_trial(settings: Settings, folder: Path, embedder: str | None) -> Settings:
+    """The settings with stores of the trial's own."""
     own = {"data_dir": folder, "catalog_url": None, "chroma_url": None, "milvus_uri": None}
-    async with KnowledgeBase(settings=settings.model_copy(update=own)) as base:
-        return [await _try(base, datasets, configuration, progress) for configuration in tried]
+    return settings.model_copy(update=own if embedder is None else {**own, "embedder": embedder})
 
 
 def ranking(found: Sequence[Reference]) -> list[str]:
@@ -248,12 +131,11 @@ class Asked:
 
     async def put(self, question: str, configuration: Configuration) -> list[Reference]:
         """What is found with a configuration."""
-        asking = configuration.asking
         return await self.ask(
             question,
             top_k=configuration.top_k,
             score_threshold=configuration.score_threshold,
-            stages={"strategy": asking.strategy, "diversity": asking.diversity, "expand": asking.expand},
+            stages=configuration.asking.stages,
         )
 
     async def ask(
@@ -343,20 +225,6 @@ def excerpt_values(
         omega = evaluation.precision_omega(chunks, question.excerpts)
         values.setdefault("precision_omega", []).append(omega)
     return values
-
-
-def _each(given: Iterable[_Choice], otherwise: _Choice | None) -> Sequence[_Choice | None]:
-    return tuple(given) or (otherwise,)
-
-
-def _splitting(strategy: str | None, size: int | None, overlap: int | None) -> Splitting:
-    try:
-        return Splitting.model_validate({"strategy": strategy, "max_tokens": size, "overlap": overlap})
-    except ValidationError as error:
-        problem = error.errors()[0]
-        names = {"strategy": "chunk_strategy", "max_tokens": "chunk_tokens", "overlap": "chunk_overlap"}
-        name = names[str(problem["loc"][0])] if problem["loc"] else "chunk_overlap"
-        raise InvalidInputError(name, problem["msg"].removeprefix("Value error, ")) from None
 
 
 def _check_questions(dataset: Dataset, limit: int) -> None:
