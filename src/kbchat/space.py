@@ -340,8 +340,6 @@ class KnowledgeSpace:
         turns = checked_messages(messages, limit=self._parts.settings.max_question_chars)
         bounds = self._bounds(top_k, score_threshold, where, stages)
 
-        info: SpaceInfo | None = None
-
         async def retrieve(question: str) -> Sequence[Reference]:
             self.info, found = await finding.find(self._parts, self.info, question, bounds)
             return found
