@@ -3,16 +3,20 @@
     python benchmarks/serve_load.py [--streams 500] [--deltas 200] [--pause 50] [--only-first-frames]
 
 Upstream, server and readers are a process each. The readers check that no word is lost, repeated or out of order. The
-model says a word every `--pause` milliseconds, each in a write of its own. Then: the first frame with one and with 64
+model says a word every `--pause` milliseconds, each in a write of its own. While so many are read, others leave at their
+first word: until when does the model's server see its client leave? Then: the first frame with one and with 64
 questions at once to a space of kbchat's own documentation, retrieval included, from a model without delay.
 """
 
 import argparse
 import contextlib
+import http.client
+import json
 import os
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +25,7 @@ from serve_relay import HERE, KBCHAT, PYTHON, ROOT, kbchat, process, read
 SPACE = "kbchat-docs"
 QUESTIONS_AT_ONCE = 64
 ROUNDS = 5
+LEAVERS = 50
 
 
 def main() -> None:
@@ -39,6 +44,7 @@ def main() -> None:
         memory(server.pid, "after start, one space on disk")
         if not given.only_first_frames:
             hold_many(server.port, server.pid, given.streams, given.deltas, given.pause)
+            leave(server.port, upstream_port, given.streams, given.deltas, given.pause)
         first_frames(server.port, server.pid, upstream_port)
         memory(server.pid, "at the end")
 
@@ -58,6 +64,29 @@ def hold_many(port: int, pid: int, streams: int, deltas: int, pause: float) -> N
             f"{found['seconds']:.1f} s (the model alone takes {deltas * pause / 1000:.1f})"
         )
         print(f"  memory: {seen[0]:.0f} MB at most, {(seen[0] - before) * 1024 / streams:.0f} KiB a stream")
+
+
+def leave(port: int, upstream_port: int, streams: int, deltas: int, pause: float) -> None:
+    """How long the model's server goes on for readers that have left, while so many others read."""
+    reading = threading.Thread(target=read, args=(port, streams, deltas), kwargs={"pause": pause})
+    reading.start()
+    time.sleep(2)  # until all of them have begun
+    message = {"role": "user", "content": f"deltas=10000 pause={pause} leaves={{number}}"}
+    body = json.dumps({"model": "bench", "stream": True, "messages": [message]})
+    command = [PYTHON, HERE / "leavers.py", str(port), "/v1/chat/completions", str(LEAVERS), body]
+    left = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    time.sleep(1)
+    still = "while they read" if reading.is_alive() else "after they had read: ask for more deltas"
+    reading.join()
+    connection = http.client.HTTPConnection("127.0.0.1", upstream_port)
+    connection.request("GET", "/left")
+    seen = {int(number): at for number, at in json.loads(connection.getresponse().read()).items()}
+    connection.close()
+    waited = [seen[number] - at for number, at in enumerate(left)]
+    print(
+        f"{LEAVERS} readers left {still}: the model's server saw it after p50 {quantile(waited, 0.5)}, "
+        f"{quantile(waited, 1.0)} at most"
+    )
 
 
 def first_frames(port: int, pid: int, upstream_port: int) -> None:
