@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import kbchat
-import kbchat.moving
-import kbchat.reembed
+import kbchat.maintenance.moving
+import kbchat.maintenance.reembed
 from kbchat.models import VectorType
 from kbchat.settings import Settings
 from kbchat.wiring import Parts
@@ -66,7 +66,7 @@ async def act(space: kbchat.KnowledgeSpace, action: str) -> None:
 
 
 async def work(data: Path, action: str, label: str) -> None:
-    kbchat.moving.BATCH_CHUNKS = kbchat.reembed.BATCH_CHUNKS = 8
+    kbchat.maintenance.moving.BATCH_CHUNKS = kbchat.maintenance.reembed.BATCH_CHUNKS = 8
     async with kbchat.KnowledgeBase(settings=settings_of(data)) as kb:
         space = await kb.get_space("moved")
         arm(kb._open, label)

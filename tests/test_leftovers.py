@@ -113,7 +113,7 @@ async def test_a_store_that_is_away_stops_nobody(tmp_path: Path) -> None:
 
 async def test_a_new_embedding_that_is_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was embedded is not embedded again. Until it is done the old embedder answers, from then on the new one."""
-    monkeypatch.setattr("kbchat.reembed.BATCH_CHUNKS", 8)
+    monkeypatch.setattr("kbchat.maintenance.reembed.BATCH_CHUNKS", 8)
     store = MemoryStore()
     async with kbchat.KnowledgeBase(tmp_path, stores={"Chroma": store}) as kb:
         space = await kb.create_space("handbook")

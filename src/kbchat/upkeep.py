@@ -14,14 +14,14 @@ from kbchat.models import DocumentStatus, SpaceInfo, VectorType
 from kbchat.summaries import SpaceStats
 
 if TYPE_CHECKING:
-    from kbchat.checking import CheckReport
-    from kbchat.moving import Agreement
+    from kbchat.maintenance.checking import CheckReport
+    from kbchat.maintenance.moving import Agreement
     from kbchat.wiring import Parts
 
 
 async def check(parts: Parts, space_id: int, *, repair: bool) -> CheckReport:
     """Compare a space's indexes and files with its catalog, and mend what can be mended."""
-    from kbchat.checking import Checker
+    from kbchat.maintenance.checking import Checker
 
     async with parts.writing(space_id):
         writer = await open_writer(parts, space_id, create=False)
@@ -42,7 +42,7 @@ async def check(parts: Parts, space_id: int, *, repair: bool) -> CheckReport:
 
 async def reembed(parts: Parts, space_id: int, *, progress: Progress) -> SpaceInfo:
     """Embed every chunk of a space anew with the embedder in use."""
-    from kbchat.reembed import reembed
+    from kbchat.maintenance.reembed import reembed
 
     async with parts.writing(space_id):
         info = await parts.catalog.get_space(space_id)
@@ -71,7 +71,7 @@ async def move(
 ) -> SpaceInfo:
     """Take a space to another kind of store, and its words to where the settings want them there."""
     from kbchat.catalog import Leftover
-    from kbchat.moving import Mover
+    from kbchat.maintenance.moving import Mover
 
     kind = checked_vector_type(to)
     async with parts.writing(space_id):
@@ -99,7 +99,7 @@ async def move(
 
 async def export(parts: Parts, space_id: int, path: str | os.PathLike[str], *, progress: Progress) -> int:
     """Write a space to one file."""
-    from kbchat.archive import export
+    from kbchat.maintenance.archive import export
 
     async with parts.writing(space_id):
         info = await parts.catalog.get_space(space_id)
@@ -125,7 +125,7 @@ async def import_space(
     progress: Progress,
 ) -> SpaceInfo:
     """Make a space of an archive; there is none when that fails."""
-    from kbchat.archive import Archive, read_into
+    from kbchat.maintenance.archive import Archive, read_into
 
     archive = await parts.threads.read(Archive, Path(path))
     try:

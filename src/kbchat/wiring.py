@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from kbchat.embedders.static import StaticEmbedder
     from kbchat.generators import Generator
     from kbchat.loaders.processes import Readers
-    from kbchat.replica import Replica
+    from kbchat.maintenance.replica import Replica
     from kbchat.rerankers import Reranker
-    from kbchat.retrieval import Retriever
+    from kbchat.retrieval.retriever import Retriever
     from kbchat.stores import VectorStore
     from kbchat.stores.milvus import MilvusSettings
-    from kbchat.tokens import TokenCounter
+    from kbchat.text.tokens import TokenCounter
     from kbchat.word_indexes import WordIndexes
 
 EXTRACTIVE = "extractive"
@@ -61,9 +61,9 @@ class Parts:
         from kbchat.lexical.chosen import ChosenIndex
         from kbchat.lexical.tantivy import TantivyIndex
         from kbchat.loaders.processes import Readers
-        from kbchat.replica import Replica
-        from kbchat.retrieval import Retriever
-        from kbchat.tokens import TokenCounter
+        from kbchat.maintenance.replica import Replica
+        from kbchat.retrieval.retriever import Retriever
+        from kbchat.text.tokens import TokenCounter
         from kbchat.word_indexes import WordIndexes
 
         self.settings = settings
@@ -209,7 +209,7 @@ class Parts:
         revision, tokens = self._tokens.get(info.id, (-1, 0))
         if revision == info.revision:
             return tokens
-        from kbchat.tokens import estimate
+        from kbchat.text.tokens import estimate
 
         tokens = after = 0
         while chunks := await self.catalog.embedding_fields(info.id, after=after, limit=1000):

@@ -9,8 +9,8 @@ import anyio
 
 from kbchat.errors import SettingsError
 from kbchat.lexical.chosen import ChosenIndex
+from kbchat.maintenance.replica import level
 from kbchat.models import SpaceInfo, VectorType, Words
-from kbchat.replica import level
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog

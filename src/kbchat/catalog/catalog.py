@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from kbchat.catalog import chunks, documents, lives, locks, moves, spaces, uploads
 from kbchat.catalog import generations as generation_sql
 from kbchat.catalog.database import Database, database_url
+from kbchat.catalog.narrowing import All
 from kbchat.catalog.places import Places
 from kbchat.catalog.records import (
     DocumentEdit,
@@ -30,7 +31,6 @@ from kbchat.models import (
     SpaceInfo,
     VectorType,
 )
-from kbchat.narrowing import All
 from kbchat.threads import Threads
 
 FEW = 100

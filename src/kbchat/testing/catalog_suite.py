@@ -18,9 +18,9 @@ import anyio
 import pytest
 
 from kbchat.catalog import Leftover
+from kbchat.catalog.narrowing import All
 from kbchat.errors import BusyError, CatalogUnavailableError, SpaceExistsError, SpaceInUseError, SpaceNotFoundError
 from kbchat.models import EmbedderPin, SpaceInfo, VectorType
-from kbchat.narrowing import All
 from kbchat.testing.catalog_documents import DocumentTests
 from kbchat.testing.catalog_generations import GenerationTests
 from kbchat.testing.catalog_keys import KeyTests
