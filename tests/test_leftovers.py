@@ -150,3 +150,22 @@ async def test_half_a_new_embedding_is_cleared_away(tmp_path: Path, action: str)
         assert len(await store.list_collections()) == 2
         await NEXT[action](kb, space)
         await is_sound(kb, space, store)
+
+
+async def test_a_deletion_waits_for_its_store(tmp_path: Path) -> None:
+    """Begun, and cut short by a store that went away, it keeps nobody from the data, and is finished once that is
+    back."""
+    store = Breaking("drop", 0)
+    async with kbchat.KnowledgeBase(tmp_path, stores={"Chroma": store}) as kb:
+        space = await kb.create_space("handbook")
+        await space.ingest(NOTES)
+        with pytest.raises(StoreError, match="plug"):
+            await kb.delete_space("handbook")
+        assert await kb.list_spaces() == []
+        away, back = Breaking("drop", 0), Shared(store)
+        async with kbchat.KnowledgeBase(tmp_path, stores={"Chroma": away}) as other:
+            assert await other.list_spaces() == []
+            assert len(await other._open.catalog.deleted_spaces()) == 1
+        async with kbchat.KnowledgeBase(tmp_path, stores={"Chroma": back}) as other:
+            assert await other._open.catalog.deleted_spaces() == []
+        assert await store.list_collections() == []

@@ -12,6 +12,7 @@ from kbchat.maintenance.moving import Agreement
 from kbchat.models import VectorType
 from kbchat.stores import Vector, VectorHit, VectorStore
 from kbchat.stores.memory import MemoryStore
+from servers import ChromaServer, MilvusServer
 
 QUESTION = "Which note is about lighthouse seven?"
 
@@ -61,6 +62,31 @@ async def test_there_and_back(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeS
     await space.ingest(kbchat.TextDocument(name="new", text="Another note on lighthouse seven."))
     assert "new" in dict(await found(space))
     assert (await space.check()).findings == ()
+
+
+@pytest.mark.server
+@pytest.mark.timeout(120)
+async def test_between_servers(chroma_server: ChromaServer, milvus_server: MilvusServer, tmp_path: Path) -> None:
+    """From a Chroma server to a Milvus server and back, by settings alone."""
+    settings = kbchat.Settings(
+        data_dir=tmp_path,
+        chroma_url=chroma_server.url,
+        milvus_uri=milvus_server.uri,
+        milvus_token=milvus_server.token,
+        store_timeout=30,
+    )
+    async with kbchat.KnowledgeBase(settings=settings) as kb:
+        space = await kb.create_space("handbook", vector_type="Chroma")
+        await space.ingest([kbchat.TextDocument(name=f"n{n}", text=f"Lighthouse {n} shines.") for n in range(20)])
+        before = await found(space)
+        told: list[Agreement] = []
+        for to, away in ((VectorType.MILVUS, VectorType.CHROMA), (VectorType.CHROMA, VectorType.MILVUS)):
+            info = await space.migrate(to, before_switch=told.append)
+            assert await found(space) == before
+            assert info.collection in await store_of(kb, to).list_collections()
+            assert info.collection not in await store_of(kb, away).list_collections()
+        assert [(it.vectors, it.share) for it in told] == [(20, 1.0), (20, 1.0)]
+        await kb.delete_space("handbook")
 
 
 async def test_an_empty_space_moves(kb: kbchat.KnowledgeBase) -> None:

@@ -387,7 +387,6 @@ class TestMilvusServerFaults:
                         pass
                 await store.drop_collection("kb-slow")
 
-    @pytest.mark.slow
     async def test_killed_and_back(self, own_milvus: MilvusServer) -> None:
         """Killed under writes and reads, it loses nothing that was acknowledged. It calls itself healthy long before
         its collections are loaded: until then a read is an error within the time-out; then all works on."""

@@ -16,7 +16,14 @@ import anyio.to_thread
 from kbchat import several
 from kbchat.answers import AnswerStream, open_answer
 from kbchat.chunking import Splitting
-from kbchat.errors import AmbiguousSpaceError, BusyError, SpaceExistsError, SpaceNotFoundError, StoreError
+from kbchat.errors import (
+    AmbiguousSpaceError,
+    BusyError,
+    MissingExtraError,
+    SpaceExistsError,
+    SpaceNotFoundError,
+    StoreError,
+)
 from kbchat.inputs import (
     Messages,
     Where,
@@ -390,7 +397,7 @@ class KnowledgeBase:
                     await remove(parts, info)
             except BusyError:
                 return
-            except StoreError as error:
+            except (StoreError, MissingExtraError) as error:
                 _log.warning("the deletion of space %s waits for its store: %s", info.id, error.message)
 
     async def _spaces(self, names: Iterable[str | int], owner: str | None) -> list[KnowledgeSpace]:

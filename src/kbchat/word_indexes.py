@@ -47,11 +47,11 @@ class WordIndexes:
     async def planned(self, vector_type: VectorType) -> Words:
         """Where the settings want the words of a space that comes to such a store: by themselves in Milvus where
         several servers share one that can have them. Raises `SettingsError` where they want what it cannot."""
-        from kbchat.stores.milvus import is_server
-
         wanted = self._settings.lexical
         if vector_type is not VectorType.MILVUS or wanted == "embedded":
             return "embedded"
+        from kbchat.stores.milvus import is_server
+
         served = self._catalog.is_shared and is_server(self._settings.milvus_uri or "")
         if wanted == "auto" and not served:
             return "embedded"
