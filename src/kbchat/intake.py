@@ -61,7 +61,8 @@ async def open_writer(
 
     pin = await parts.pin()
     info = await parts.catalog.get_space(space_id)
-    if not await parts.fits(await parts.catalog.pin_embedder(info.id, pin)):
+    # A pin only ever changes with the space's vectors, which the writer's lock guards.
+    if not await parts.fits(info.embedder or await parts.catalog.pin_embedder(info.id, pin)):
         raise mismatch(info, pin)
     store = parts.store(info.vector_type)
     await parts.see_vectors(info)
