@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from kbchat.citations import CitationChecker
 from kbchat.models import Citation, LoadedDocument, Passage, Reference
-from kbchat.splitting import split
+from kbchat.text.splitting import split
 
 TARGETS = {"number": 0.90, "name": 0.90, "negation": 0.70, "extract": 0.05, "paraphrase": 0.15, "passage": 0.90}
 """Least share caught of what is spoilt, greatest share flagged of what is true."""

@@ -21,9 +21,9 @@ from functools import partial
 from pathlib import Path
 
 import kbchat
-from kbchat.analysis import analyse
-from kbchat.retrieval import CANDIDATES
-from kbchat.searching import LEXICAL_DEPTH
+from kbchat.retrieval.retriever import CANDIDATES
+from kbchat.retrieval.searching import LEXICAL_DEPTH
+from kbchat.text.analysis import analyse
 
 TOP_K = 10
 WARM = 20

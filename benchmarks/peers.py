@@ -22,7 +22,7 @@ from typing import NamedTuple
 import kbchat
 from kbchat import evaluation
 from kbchat.models import Chunk
-from kbchat.splitting import embedded_text
+from kbchat.text.splitting import embedded_text
 from kbchat.tuning.sets import Dataset, read
 from kbchat.tuning.trials import Asked
 

@@ -21,8 +21,8 @@ from kbchat.frames import FrameEncoder
 from kbchat.generators import Generator
 from kbchat.generators.openai import OpenAIGenerator
 from kbchat.models import Deltas, Message, Reference, Sampling
+from kbchat.text.tokens import TokenCounter
 from kbchat.threads import Threads
-from kbchat.tokens import TokenCounter
 
 TEXTS = {"English": " Workflow", "Chinese": "工作流", "with a line break": "end.\n"}
 BATCHES = (1, 8, 40)

@@ -1,4 +1,4 @@
-"""Fits the weights of `kbchat.splitting.estimate_tokens` to the encoding of GPT-4o, and says how far off they are.
+"""Fits the weights of `kbchat.text.splitting.estimate_tokens` to the encoding of GPT-4o, and says how far off they are.
 
     python benchmarks/token_weights.py FOLDER...      # folders of texts (.md, .mdx, .txt, .py), one a language or kind
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from semantic_text_splitter import TextSplitter
 
-from kbchat.splitting import _WEIGHTS, estimate_tokens
+from kbchat.text.splitting import _WEIGHTS, estimate_tokens
 
 SAMPLES = 120
 """Pieces of 200 to 900 characters taken of each folder."""

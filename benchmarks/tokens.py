@@ -1,4 +1,4 @@
-"""Fits the weights of `kbchat.tokens.estimate` to o200k_base, and says how far off the estimate in use is.
+"""Fits the weights of `kbchat.text.tokens.estimate` to o200k_base, and says how far off the estimate in use is.
 
     python -c "import tiktoken; tiktoken.get_encoding('o200k_base')"     # once, with a network
     python benchmarks/tokens.py FOLDER…                                  # folders of texts, one a language or kind
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import tiktoken
 
-from kbchat.tokens import _KINDS, _WIDE, estimate
+from kbchat.text.tokens import _KINDS, _WIDE, estimate
 
 CHUNK = 1200
 CHUNKS = 200

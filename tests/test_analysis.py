@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kbchat.analysis import MAX_TERM_CHARS, STOP_WORDS, Terms, analyse, analyse_question
+from kbchat.text.analysis import MAX_TERM_CHARS, STOP_WORDS, Terms, analyse, analyse_question
 
 SOME_TEXT = st.text(
     st.one_of(
@@ -136,7 +136,7 @@ def test_any_thread_gives_the_same_terms() -> None:
 
 def test_terms_do_not_depend_on_the_process() -> None:
     """Nothing hashes or orders by chance."""
-    code = "from kbchat.analysis import analyse; print(ascii(analyse('Naïve keys 的密钥 rotated')))"
+    code = "from kbchat.text.analysis import analyse; print(ascii(analyse('Naïve keys 的密钥 rotated')))"
     outputs = {
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         for _ in range(2)

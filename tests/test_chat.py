@@ -26,8 +26,8 @@ from kbchat.models import (
     Usage,
 )
 from kbchat.testing.model_server import ModelServer, Script
+from kbchat.text.tokens import TokenCounter, estimate
 from kbchat.threads import Threads
-from kbchat.tokens import TokenCounter, estimate
 
 QUESTION = (Message(role="user", content="How often are keys rotated?"),)
 SENTENCE = "Keys are rotated every ninety days."

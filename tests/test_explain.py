@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 import kbchat
-from kbchat import fusion, selecting
+from kbchat import fusion
 from kbchat.errors import InvalidInputError
-from kbchat.explaining import Clock, Cut, Explanation
+from kbchat.retrieval import selecting
+from kbchat.retrieval.explaining import Clock, Cut, Explanation
 from kbchat.sync import KnowledgeBase as SyncKnowledgeBase
 
 QUESTION = "How are keys rotated?"

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kbchat
-from kbchat import selecting
 from kbchat.catalog import documents
+from kbchat.catalog.narrowing import All, narrowed
 from kbchat.errors import InvalidInputError
 from kbchat.filters import And, Eq, Exists, Filter, Ge, In, Not, Or, Prefix, dump, loads, matches, parse
-from kbchat.narrowing import All, narrowed
+from kbchat.retrieval import selecting
 
 METADATA: dict[str, Any] = {
     "lang": "de",
@@ -246,7 +246,7 @@ async def test_a_filter_follows_the_documents(space: kbchat.KnowledgeSpace) -> N
 
 def test_no_store_is_asked_for_more_than_it_answers() -> None:
     """Retrieval's deepest search is the stores' own limit."""
-    from kbchat.searching import DEEPEST
+    from kbchat.retrieval.searching import DEEPEST
     from kbchat.stores.records import MAX_LIMIT
 
     assert DEEPEST == MAX_LIMIT

@@ -8,7 +8,7 @@ from kbchat.generators import Generated
 from kbchat.generators.extractive import SENTENCES, ExtractiveGenerator
 from kbchat.models import Message, Passage, Prompt, Reference, Sampling
 from kbchat.prompting import merge
-from kbchat.tokens import estimate
+from kbchat.text.tokens import estimate
 
 HANDBOOK = """# Keys
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from kbchat.analysis import Terms, analyse
 from kbchat.errors import LexicalIndexError
 from kbchat.lexical import LexicalEntry, LexicalIndex
 from kbchat.lexical.sparse import SparseIndex
@@ -19,6 +18,7 @@ from kbchat.lexical.tantivy import MAX_TERMS, TantivyIndex
 from kbchat.stores.milvus import MilvusStore
 from kbchat.stores.milvus_terms import MilvusTerms
 from kbchat.testing.lexical_suite import LexicalIndexSuite
+from kbchat.text.analysis import Terms, analyse
 from kbchat.threads import Threads
 from rights import unprivileged
 
@@ -106,7 +106,7 @@ async def test_a_killed_writer_leaves_nothing_but_its_commits(folder: Path) -> N
     code = f"""
 import anyio, os, signal
 from pathlib import Path
-from kbchat.analysis import Terms, analyse
+from kbchat.text.analysis import Terms, analyse
 from kbchat.lexical import LexicalEntry
 from kbchat.lexical.tantivy import TantivyIndex
 from kbchat.threads import Threads

@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 
 from catalogs import opened
-from kbchat.analysis import analyse
 from kbchat.lexical import LexicalEntry, LexicalIndex, LexicalResult
 from kbchat.lexical.sparse import SparseIndex
 from kbchat.lexical.tantivy import TantivyIndex
-from kbchat.replica import Replica
+from kbchat.maintenance.replica import Replica
 from kbchat.stores.milvus import MilvusStore
 from kbchat.stores.milvus_terms import MilvusTerms
 from kbchat.testing.catalog_samples import a_space, generation, put
 from kbchat.testing.lexical_suite import TOLERANCE
+from kbchat.text.analysis import analyse
 from kbchat.threads import Threads
 
 DOCS = Path(__file__).parent.parent / "docs"

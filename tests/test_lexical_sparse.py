@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 import kbchat
 from kbchat import fusion
-from kbchat.analysis import Terms, analyse
 from kbchat.errors import LexicalIndexError, SettingsError
 from kbchat.lexical import LexicalEntry, sparse
 from kbchat.lexical.sparse import SparseIndex
@@ -22,6 +21,7 @@ from kbchat.stores.milvus import MilvusStore
 from kbchat.stores.milvus_terms import MilvusTerms
 from kbchat.stores.sparse_rows import SparseRow
 from kbchat.testing.lexical_suite import TOLERANCE, exact_scores
+from kbchat.text.analysis import Terms, analyse
 from kbchat.threads import Threads
 from postgresql import needs_postgresql
 from servers import MilvusServer

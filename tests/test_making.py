@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from kbchat import making
 from kbchat.chunking import Splitting
 from kbchat.embedders.static import StaticEmbedder
-from kbchat.making import Made, Maker
+from kbchat.ingestion import making
+from kbchat.ingestion.making import Made, Maker
 from kbchat.models import Block, LoadedDocument
 from kbchat.processes import Processes
 from kbchat.threads import Threads

@@ -8,8 +8,8 @@ import pytest
 
 import kbchat
 from kbchat.errors import BusyError, StoreError
+from kbchat.maintenance.moving import Agreement
 from kbchat.models import VectorType
-from kbchat.moving import Agreement
 from kbchat.stores import Vector, VectorHit, VectorStore
 from kbchat.stores.memory import MemoryStore
 
@@ -135,7 +135,7 @@ async def test_a_move_that_is_cut_short_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, after: int
 ) -> None:
     """Wherever it broke off the space is as it was and may change; run again, it is moved whole."""
-    monkeypatch.setattr("kbchat.moving.BATCH_CHUNKS", 4)
+    monkeypatch.setattr("kbchat.maintenance.moving.BATCH_CHUNKS", 4)
     target = Breaking(call, after)
     stores = {"Chroma": MemoryStore(), "Milvus": target}
     async with kbchat.KnowledgeBase(tmp_path, stores=stores) as kb:

@@ -10,7 +10,7 @@ from kbchat import references as tags
 from kbchat.errors import InvalidInputError
 from kbchat.models import Message, Metadata, Reference
 from kbchat.prompting import MESSAGE_TOKENS, TAIL_CUT, Packed, language_of, merge, pack, without_command
-from kbchat.tokens import estimate
+from kbchat.text.tokens import estimate
 
 QUESTION = Message(role="user", content="How are keys rotated?")
 TEXT = "Keys are rotated every ninety days. " * 20

@@ -14,14 +14,14 @@ from kbchat.chunking import Splitting
 from kbchat.embedders import Embedder, Vector, Vectors, passages
 from kbchat.embedders.static import StaticEmbedder
 from kbchat.errors import CollectionNotFoundError, EmbedderUnavailableError, SpaceNotFoundError
-from kbchat.ingest import Ingester
+from kbchat.ingestion.ingest import Ingester
+from kbchat.ingestion.preparing import Preparer
 from kbchat.inputs import Bounds
 from kbchat.lexical.tantivy import TantivyIndex
 from kbchat.loaders.processes import Readers
 from kbchat.models import SpaceInfo, TextDocument, VectorType
-from kbchat.preparing import Preparer
-from kbchat.retrieval import Retrieval, Retriever, text_of
-from kbchat.searching import cosine
+from kbchat.retrieval.retriever import Retrieval, Retriever, text_of
+from kbchat.retrieval.searching import cosine
 from kbchat.stores import VectorHit, VectorStore
 from kbchat.stores.memory import MemoryStore
 from kbchat.threads import Threads

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kbchat import sentences
-from kbchat.sentences import MAX_SENTENCE_CHARS, is_heading
+from kbchat.text import sentences
+from kbchat.text.sentences import MAX_SENTENCE_CHARS, is_heading
 
 MARKDOWN = """# Keys and locks
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kbchat.models import Block, LoadedDocument, Span
-from kbchat.splitting import chunk_key, embedded_text, estimate_tokens, fingerprint, split
+from kbchat.text.splitting import chunk_key, embedded_text, estimate_tokens, fingerprint, split
 
 
 def plain(text: str, *blocks: Block) -> LoadedDocument:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kbchat.sse import SseParser
+from kbchat.generators.sse import SseParser
 
 STREAM = (
     b"\xef\xbb\xbf: hello\n\n"

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kbchat
-from kbchat import fusion, scoring, selecting
+from kbchat import fusion
 from kbchat.chunking import Splitting
 from kbchat.errors import InvalidInputError
-from kbchat.explaining import Cut, Scored
 from kbchat.models import Chunk
+from kbchat.retrieval import scoring, selecting
+from kbchat.retrieval.explaining import Cut, Scored
 from kbchat.strategies import Expand, Strategy
 
 QUESTION = "How often are the signing keys rotated?"
@@ -189,7 +190,7 @@ def test_orders_stay_orders(values: list[float], judged: list[float], top_k: int
 async def test_hits_are_shown_with_what_is_around(manual: kbchat.KnowledgeSpace, expand: Expand, budget: int) -> None:
     """Their text is the document's own, holds the hit, stays in the budget (the hit itself is shown whatever it costs),
     and no two overlap; scores are those of the hits."""
-    from kbchat.tokens import estimate
+    from kbchat.text.tokens import estimate
 
     text = (await manual.get_document("guide.md")).text
     assert text is not None
@@ -232,7 +233,7 @@ async def test_an_answer_rests_on_the_text_around(manual: kbchat.KnowledgeSpace)
 async def test_the_settings_budget_holds_for_pages(kb: kbchat.KnowledgeBase, tmp_path: Path) -> None:
     """A widened hit says which pages it is on."""
     from kbchat.catalog import Surroundings
-    from kbchat.expanding import _pages
+    from kbchat.retrieval.expanding import _pages
 
     chunks = [
         Chunk(id=n, document_id=1, document_name="d", position=n, start=n, end=n + 1, content="x", metadata=of)

@@ -10,9 +10,9 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import HealthCheck, given, settings
 
 import kbchat
-from kbchat import selecting
 from kbchat.filters import matches, parse
 from kbchat.models import VectorType
+from kbchat.retrieval import selecting
 from kbchat.settings import Settings
 from kbchat.stores import VectorStore
 from kbchat.stores.memory import MemoryStore

@@ -11,8 +11,8 @@ from kbchat.chunking import ChunkStrategy, Splitting, requested
 from kbchat.errors import InvalidInputError
 from kbchat.loaders.formats import format_of
 from kbchat.models import Block, LoadedDocument
-from kbchat.outline import Outline
-from kbchat.splitting import estimate_tokens, fingerprint, split
+from kbchat.text.outline import Outline
+from kbchat.text.splitting import estimate_tokens, fingerprint, split
 from made_files import CODE, good
 
 PAGES = LoadedDocument(

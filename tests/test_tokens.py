@@ -12,8 +12,8 @@ import tiktoken
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kbchat import tokens
-from kbchat.tokens import TokenCounter, estimate
+from kbchat.text import tokens
+from kbchat.text.tokens import TokenCounter, estimate
 
 SAMPLES = json.loads((Path(__file__).parent / "fixtures" / "token_counts.json").read_text("utf-8"))
 O200K = hashlib.sha1(b"https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken").hexdigest()
@@ -58,7 +58,7 @@ def test_without_ranks_the_network_is_not_tried(
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
     counter = TokenCounter()
     assert not counter.ready
-    with caplog.at_level(logging.INFO, "kbchat.tokens"):
+    with caplog.at_level(logging.INFO, "kbchat.text.tokens"):
         assert [counter.count("How are keys rotated?") for _ in range(3)] == [estimate("How are keys rotated?")] * 3
     assert counter.ready
     assert [record.getMessage() for record in caplog.records] == [

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 import kbchat
-from kbchat.checking import CheckReport
 from kbchat.errors import EmbedderMismatchError, InvalidInputError, SpaceExistsError
+from kbchat.maintenance.checking import CheckReport
 from kbchat.stores import Vectors
 from kbchat.wiring import Parts
 from made_files import PHRASE, good, write

@@ -47,7 +47,7 @@ def raw(data: str, folders: list[str]) -> tuple[int, int, float, float]:
     import chromadb
 
     from kbchat.loaders.text import MarkdownLoader
-    from kbchat.splitting import embedded_text, split
+    from kbchat.text.splitting import embedded_text, split
 
     found = [(path, path.read_bytes()) for path in files(folders)]
     texts = []
@@ -101,7 +101,7 @@ def langchain(data: str, folders: list[str]) -> tuple[int, int, float, float]:
     from langchain_core.indexing import index
     from langchain_text_splitters import RecursiveCharacterTextSplitter
 
-    from kbchat.splitting import estimate_tokens
+    from kbchat.text.splitting import estimate_tokens
 
     store = Chroma("bench", for_langchain(), persist_directory=data)
     records = SQLRecordManager("bench", db_url=f"sqlite:///{data}/records.sqlite")

@@ -39,7 +39,7 @@ def bm25s_terms(chunks: Sequence[str]) -> Ask:
     """bm25s over kbchat's own terms, which divide Chinese too."""
     import bm25s as library
 
-    from kbchat.analysis import analyse
+    from kbchat.text.analysis import analyse
 
     index = library.BM25()
     index.index([list(analyse(chunk).uni) for chunk in chunks], show_progress=False)

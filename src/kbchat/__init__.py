@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from kbchat import errors, filters, references
     from kbchat.answers import AnswerStream
     from kbchat.errors import KbchatError
-    from kbchat.explaining import Explanation
     from kbchat.knowledge import KnowledgeBase
     from kbchat.models import (
         Answer,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
         Usage,
         VectorType,
     )
+    from kbchat.retrieval.explaining import Explanation
     from kbchat.settings import ModelSettings, Settings
     from kbchat.space import KnowledgeSpace
 
@@ -79,7 +79,7 @@ __version__ = "0.1.0"
 # Every name is loaded when it is first used: building the models alone takes longer than importing pydantic does.
 _HOMES = {
     "AnswerStream": "answers",
-    "Explanation": "explaining",
+    "Explanation": "retrieval.explaining",
     "KbchatError": "errors",
     "KnowledgeBase": "knowledge",
     "KnowledgeSpace": "space",

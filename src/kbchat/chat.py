@@ -24,8 +24,8 @@ from kbchat.models import (
 )
 from kbchat.prompting import Packed, pack, without_command
 from kbchat.telemetry import Span
+from kbchat.text.tokens import TokenCounter, estimate
 from kbchat.threads import Threads
-from kbchat.tokens import TokenCounter, estimate
 
 FOUND = 0.5
 """A best hit with a lower `recall_score` means that the space does not hold the answer."""

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from kbchat.analysis import analyse
 from kbchat.models import Message, Prompt
+from kbchat.text.analysis import analyse
 
 LOOK_BACK = 3
 """So many questions back what a follow-up is about is looked for."""

@@ -16,9 +16,9 @@ from kbchat.models import DocumentFailure, EmbedderPin, IngestProgress, IngestRe
 from kbchat.threads import bare
 
 if TYPE_CHECKING:
-    from kbchat.ingest import Ingester
+    from kbchat.ingestion.ingest import Ingester
+    from kbchat.ingestion.preparing import FileContent, Preparer
     from kbchat.loaders.files import Found, Selection
-    from kbchat.preparing import FileContent, Preparer
     from kbchat.wiring import Parts
 
 Source = str | os.PathLike[str] | TextDocument
@@ -56,8 +56,8 @@ async def open_writer(
     `sizes` go before those of the splitting that holds otherwise. The caller holds the data's writer lock. Raises
     `SpaceNotFoundError` and `EmbedderMismatchError`.
     """
-    from kbchat.ingest import Ingester
-    from kbchat.preparing import Preparer
+    from kbchat.ingestion.ingest import Ingester
+    from kbchat.ingestion.preparing import Preparer
 
     pin = await parts.pin()
     info = await parts.catalog.get_space(space_id)
@@ -123,7 +123,7 @@ async def sync(
     progress: Progress,
 ) -> IngestReport:
     """Bring the space in step with folders."""
-    from kbchat.folders import FolderSync
+    from kbchat.ingestion.folders import FolderSync
 
     found = await _discover(parts, _paths(paths), selection, allow_empty=allow_empty)
     async with parts.writing(space_id):
@@ -144,7 +144,7 @@ async def index(
     parts: Parts, space_id: int, ids: Sequence[int], *, splitting: Splitting | None, sizes: Mapping[str, int | None]
 ) -> None:
     """Index documents that were added, in chunks of the sizes that are given."""
-    from kbchat.indexing import Indexing, check_chunks
+    from kbchat.ingestion.indexing import Indexing, check_chunks
 
     check_chunks(sizes["max_tokens"], sizes["overlap"])
     given = {name: size for name, size in sizes.items() if size is not None}
@@ -227,8 +227,8 @@ class _Changes:
 
 async def _fetch(parts: Parts, urls: Sequence[str]) -> tuple[list[FileContent], list[DocumentFailure]]:
     """Documents by URL, some at a time, and those that cannot be had."""
+    from kbchat.ingestion.preparing import FileContent
     from kbchat.loaders.web import WebPolicy, fetch
-    from kbchat.preparing import FileContent
 
     settings = parts.settings
     policy = WebPolicy(settings.url_hosts, settings.url_seconds, settings.max_document_bytes)

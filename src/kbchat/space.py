@@ -29,9 +29,9 @@ from kbchat.summaries import SpaceStats
 if TYPE_CHECKING:
     import os
 
-    from kbchat.checking import CheckReport
-    from kbchat.explaining import Explanation
-    from kbchat.moving import Agreement
+    from kbchat.maintenance.checking import CheckReport
+    from kbchat.maintenance.moving import Agreement
+    from kbchat.retrieval.explaining import Explanation
     from kbchat.wiring import Parts
 
 
@@ -166,7 +166,7 @@ class KnowledgeSpace:
         `source` says where it came from. With `replace` it takes the place of a document of that name, which is found
         until then. Raises `DocumentExistsError` without, and `InvalidInputError` naming the argument.
         """
-        from kbchat.indexing import upload
+        from kbchat.ingestion.indexing import upload
 
         parts = self._parts
         limit = parts.settings.max_document_bytes
@@ -305,7 +305,7 @@ class KnowledgeSpace:
         """What `retrieve` finds, as `references`, and how it came to that: each chunk that the searches brought, its
         scores and rank at every stage and why it was cut, how sure the best hit is and why, and what took how long.
         Raises what `retrieve` does."""
-        from kbchat.explaining import Explanation
+        from kbchat.retrieval.explaining import Explanation
 
         bounds, query = self._bounds(top_k, score_threshold, where, stages), self._question(query)
         info = await self._ready()

@@ -13,14 +13,14 @@ from kbchat.models import DocumentStatus, SpaceInfo, VectorType
 from kbchat.summaries import SpaceStats
 
 if TYPE_CHECKING:
-    from kbchat.checking import CheckReport
-    from kbchat.moving import Agreement
+    from kbchat.maintenance.checking import CheckReport
+    from kbchat.maintenance.moving import Agreement
     from kbchat.wiring import Parts
 
 
 async def check(parts: Parts, space_id: int, *, repair: bool) -> CheckReport:
     """Compare a space's indexes and files with its catalog, and mend what can be mended."""
-    from kbchat.checking import Checker
+    from kbchat.maintenance.checking import Checker
 
     async with parts.writing(space_id):
         writer = await open_writer(parts, space_id, create=False)
@@ -40,7 +40,7 @@ async def check(parts: Parts, space_id: int, *, repair: bool) -> CheckReport:
 
 async def reembed(parts: Parts, space_id: int, *, progress: Progress) -> SpaceInfo:
     """Embed every chunk of a space anew with the embedder in use."""
-    from kbchat.reembed import reembed
+    from kbchat.maintenance.reembed import reembed
 
     async with parts.writing(space_id):
         info = await parts.catalog.get_space(space_id)
@@ -66,8 +66,8 @@ async def move(
     before_switch: Callable[[Agreement], None] | None,
 ) -> SpaceInfo:
     """Take a space to another kind of store; one that is there already only leaves nothing behind."""
-    from kbchat.moving import Mover
-    from kbchat.replica import level
+    from kbchat.maintenance.moving import Mover
+    from kbchat.maintenance.replica import level
 
     kind = checked_vector_type(to)
     async with parts.writing(space_id):
@@ -96,7 +96,7 @@ async def move(
 
 async def export(parts: Parts, space_id: int, path: str | os.PathLike[str], *, progress: Progress) -> int:
     """Write a space to one file."""
-    from kbchat.archive import export
+    from kbchat.maintenance.archive import export
 
     async with parts.writing(space_id):
         info = await parts.catalog.get_space(space_id)
@@ -122,7 +122,7 @@ async def import_space(
     progress: Progress,
 ) -> SpaceInfo:
     """Make a space of an archive; there is none when that fails."""
-    from kbchat.archive import Archive, read_into
+    from kbchat.maintenance.archive import Archive, read_into
 
     archive = await parts.threads.read(Archive, Path(path))
     try:

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from kbchat.generators import Generator
     from kbchat.lexical import LexicalIndex
     from kbchat.loaders.processes import Readers
-    from kbchat.replica import Replica
+    from kbchat.maintenance.replica import Replica
     from kbchat.rerankers import Reranker
-    from kbchat.retrieval import Retriever
+    from kbchat.retrieval.retriever import Retriever
     from kbchat.stores import VectorStore
     from kbchat.stores.milvus import MilvusSettings
-    from kbchat.tokens import TokenCounter
+    from kbchat.text.tokens import TokenCounter
 
 EXTRACTIVE = "extractive"
 TURNS = 8
@@ -61,9 +61,9 @@ class Parts:
         from kbchat.lexical.chosen import ChosenIndex
         from kbchat.lexical.tantivy import TantivyIndex
         from kbchat.loaders.processes import Readers
-        from kbchat.replica import Replica
-        from kbchat.retrieval import Retriever
-        from kbchat.tokens import TokenCounter
+        from kbchat.maintenance.replica import Replica
+        from kbchat.retrieval.retriever import Retriever
+        from kbchat.text.tokens import TokenCounter
 
         self.settings = settings
         self.writer = uuid.uuid4().hex
@@ -221,7 +221,7 @@ class Parts:
 
     async def level(self, info: SpaceInfo) -> None:
         """Make a space's index of words hold what its catalog does. The caller holds the writer's lock."""
-        from kbchat.replica import level
+        from kbchat.maintenance.replica import level
 
         await self.choose_lexical(info)
         await self.lexical.refresh(info.lexical_name)
@@ -246,7 +246,7 @@ class Parts:
         revision, tokens = self._tokens.get(info.id, (-1, 0))
         if revision == info.revision:
             return tokens
-        from kbchat.tokens import estimate
+        from kbchat.text.tokens import estimate
 
         tokens = after = 0
         while chunks := await self.catalog.embedding_fields(info.id, after=after, limit=1000):

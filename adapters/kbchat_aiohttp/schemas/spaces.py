@@ -6,8 +6,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, V
 
 from kbchat import filters
 from kbchat.errors import InvalidInputError
-from kbchat.explaining import Trace
 from kbchat.models import Reference, SpaceInfo, VectorType
+from kbchat.retrieval.explaining import Trace
 from kbchat_aiohttp.answers import Envelope
 from kbchat_aiohttp.schemas.base import (
     NAME,

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from kbchat.catalog import chunks, documents, lives, locks, spaces, uploads
 from kbchat.catalog import generations as generation_sql
 from kbchat.catalog.database import Database, database_url
+from kbchat.catalog.narrowing import All
 from kbchat.catalog.people import People
 from kbchat.catalog.records import (
     DocumentEdit,
@@ -31,7 +32,6 @@ from kbchat.models import (
     SpaceInfo,
     VectorType,
 )
-from kbchat.narrowing import All
 from kbchat.threads import Threads
 
 FEW = 100

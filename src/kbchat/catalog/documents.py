@@ -10,11 +10,11 @@ from pydantic import JsonValue
 from sqlalchemy import Connection, bindparam, func, select
 
 from kbchat.catalog import schema, spaces
+from kbchat.catalog.narrowing import All
 from kbchat.catalog.records import SourceState
 from kbchat.catalog.schema import GenerationState, among
 from kbchat.errors import DocumentNotFoundError
 from kbchat.models import Document, DocumentStatus, Metadata
-from kbchat.narrowing import All
 
 _documents = schema.documents
 _generations = schema.generations

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from kbchat import sentences
 from kbchat.citations.evidence import Similarity, Source, weigh
 from kbchat.models import Citation, Passage, Reference
+from kbchat.text import sentences
 
 MAX_PENDING_CHARS = 4_000
 """What goes on for longer without an end is not one sentence: its beginning is let go unchecked."""

@@ -8,10 +8,10 @@ import re
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from kbchat import sentences
-from kbchat.analysis import PAIRED, STOP_WORDS, analyse
 from kbchat.citations import numbers
 from kbchat.citations.numbers import Number
+from kbchat.text import sentences
+from kbchat.text.analysis import PAIRED, STOP_WORDS, analyse
 
 Kind = Literal["word", "name", "opening", "char"]
 Language = Literal["english", "other", "unspaced"]

@@ -18,8 +18,8 @@ from kbchat.errors import KbchatError, SpaceNotFoundError
 
 if TYPE_CHECKING:
     from kbchat import AnswerStream, KnowledgeBase, KnowledgeSpace
-    from kbchat.checking import CheckReport
     from kbchat.filters import Filter
+    from kbchat.maintenance.checking import CheckReport
     from kbchat.models import IngestReport
 from kbchat.strategies import Stages
 

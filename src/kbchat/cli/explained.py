@@ -7,7 +7,7 @@ from rich.text import Text
 from kbchat.cli import screen
 
 if TYPE_CHECKING:
-    from kbchat.explaining import Candidate, Place, Trace
+    from kbchat.retrieval.explaining import Candidate, Place, Trace
 
 UNSCORED = 20
 """So many of those that were not scored are shown; `--json` has them all."""

@@ -11,7 +11,7 @@ from kbchat.cli.spaces import Space, Store, show_space
 
 if TYPE_CHECKING:
     from kbchat import KnowledgeBase
-    from kbchat.moving import Agreement
+    from kbchat.maintenance.moving import Agreement
 
 
 def migrate(

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kbchat import sentences
 from kbchat.embedders import Vector, Vectors
 from kbchat.embedders.static import StaticEmbedder
+from kbchat.text import sentences
 
 DIMENSION = 256
 """The chunk's vector is kept as half floats, those of its sentences as bytes."""

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 import anyio.lowlevel
 
-from kbchat.analysis import Terms, analyse, analyse_question
 from kbchat.generators import Generated
 from kbchat.models import Passage, Prompt, Sampling
 from kbchat.prompting import Language, language_of
-from kbchat.sentences import is_heading, split
-from kbchat.tokens import estimate
+from kbchat.text.analysis import Terms, analyse, analyse_question
+from kbchat.text.sentences import is_heading, split
+from kbchat.text.tokens import estimate
 
 SENTENCES = 3
 """At most."""

@@ -13,8 +13,8 @@ import msgspec
 
 from kbchat.errors import GeneratorUnavailableError
 from kbchat.generators import Generated
+from kbchat.generators.sse import SseParser
 from kbchat.models import FinishReason, Message, Sampling, Usage
-from kbchat.sse import SseParser
 
 _EXCERPT = 300
 """Characters of a server's own message that an error repeats."""

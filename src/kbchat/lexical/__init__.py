@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, Protocol
 
-from kbchat.analysis import JoinedTerms, Terms
+from kbchat.text.analysis import JoinedTerms, Terms
 
 
 class LexicalEntry(NamedTuple):

@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
-from kbchat.analysis import Terms
 from kbchat.lexical import LexicalEntry, LexicalIndex, LexicalResult
+from kbchat.text.analysis import Terms
 
 
 class _Choice(NamedTuple):

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from kbchat.analysis import Terms
+from kbchat.text.analysis import Terms
 
 Dimensions = npt.NDArray[np.uint32]
 Ids = npt.NDArray[np.int64]

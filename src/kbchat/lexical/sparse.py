@@ -17,11 +17,11 @@ import anyio
 import numpy as np
 
 from kbchat import fusion
-from kbchat.analysis import JoinedTerms, Terms
 from kbchat.errors import LexicalIndexError
 from kbchat.lexical import LexicalEntry, LexicalHit, LexicalResult, Weighted, counts
 from kbchat.lexical.counts import Change, Counted, Lengths, Tally, dimension
 from kbchat.stores.sparse_rows import SparseRow, SparseRows
+from kbchat.text.analysis import JoinedTerms, Terms
 from kbchat.threads import Threads
 
 DRIFT = 0.08

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kbchat import fusion
-from kbchat.analysis import JoinedTerms, Terms
 from kbchat.errors import LexicalIndexError
 from kbchat.lexical import LexicalEntry, LexicalHit, LexicalResult, Weighted
+from kbchat.text.analysis import JoinedTerms, Terms
 from kbchat.threads import Batches, Threads, lanes
 
 if TYPE_CHECKING:

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from kbchat import intake
-    from kbchat.checking import CheckReport
     from kbchat.chunking import Splitting
     from kbchat.conversations import Conversations
     from kbchat.embedders import Embedder
-    from kbchat.explaining import Explanation
     from kbchat.generators import Generator
     from kbchat.inputs import Messages, Where
+    from kbchat.maintenance.checking import CheckReport
+    from kbchat.maintenance.moving import Agreement
     from kbchat.models import (
         Answer,
         Chunk,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         Sampling,
         SpaceInfo,
     )
-    from kbchat.moving import Agreement
+    from kbchat.retrieval.explaining import Explanation
     from kbchat.settings import Settings
     from kbchat.stores import VectorStore
     from kbchat.strategies import Stages

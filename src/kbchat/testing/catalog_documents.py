@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import JsonValue
 
+from kbchat.catalog.narrowing import narrowed
 from kbchat.errors import DocumentNotFoundError, InvalidInputError
 from kbchat.filters import And, Eq, Exists, In, Not, Or, Prefix, matches, tester
 from kbchat.models import Chunk, DocumentStatus, Metadata, SpaceInfo
-from kbchat.narrowing import narrowed
 from kbchat.testing.catalog_fixtures import CatalogFixtures
 from kbchat.testing.catalog_samples import MANY, NOWHERE, a_space, generation, put, text_of
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
+from kbchat.catalog.narrowing import All
 from kbchat.errors import CatalogUnavailableError, SpaceExistsError, SpaceInUseError, SpaceNotFoundError
 from kbchat.models import EmbedderPin, SpaceInfo, VectorType
-from kbchat.narrowing import All
 from kbchat.testing.catalog_documents import DocumentTests
 from kbchat.testing.catalog_generations import GenerationTests
 from kbchat.testing.catalog_keys import KeyTests

@@ -19,8 +19,8 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from kbchat import fusion
-from kbchat.analysis import Terms, analyse
 from kbchat.lexical import LexicalEntry, LexicalIndex
+from kbchat.text.analysis import Terms, analyse
 
 TOLERANCE = 0.02
 """How far a score may be from the formula's: indexes keep lengths in few bits."""

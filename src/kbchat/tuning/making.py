@@ -14,10 +14,10 @@ from itertools import cycle, islice
 
 import anyio
 
-from kbchat import sentences
-from kbchat.analysis import PAIRED, analyse
 from kbchat.errors import InvalidInputError
 from kbchat.models import IngestProgress
+from kbchat.text import sentences
+from kbchat.text.analysis import PAIRED, analyse
 from kbchat.tuning.questions import Judged, Passage
 from kbchat.tuning.trials import Progress
 

@@ -18,8 +18,8 @@ from kbchat.knowledge import KnowledgeBase
 from kbchat.models import DocumentStatus, IngestProgress, Reference, TextDocument
 from kbchat.settings import Settings
 from kbchat.space import KnowledgeSpace
-from kbchat.splitting import estimate_tokens
 from kbchat.strategies import Expand
+from kbchat.text.splitting import estimate_tokens
 from kbchat.tuning.questions import Judged
 from kbchat.tuning.trials import Asked, Configuration, Progress, Spread, Trial, ranking
 

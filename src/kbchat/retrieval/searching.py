@@ -8,16 +8,16 @@ from typing import assert_never
 import numpy as np
 
 from kbchat import fusion
-from kbchat.analysis import Terms
 from kbchat.catalog import Catalog
 from kbchat.embedders import Embedder, Vector
 from kbchat.embedders.static import StaticEmbedder
-from kbchat.explaining import Clock, Searched, Weighing
 from kbchat.lexical import LexicalHit, LexicalIndex, LexicalResult, Weighted
 from kbchat.models import SpaceInfo
-from kbchat.selecting import Selection
+from kbchat.retrieval.explaining import Clock, Searched, Weighing
+from kbchat.retrieval.selecting import Selection
 from kbchat.stores import VectorHit, VectorStore
 from kbchat.strategies import Strategy
+from kbchat.text.analysis import Terms
 from kbchat.threads import together
 
 LEXICAL_DEPTH = 4

@@ -6,7 +6,7 @@ from kbchat.catalog import Catalog, Surroundings
 from kbchat.inputs import Bounds
 from kbchat.models import Chunk, Metadata, Reference
 from kbchat.strategies import Expand
-from kbchat.tokens import estimate
+from kbchat.text.tokens import estimate
 
 REACH = {Expand.NONE: 0, Expand.NEIGHBOURS: 1, Expand.SECTION: 32}
 """So many chunks to each side are looked at."""

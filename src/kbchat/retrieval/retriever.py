@@ -11,22 +11,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from kbchat import explaining, fusion, scoring
-from kbchat.analysis import Terms, analyse, analyse_question
+from kbchat import fusion
 from kbchat.catalog import Catalog
 from kbchat.embedders import Embedder, passages
 from kbchat.embedders.static import StaticEmbedder
-from kbchat.expanding import Expander
-from kbchat.explaining import Clock, Cut, Explanation, Scored
 from kbchat.inputs import Bounds
 from kbchat.lexical import LexicalIndex
 from kbchat.models import Chunk, Reference, SpaceInfo
 from kbchat.rerankers import Reranker
-from kbchat.searching import Search, SearchParts
-from kbchat.selecting import Selector
-from kbchat.splitting import embedded_text
+from kbchat.retrieval import explaining, scoring
+from kbchat.retrieval.expanding import Expander
+from kbchat.retrieval.explaining import Clock, Cut, Explanation, Scored
+from kbchat.retrieval.searching import Search, SearchParts
+from kbchat.retrieval.selecting import Selector
 from kbchat.stores import VectorStore
 from kbchat.strategies import Expand
+from kbchat.text.analysis import Terms, analyse, analyse_question
+from kbchat.text.splitting import embedded_text
 from kbchat.threads import Threads
 
 CANDIDATES = 50

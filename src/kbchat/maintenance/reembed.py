@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from kbchat.catalog import Catalog
 from kbchat.embedders import Embedder
-from kbchat.ingest import embed_all, known_rows
+from kbchat.ingestion.ingest import embed_all, known_rows
 from kbchat.models import Chunk, EmbedderPin, IngestProgress, SpaceInfo
-from kbchat.splitting import embedded_text
 from kbchat.stores import VectorStore
+from kbchat.text.splitting import embedded_text
 
 BATCH_CHUNKS = 1000
 

@@ -22,13 +22,13 @@ from pydantic import ValidationError
 
 from kbchat.catalog import NewChunk, NewGeneration
 from kbchat.errors import InvalidInputError
+from kbchat.ingestion.preparing import Prepared
 from kbchat.models import IngestProgress, SpaceInfo
-from kbchat.preparing import Prepared
-from kbchat.splitting import chunk_key, embedded_text
+from kbchat.text.splitting import chunk_key, embedded_text
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
-    from kbchat.ingest import Ingester
+    from kbchat.ingestion.ingest import Ingester
     from kbchat.models import Chunk, Document
     from kbchat.stores import VectorStore
     from kbchat.threads import Threads

@@ -15,19 +15,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
-from kbchat import analysis, loaders
-from kbchat.analysis import JoinedTerms
+from kbchat import loaders
 from kbchat.catalog import FailedSource, NewChunk, NewGeneration, SourceState
 from kbchat.chunking import Splitting
 from kbchat.embedders import Vectors
 from kbchat.errors import MissingExtraError, UnreadableDocumentError
+from kbchat.ingestion.making import Made, Maker, vectors_of
 from kbchat.loaders.files import FileSource, read
 from kbchat.loaders.formats import Format, format_of
 from kbchat.loaders.processes import Readers
-from kbchat.making import Made, Maker, vectors_of
 from kbchat.models import DocumentFailure, DocumentStatus, LoadedDocument, Metadata, TextDocument
-from kbchat.readable import can_be_kept, check_name, check_text, is_text, printable
-from kbchat.splitting import chunk_key, embedded_text, fingerprint
+from kbchat.text import analysis
+from kbchat.text.analysis import JoinedTerms
+from kbchat.text.readable import can_be_kept, check_name, check_text, is_text, printable
+from kbchat.text.splitting import chunk_key, embedded_text, fingerprint
 from kbchat.threads import Threads
 
 if TYPE_CHECKING:

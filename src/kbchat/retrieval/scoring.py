@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from kbchat import fusion
-from kbchat.explaining import Scored
 from kbchat.models import Chunk
+from kbchat.retrieval.explaining import Scored
 
 LIFTED = 50
 """Among so many of the best a chunk is lifted by its neighbours."""

@@ -16,8 +16,8 @@ from kbchat.models import DocumentStatus, TextDocument
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
-    from kbchat.ingest import Ingester
-    from kbchat.preparing import Source
+    from kbchat.ingestion.ingest import Ingester
+    from kbchat.ingestion.preparing import Source
 
 GROUP_BYTES = 48 * 1024 * 1024
 GROUP_DOCUMENTS = 256
@@ -116,7 +116,7 @@ class Indexing:
 
 
 def _source(upload: Upload) -> Source:
-    from kbchat.preparing import FileContent
+    from kbchat.ingestion.preparing import FileContent
 
     if upload.doc_type == "TEXT":
         return TextDocument(

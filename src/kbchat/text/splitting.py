@@ -15,10 +15,10 @@ from typing import Any, Protocol, assert_never
 
 from pydantic import JsonValue
 
-from kbchat import cuts
 from kbchat.chunking import ChunkStrategy, Splitting
 from kbchat.models import Block, LoadedDocument, Span
-from kbchat.outline import Outline
+from kbchat.text import cuts
+from kbchat.text.outline import Outline
 
 VERSION = 2
 """Raised whenever the same text and sizes give other chunks than before."""

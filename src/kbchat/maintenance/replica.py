@@ -10,13 +10,13 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from kbchat.analysis import Terms, analyse
 from kbchat.catalog import Catalog
 from kbchat.errors import LexicalIndexError
 from kbchat.lexical import LexicalEntry, LexicalIndex
+from kbchat.maintenance.reembed import headings_of
 from kbchat.models import Chunk, SpaceInfo
-from kbchat.reembed import headings_of
-from kbchat.splitting import embedded_text
+from kbchat.text.analysis import Terms, analyse
+from kbchat.text.splitting import embedded_text
 from kbchat.threads import Threads
 
 BATCH_CHUNKS = 1000

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from kbchat.analysis import analyse
 from kbchat.errors import CollectionNotFoundError, LexicalIndexError
-from kbchat.ingest import embed_all, known_rows
+from kbchat.ingestion.ingest import embed_all, known_rows
 from kbchat.lexical import LexicalEntry
-from kbchat.reembed import headings_of
-from kbchat.splitting import embedded_text
+from kbchat.maintenance.reembed import headings_of
+from kbchat.text.analysis import analyse
+from kbchat.text.splitting import embedded_text
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
     from kbchat.embedders import Embedder, Vector
-    from kbchat.ingest import Ingester
+    from kbchat.ingestion.ingest import Ingester
     from kbchat.lexical import LexicalIndex
     from kbchat.models import Chunk, Document, SpaceInfo
     from kbchat.stores import VectorStore

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
-from kbchat.analysis import JoinedTerms, analyse
 from kbchat.catalog import Catalog, PendingGeneration, SourceState
 from kbchat.embedders import Embedder, Vector, Vectors
 from kbchat.errors import BusyError
+from kbchat.ingestion.preparing import Failed, Group, Item, Prepared, Preparer, Source, Unchanged
 from kbchat.lexical import LexicalEntry, LexicalIndex
 from kbchat.models import DocumentFailure, IngestProgress, IngestReport, SpaceInfo
-from kbchat.preparing import Failed, Group, Item, Prepared, Preparer, Source, Unchanged
 from kbchat.stores import VectorStore
+from kbchat.text.analysis import JoinedTerms, analyse
 from kbchat.threads import Threads, together
 
 __all__ = ["Ingester", "Source", "embed_all", "known_rows"]

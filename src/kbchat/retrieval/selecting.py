@@ -8,10 +8,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kbchat.explaining import Selected
+from kbchat.catalog.narrowing import narrowed
 from kbchat.filters import Filter, tester
 from kbchat.models import SpaceInfo
-from kbchat.narrowing import narrowed
+from kbchat.retrieval.explaining import Selected
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog

@@ -13,11 +13,11 @@ import anyio
 import msgspec
 import numpy as np
 
-from kbchat.analysis import JoinedTerms, analyse
 from kbchat.chunking import Splitting
 from kbchat.models import Block, LoadedDocument, Markup
 from kbchat.processes import Processes
-from kbchat.splitting import embedded_text, split
+from kbchat.text.analysis import JoinedTerms, analyse
+from kbchat.text.splitting import embedded_text, split
 from kbchat.threads import Threads
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Maker:
         seconds = self._seconds * sum(1 + len(document.text) / CHARS_A_DOCUMENT for document in documents)
         order = await self._threads.read(self._order, documents)
         try:
-            answer = await self._processes.call("kbchat.making:serve", order, seconds=seconds)
+            answer = await self._processes.call("kbchat.ingestion.making:serve", order, seconds=seconds)
         except TimeoutError:
             if len(documents) == 1:
                 return [f"splitting it took longer than {seconds:.3g} s (document_seconds)"]

@@ -6,11 +6,11 @@ from pathlib import PurePath
 
 from kbchat.catalog import Catalog, DocumentEdit, SourceState
 from kbchat.errors import UnreadableDocumentError
-from kbchat.ingest import Ingester
+from kbchat.ingestion.ingest import Ingester
+from kbchat.ingestion.preparing import Preparer
 from kbchat.loaders.files import FileSource, Found, is_beneath, read
 from kbchat.models import DocumentFailure, IngestProgress, IngestReport, SpaceInfo
-from kbchat.preparing import Preparer
-from kbchat.readable import is_text
+from kbchat.text.readable import is_text
 from kbchat.threads import Threads
 
 DELETED_AT_ONCE = 500

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import tiktoken
 
-_log = logging.getLogger("kbchat.tokens")
+_log = logging.getLogger("kbchat.text.tokens")
 
 OVERCOUNT = 1.1
 """An estimate is this much above the best fit: the texts of a language then come out between level and a fifth over the

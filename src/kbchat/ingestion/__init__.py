@@ -1,0 +1,1 @@
+"""Documents in: read, split, embedded, written, published."""
