@@ -1,18 +1,22 @@
-"""A process that ingests, updates and deletes, to be killed at a labelled step or at a random moment.
+"""A process that ingests, updates, deletes and migrates, to be killed at a labelled step or at a random moment.
 
-Its arguments: the data folder, the vector type, a seed, and a label with how often it is passed before the process
-kills itself (`catalog.publish:before:2`), or `-`. It says on stdout, a JSON line each, what was acknowledged.
+Its arguments: the data folder, the vector type, a seed, a label with how often it is passed before the process kills
+itself (`catalog.publish:before:2`), or `-`, and `moves` where the space is also to go from store to store. It says on
+stdout, a JSON line each, what was acknowledged. All the while it searches, and fails when what it finds is torn.
 """
 
 import asyncio
 import json
 import os
 import random
+import re
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import kbchat
+from kbchat.models import VectorType
 from kbchat.wiring import Parts
 
 DOCUMENTS = 40
@@ -32,6 +36,7 @@ STEPS = (
     ("store", "create_collection"),
     ("store", "drop_collection"),
 )
+MOVES = [f"catalog.move_space:{when}" for when in ("before", "after")]
 LABELS = [f"{part}.{method}:{when}" for part, method in STEPS for when in ("before", "after")]
 
 
@@ -46,57 +51,89 @@ def say(**what: object) -> None:
     sys.stdout.flush()
 
 
-def arm(parts: Parts, vector_type: kbchat.VectorType, label: str) -> None:
+def arm(parts: Parts, vector_types: Iterable[VectorType], label: str) -> None:
     """Kill this process when a step is passed for the given time. The product knows nothing of it."""
     step, when, number = label.rsplit(":", 2)
     part, method = step.split(".")
-    target = {"catalog": parts.catalog, "store": parts.store(vector_type), "lexical": parts.lexical}[part]
-    real, left = getattr(target, method), [int(number)]
+    left = [int(number)]
 
-    async def wrapped(*args: object, **kwargs: object) -> object:
-        left[0] -= 1
-        if not left[0] and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = await real(*args, **kwargs)
-        if not left[0]:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
+    def wrap(target: object) -> None:
+        real = getattr(target, method)
 
-    setattr(target, method, wrapped)
+        async def wrapped(*args: object, **kwargs: object) -> object:
+            left[0] -= 1
+            if not left[0] and when == "before":
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = await real(*args, **kwargs)
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        setattr(target, method, wrapped)
+
+    if part == "store":
+        for vector_type in vector_types:
+            wrap(parts.store(vector_type))
+    else:
+        wrap({"catalog": parts.catalog, "lexical": parts.lexical}[part])
 
 
-async def work(data: Path, vector_type: str, seed: int, label: str) -> None:
-    """Add, update and delete documents, and embed the space anew, in an order that the seed makes up."""
-    choose = random.Random(seed)
+async def search(space: kbchat.KnowledgeSpace) -> None:
+    """Search all the time. Each document that is found is of one version, and that one is its metadata's."""
+    while True:
+        found: dict[str, str] = {}
+        for it in await space.retrieve("version part filler", top_k=100):
+            (said,) = set(re.findall(r"version(\d+)", it.content))
+            assert said == str(it.metadata["version"]), (it.name, said, it.metadata)
+            assert found.setdefault(it.name, said) == said, (it.name, said)
+        await asyncio.sleep(0.02)
+
+
+async def change(space: kbchat.KnowledgeSpace, choose: random.Random, *, moves: bool) -> None:
+    """Add, update and delete documents, embed the space anew and move it, in an order that is made up."""
+    versions = {d.name: int(d.metadata["version"]) for d in await space.documents()}  # type: ignore[arg-type]
+    kinds = ["put", "put", "put", "delete", "reembed", *(["move"] if moves else [])]
+    for _ in range(12):
+        names = choose.sample([f"d{number}" for number in range(DOCUMENTS)], 6)
+        kind = choose.choice(kinds)
+        if kind == "put":
+            new = {name: versions.get(name, 0) + 1 for name in names}
+            say(begun=new)
+            report = await space.ingest(
+                kbchat.TextDocument(name=name, text=text(name, version), metadata={"version": version})
+                for name, version in new.items()
+            )
+            assert not report.failed
+            versions |= new
+            say(done=new)
+        elif kind == "delete" and versions:
+            name = choose.choice(sorted(versions))
+            say(begun={name: 0})
+            await space.delete_document(name)
+            del versions[name]
+            say(done={name: 0})
+        elif kind == "reembed":
+            await space.reembed()
+        elif kind == "move":
+            (other,) = set(VectorType) - {space.vector_type}
+            await space.migrate(other)
+
+
+async def work(data: Path, vector_type: str, seed: int, label: str, *, moves: bool) -> None:
     async with kbchat.KnowledgeBase(data) as kb:
-        space = await kb.create_space("killed", vector_type=vector_type, exist_ok=True)
-        versions = {d.name: int(d.metadata["version"]) for d in await space.documents()}  # type: ignore[arg-type]
+        found = [space for space in await kb.list_spaces() if space.name == "killed"]
+        space = found[0] if found else await kb.create_space("killed", vector_type=vector_type)
         if label != "-":
-            arm(kb._open, space.vector_type, label)
+            arm(kb._open, set(VectorType) if moves else {space.vector_type}, label)
         say(ready=True)
-        for _ in range(12):
-            names = choose.sample([f"d{number}" for number in range(DOCUMENTS)], 6)
-            kind = choose.choice(["put", "put", "put", "delete", "reembed"])
-            if kind == "put":
-                new = {name: versions.get(name, 0) + 1 for name in names}
-                say(begun=new)
-                report = await space.ingest(
-                    kbchat.TextDocument(name=name, text=text(name, version), metadata={"version": version})
-                    for name, version in new.items()
-                )
-                assert not report.failed
-                versions |= new
-                say(done=new)
-            elif kind == "delete" and versions:
-                name = choose.choice(sorted(versions))
-                say(begun={name: 0})
-                await space.delete_document(name)
-                del versions[name]
-                say(done={name: 0})
-            elif kind == "reembed":
-                await space.reembed()
+        searching = asyncio.create_task(search(space))
+        changing = asyncio.create_task(change(space, random.Random(seed), moves=moves))
+        done, _ = await asyncio.wait([searching, changing], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        searching.cancel()
         say(end=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(work(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]))
+    asyncio.run(work(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4], moves="moves" in sys.argv[5:]))

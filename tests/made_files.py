@@ -50,6 +50,13 @@ def pdf(*pages: str, title: str = "", outline: tuple[tuple[str, int], ...] = ())
     return out.getvalue()
 
 
+def locked_pdf() -> bytes:
+    """A PDF that opens with a password only: what the handler would check it by is there, and fits none."""
+    lock = f"<< /Filter /Standard /V 1 /R 2 /P -4 /O <{'41' * 32}> /U <{'42' * 32}> >>"
+    whole = pdf("secret")
+    return whole.replace(b"trailer << ", f"trailer << /Encrypt {lock} /ID [<{'43' * 16}> <{'43' * 16}>] ".encode())
+
+
 def docx(text: str = PHRASE) -> bytes:
     from docx import Document
 

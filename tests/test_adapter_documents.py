@@ -129,6 +129,30 @@ async def test_many_are_indexed_in_the_background(tmp_path: Path, one_by_one: bo
         }
 
 
+@pytest.mark.parametrize(
+    ("asked", "chunks"),
+    [
+        ({"chunk_strategy": "Automatic", "chunk_size": 16}, 1),
+        ({"chunk_strategy": "CHUNK_BY_PAGE"}, 1),
+        ({"chunk_strategy": "CHUNK_BY_PARAGRAPH", "separator": "\\n\\n"}, 6),
+        ({"chunk_strategy": "CHUNK_BY_MARKDOWN_HEADER"}, 2),
+        ({"chunk_strategy": "CHUNK_BY_SEPARATOR", "separator": "|", "enable_merge": False}, 3),
+        ({"chunk_strategy": "CHUNK_BY_SEPARATOR", "separator": "|", "enable_merge": True}, 1),
+        ({"chunk_strategy": "CHUNK_BY_SIZE", "chunk_size": 16, "chunk_overlap": 0}, 2),
+        ({"chunk_size": 16}, 2),
+    ],
+)
+async def test_documents_are_split_as_clients_ask(tmp_path: Path, asked: dict[str, object], chunks: int) -> None:
+    """By the names of the wire, whatever else the clients send along."""
+    text = "# One\n\nA first paragraph | of keys.\n\nA second one.\n\n# Two\n\nA third | of the vault.\n\nA fourth one."
+    sent = {"chunk_size": 512, "chunk_overlap": 0, "separator": "\n", "splitter_type": "user_define"}
+    async with serving(tmp_path) as served:
+        made = await make(served, await make_space(served), content=text)
+        status, body = await served.post(f"{DOCUMENTS}/{made['id']}/sync", {"chunk_parameters": sent | asked})
+        assert status == 200, body
+        assert (await settled(served, made["id"]))["chunk_size"] == chunks
+
+
 async def test_chunks_may_be_of_another_size(tmp_path: Path) -> None:
     """Where the strategy is to split by size; sizes are tokens."""
     text = "\n\n".join(f"Paragraph {number} says something about the number {number}." for number in range(40))
@@ -298,6 +322,7 @@ async def test_a_list_with_an_unknown_document_begins_nothing(tmp_path: Path, wr
         ([5], "[0]"),
         ([{}], "[0].doc_id"),
         ([{"doc_id": 1, "chunk_parameters": {"chunk_size": 0}}], "[0].chunk_parameters.chunk_size"),
+        ([{"doc_id": 1, "chunk_parameters": {"chunk_strategy": "BY_MOOD"}}], "chunk_parameters.chunk_strategy"),
         (
             [
                 {

@@ -1,5 +1,6 @@
 """The command line as a process: terminals, signals, pipes, encodings."""
 
+import json
 import os
 import pty
 import re
@@ -79,6 +80,21 @@ def test_wide_characters_survive_a_narrow_encoding(start: Start) -> None:
     assert r"\u624b\u518c" in out
     listed = start("spaces", "list", env={"PYTHONIOENCODING": "utf-8"})
     assert "手册" in listed.communicate()[0]
+
+
+def test_a_watched_folder_is_followed_until_ctrl_c(start: Start, tmp_path: Path) -> None:
+    """A report for what is there, and one for each change."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/a.md").write_text("# A\n\nAlpha.\n")
+    watching = start("ingest", "s", "docs", "--watch", "--json")
+    assert watching.stdout is not None
+    assert json.loads(watching.stdout.readline())["added"] == 1
+    (tmp_path / "docs/b.md").write_text("# B\n\nBeta.\n")
+    assert json.loads(watching.stdout.readline())["added"] == 1
+    (tmp_path / "docs/a.md").unlink()
+    assert json.loads(watching.stdout.readline())["removed"] == 1
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait() == Exit.INTERRUPTED
 
 
 def test_progress_is_shown_on_a_terminal_only(start: Start, tmp_path: Path) -> None:

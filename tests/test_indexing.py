@@ -187,3 +187,44 @@ async def test_documents_are_found_in_whatever_space(tmp_path: Path) -> None:
         with pytest.raises(DocumentNotFoundError):
             await kb.get_document(documents[1].id)
         assert (await kb.list_documents())[1] == 2
+
+
+async def test_uploads_that_meet_go_in_together(space: kbchat.KnowledgeSpace) -> None:
+    """Each wholly or not at all: a name that is taken costs that one alone."""
+    taken = await space.add_document("taken", text="Was here before.")
+    outcomes: dict[int, object] = {}
+
+    async def add(number: int) -> None:
+        name = "taken" if number % 5 == 0 else f"n{number}"
+        try:
+            outcomes[number] = (await space.add_document(name, text=f"Number {number}.")).name
+        except DocumentExistsError as error:
+            outcomes[number] = type(error)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(40):
+            tasks.start_soon(add, number)
+    expected = {number: DocumentExistsError if number % 5 == 0 else f"n{number}" for number in range(40)}
+    assert outcomes == expected
+    assert len(await space.documents()) == 33
+    assert (await space.get_document("taken")).id == taken.id
+
+
+async def test_a_cancelled_upload_takes_no_other_along(space: kbchat.KnowledgeSpace) -> None:
+    """Those that waited with it go in, and what it was is there wholly or not."""
+    scopes = [anyio.CancelScope() for _ in range(30)]
+    done: set[str] = set()
+
+    async def add(number: int) -> None:
+        with scopes[number]:
+            done.add((await space.add_document(f"n{number}", text=f"Number {number}.")).name)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(30):
+            tasks.start_soon(add, number)
+        await anyio.lowlevel.checkpoint()
+        for scope in scopes[::3]:
+            scope.cancel()
+    names = {document.name for document in await space.documents()}
+    assert done <= names
+    assert {f"n{number}" for number in range(30) if number % 3} <= done

@@ -1,14 +1,18 @@
 """Documents go in by generations: whole or not at all, skipped when unchanged, reported when they cannot be read."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import anyio
 import pytest
 
 import kbchat
+from kbchat.chunking import ChunkStrategy, Splitting
+from kbchat.embedders import Vector, Vectors
+from kbchat.embedders.static import StaticEmbedder
 from kbchat.errors import DocumentNotFoundError, EmbedderMismatchError, InvalidInputError, StoreUnavailableError
+from kbchat.threads import Threads
 
 AWEL = (
     "# AWEL\n\nAWEL is a workflow expression language for agents.\n\n## Operators\n\nA map operator transforms data.\n"
@@ -73,6 +77,56 @@ async def test_an_update_replaces_the_text(space: kbchat.KnowledgeSpace) -> None
     assert [reference.content for reference in found] == ["The vault is green."]
     info = await space.refresh()
     assert (info.document_count, info.chunk_count) == (1, 1)
+
+
+class Counting:
+    """An embedder of one's own that remembers what it was given."""
+
+    name = "counting"
+    batch_size = 8
+
+    def __init__(self) -> None:
+        self._static = StaticEmbedder(threads=Threads())
+        self.texts: list[str] = []
+
+    async def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        self.texts += texts
+        return await self._static.embed_documents(texts)
+
+    async def embed_query(self, text: str) -> Vector:
+        return await self._static.embed_query(text)
+
+    async def aclose(self) -> None:
+        await self._static.aclose()
+
+
+async def test_only_what_changed_of_a_document_is_embedded_anew(tmp_path: Path) -> None:
+    """The vectors of its other chunks are taken over, wherever in the document they stand now."""
+    sections = [f"# Part {number}\n\n{'A sentence about it. ' * 40}{number}.\n\n" for number in range(5)]
+    embedder = Counting()
+    async with kbchat.KnowledgeBase(tmp_path / "data", embedder=embedder) as kb:
+        space = await kb.create_space("handbook")
+        await space.ingest(kbchat.TextDocument(name="guide", text="".join(sections)))
+        assert len(embedder.texts) >= 5
+        embedder.texts.clear()
+        new = f"# Part 2\n\n{'The vault is green. ' * 40}\n\n"
+        changed = [sections[4], sections[0], sections[1], new, sections[3]]
+        report = await space.ingest(kbchat.TextDocument(name="guide", text="".join(changed)))
+        assert report.updated == 1
+        assert [text.strip() for text in embedder.texts] == [new.strip()]
+        assert (await space.check()).findings == ()
+
+
+async def test_a_space_is_split_in_its_own_way(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace) -> None:
+    """From the next ingest on, which takes in anew what was split in another; one ingest may differ."""
+    text = kbchat.TextDocument(name="guide", text="# One\n\nA first part.\n\n# Two\n\nA second part.\n")
+    assert (await space.ingest(text)).chunks == 1
+    await kb.update_space(space.id, splitting=Splitting(strategy=ChunkStrategy.HEADING))
+    report = await space.ingest(text)
+    assert (report.updated, report.chunks) == (1, 2)
+    assert (await space.ingest(text)).unchanged == 1
+    once = await space.ingest(text, splitting=Splitting(strategy=ChunkStrategy.DOCUMENT))
+    assert (once.updated, once.chunks) == (1, 1)
 
 
 async def test_one_bad_document_does_not_keep_the_others_out(space: kbchat.KnowledgeSpace, tmp_path: Path) -> None:

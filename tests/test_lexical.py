@@ -1,6 +1,7 @@
 """The embedded lexical index against the suite, and what is its own: locks, damage, memory of what was seen."""
 
 import asyncio
+import shutil
 import subprocess
 import sys
 import uuid
@@ -48,6 +49,42 @@ async def test_reading_leaves_no_trace(folder: Path) -> None:
     await index.delete(NAME, [1])
     assert not folder.exists()
     await index.aclose()
+
+
+async def test_what_a_commit_cut_short_left_is_in_nobodys_way(folder: Path, tmp_path: Path) -> None:
+    """A process that died in it has written a file of deletions that the next commit would make under the same name;
+    also where the index was open here before that."""
+    index = TantivyIndex(folder, threads=Threads())
+    await index.upsert(NAME, [LexicalEntry(key, analyse(f"keys {key}")) for key in range(9)])
+    await index.commit(NAME)
+    shutil.copytree(folder, tmp_path / "dead")
+    dead = TantivyIndex(tmp_path / "dead", threads=Threads())
+    await dead.delete(NAME, [1])
+    await dead.commit(NAME)
+    await dead.aclose()
+    left = list((tmp_path / "dead" / NAME).glob("*.del"))
+    assert len(left) == 1
+    for path in (*left, tmp_path / "dead" / NAME / ".managed.json"):
+        shutil.copy(path, folder / NAME)
+    await index.delete(NAME, [1])
+    await index.commit(NAME)
+    assert await index.count(NAME) == 8
+    await index.aclose()
+
+
+async def test_a_writer_let_go_of_is_free_for_others(folder: Path) -> None:
+    """What was committed with more to come stays, what was written after it is lost."""
+    one, other = TantivyIndex(folder, threads=Threads()), TantivyIndex(folder, threads=Threads())
+    await one.upsert(NAME, [LexicalEntry(1, analyse("keys"))])
+    await one.commit(NAME, more=True)
+    with pytest.raises(LexicalIndexError, match="another process is writing"):
+        await other.upsert(NAME, [LexicalEntry(3, analyse("keys"))])
+    await one.upsert(NAME, [LexicalEntry(2, analyse("keys"))])
+    await one.release(NAME)
+    await write(other, 3, "keys")
+    assert [hit.id for hit in (await one.search(NAME, analyse("keys"), limit=5)).hits] == [1, 3]
+    await one.aclose()
+    await other.aclose()
 
 
 async def test_two_writers_at_once_are_refused(folder: Path) -> None:

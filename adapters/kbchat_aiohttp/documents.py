@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
+from kbchat.chunking import Splitting, requested
 from kbchat.errors import DocumentNotFoundError, InvalidInputError
 from kbchat.knowledge import KnowledgeBase
 from kbchat.models import Document
@@ -13,7 +14,7 @@ from kbchat_aiohttp.answers import Envelope, Page, success
 from kbchat_aiohttp.auth import Principal, Role
 from kbchat_aiohttp.bodies import Upload, read_form, read_json, read_query, validate
 from kbchat_aiohttp.errors import InvalidRequestError
-from kbchat_aiohttp.indexer import Chunking, Indexer
+from kbchat_aiohttp.indexer import Indexer
 from kbchat_aiohttp.routes import Call, route
 from kbchat_aiohttp.schemas.base import ID
 from kbchat_aiohttp.schemas.documents import (
@@ -33,7 +34,6 @@ ONE = PATH + "/{document_id:(?!sync$|batch_sync$)[^/]+}"
 """The words are routes of their own."""
 MAX_ANSWER_BYTES = 1024 * 1024
 """Of a document's text at once."""
-BY_SIZE = "CHUNK_BY_SIZE"
 WIRE_NAMES = {"name": "doc_name", "data": "doc_file", "text": "content"}
 """What the wire calls the arguments of the face."""
 
@@ -137,19 +137,24 @@ class Documents:
     )
     async def sync(self, call: Call) -> web.Response:
         asked = await read_json(call.request, SyncDocuments, limit=self._limit)
-        found = [await self._synced(one, call.principal) for one in asked.root]
+        found = await self._synced(asked.root, call.principal)
+        splittings = [chunking(one.chunk_parameters) for one in asked.root]
         # All are there: now, and only now, something is begun.
-        for document, one in zip(found, asked.root, strict=True):
-            self._indexer.submit(document.space_id, [document.id], chunking(one.chunk_parameters))
+        for document, splitting in zip(found, splittings, strict=True):
+            self._indexer.submit(document.space_id, document.id, splitting)
         return success([document.id for document in found])
 
-    async def _synced(self, asked: SyncDocument, principal: Principal) -> Document:
-        document = await self._document(asked.doc_id, principal)
-        if asked.space_id is not None:
-            space = await self._kb.get_space(asked.space_id, owner=principal.scope)
-            if document.space_id != space.id:
-                raise DocumentNotFoundError(asked.doc_id)
-        return document
+    async def _synced(self, asked: Sequence[SyncDocument], principal: Principal) -> Sequence[Document]:
+        for one in asked:
+            if not ID.fullmatch(one.doc_id):
+                raise DocumentNotFoundError(one.doc_id)
+        found = await self._kb.get_documents([int(one.doc_id) for one in asked], owner=principal.scope)
+        named = {one.space_id for one in asked if one.space_id is not None}
+        spaces = {name: (await self._kb.get_space(name, owner=principal.scope)).id for name in named}
+        for one, document in zip(asked, found, strict=True):
+            if one.space_id is not None and spaces[one.space_id] != document.space_id:
+                raise DocumentNotFoundError(one.doc_id)
+        return found
 
     @route(
         "POST",
@@ -165,7 +170,7 @@ class Documents:
         asked = SyncOne()
         if call.request.body_exists and call.request.headers.get("Content-Length") != "0":
             asked = await read_json(call.request, SyncOne, limit=self._limit)
-        self._indexer.submit(document.space_id, [document.id], chunking(asked.chunk_parameters))
+        self._indexer.submit(document.space_id, document.id, chunking(asked.chunk_parameters))
         return success([document.id])
 
     @route("GET", ONE, Role.READER, "Show a document", answer=Envelope[DocumentObject], fails=(404,))
@@ -202,15 +207,13 @@ class Documents:
         return await self._kb.get_document(int(document_id), owner=principal.scope, with_text=with_text)
 
 
-def chunking(asked: ChunkParameters | None) -> Chunking:
-    """How documents are split when a client asks for it in these words."""
-    if asked is None or asked.chunk_strategy != BY_SIZE:
-        return Chunking()
-    if asked.chunk_overlap is not None and asked.chunk_overlap >= (asked.chunk_size or 16):
-        raise InvalidRequestError(
-            "chunk_parameters.chunk_overlap: must be smaller than chunk_size", param="chunk_parameters.chunk_overlap"
-        )
-    return Chunking(asked.chunk_size, asked.chunk_overlap)
+def chunking(asked: ChunkParameters | None) -> Splitting | None:
+    """How documents are split when a client asks for it in these words; None: as the space says."""
+    try:
+        return None if asked is None else requested(asked.model_dump())
+    except InvalidInputError as error:
+        field = f"chunk_parameters.{error.field}"
+        raise InvalidRequestError(f"chunk_parameters.{error.message}", param=field) from None
 
 
 def _part(text: str, start: int, end: int | None) -> str:

@@ -1,6 +1,6 @@
 """By what and how large documents are split: the words for it, not the work."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -55,16 +55,21 @@ class Splitting(BaseModel):
 
 
 def requested(parameters: Mapping[str, JsonValue] | None) -> Splitting | None:
-    """What a client's `chunk_parameters` ask for; None when they ask for nothing.
+    """What a client's `chunk_parameters` ask for; None when they leave it to the space.
 
-    They are `chunk_strategy`, `chunk_size` and `chunk_overlap` in tokens, `separator` and `enable_merge`. Others
-    (`text_splitter`, `splitter_type`) and nulls are ignored. Raises `InvalidInputError` naming the parameter.
+    They are `chunk_strategy`, `chunk_size` and `chunk_overlap` in tokens, `separator` and `enable_merge`. Published
+    clients always send all of them, so each strategy looks at its own ones alone, and `Automatic` at none; sizes
+    without a strategy are those of `structure`. Others (`text_splitter`, `splitter_type`) and nulls are ignored. Raises
+    `InvalidInputError` naming the parameter.
     """
     given = {key: value for key, value in (parameters or {}).items() if value is not None and value != ""}
-    strategy, fixed = _strategy(given.pop("chunk_strategy", None), has_separator="separator" in given)
-    values = {ours: given[theirs] for theirs, ours in _PARAMETERS.items() if theirs in given}
+    strategy, looks_at, fixed = _strategy(given.pop("chunk_strategy", None))
+    values = {_PARAMETERS[theirs]: given[theirs] for theirs in looks_at if theirs in given}
     if strategy is None and not values:
         return None
+    if isinstance(separator := values.get("separator"), str):
+        # Forms show a line end as it is written in code, and send it so.
+        values["separator"] = separator.replace("\\n", "\n").replace("\\t", "\t")
     try:
         return Splitting.model_validate({"strategy": strategy or ChunkStrategy.STRUCTURE, **fixed, **values})
     except ValidationError as error:
@@ -80,20 +85,25 @@ _PARAMETERS = {
     "separator": "separator",
     "enable_merge": "merge",
 }
-_STRATEGIES: Mapping[str, tuple[ChunkStrategy, Mapping[str, JsonValue]]] = {
-    "automatic": (ChunkStrategy.STRUCTURE, {}),
-    "chunk_by_size": (ChunkStrategy.TOKENS, {}),
-    "chunk_by_page": (ChunkStrategy.PAGE, {}),
-    "chunk_by_paragraph": (ChunkStrategy.SEPARATOR, {"separator": "\n", "merge": False}),
-    "chunk_by_separator": (ChunkStrategy.SEPARATOR, {"separator": "\n", "merge": False}),
-    "chunk_by_markdown_header": (ChunkStrategy.HEADING, {}),
-    **{strategy.value: (strategy, {}) for strategy in ChunkStrategy},
+_SIZES = ("chunk_size", "chunk_overlap")
+_LINES: Mapping[str, JsonValue] = {"separator": "\n", "merge": False}
+_Known = tuple[ChunkStrategy | None, Sequence[str], Mapping[str, JsonValue]]
+_STRATEGIES: Mapping[str, _Known] = {
+    "automatic": (None, (), {}),
+    # Theirs goes along paragraphs and sentences too.
+    "chunk_by_size": (ChunkStrategy.STRUCTURE, _SIZES, {}),
+    "chunk_by_page": (ChunkStrategy.PAGE, (), {}),
+    "chunk_by_paragraph": (ChunkStrategy.SEPARATOR, ("separator",), _LINES),
+    "chunk_by_separator": (ChunkStrategy.SEPARATOR, ("separator", "enable_merge", "chunk_size"), _LINES),
+    "chunk_by_markdown_header": (ChunkStrategy.HEADING, (), {}),
+    **{strategy.value: (strategy, tuple(_PARAMETERS), {}) for strategy in ChunkStrategy},
 }
+"""By what name: which strategy, the parameters that it looks at, and what holds where they are not given."""
 
 
-def _strategy(name: JsonValue, *, has_separator: bool) -> tuple[ChunkStrategy | None, Mapping[str, JsonValue]]:
+def _strategy(name: JsonValue) -> _Known:
     if name is None:
-        return (ChunkStrategy.SEPARATOR, {"merge": False}) if has_separator else (None, {})
+        return None, _SIZES, {}
     if not isinstance(name, str) or name.lower() not in _STRATEGIES:
         raise InvalidInputError("chunk_strategy", f"{name!r} is unknown; there are: {', '.join(_STRATEGIES)}")
     return _STRATEGIES[name.lower()]

@@ -242,6 +242,11 @@ class KnowledgeBase:
         """The document of that id, in whatever space; with an owner, of no other's. Raises `DocumentNotFoundError`."""
         return await self._open.catalog.find_document_anywhere(document_id, owner=owner, with_text=with_text)
 
+    async def get_documents(self, document_ids: Sequence[int], *, owner: str | None = None) -> list[Document]:
+        """Documents by their ids, in that order, in whatever spaces, without their texts. Raises
+        `DocumentNotFoundError` for the first that is not there, or not of the owner's."""
+        return await self._open.catalog.find_documents_anywhere(document_ids, owner=owner)
+
     async def list_documents(
         self, *, owner: str | None = None, offset: int = 0, limit: int | None = None
     ) -> tuple[list[Document], int]:

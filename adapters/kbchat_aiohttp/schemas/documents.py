@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, RootModel, model_validator
 
 from kbchat.models import Document, DocumentStatus, IngestProgress
-from kbchat_aiohttp.schemas.base import NAME, AnswerModel, Paging, RequestModel, Text, Whole
+from kbchat_aiohttp.schemas.base import NAME, AnswerModel, Flag, Paging, RequestModel, Text, Whole
 
 
 class CreateDocument(RequestModel):
@@ -29,11 +29,17 @@ class CreateDocument(RequestModel):
 
 
 class ChunkParameters(RequestModel):
-    """How a document is to be split. Only `CHUNK_BY_SIZE` looks at the sizes, in tokens; all else is automatic."""
+    """How a document is to be split. Each strategy looks at its own parameters alone; sizes are tokens."""
 
-    chunk_strategy: str = "Automatic"
+    chunk_strategy: str | None = Field(
+        default=None,
+        description="`Automatic` (as the space says), `CHUNK_BY_SIZE`, `CHUNK_BY_PAGE`, `CHUNK_BY_PARAGRAPH`, "
+        "`CHUNK_BY_SEPARATOR`, `CHUNK_BY_MARKDOWN_HEADER`, or one of kbchat's own.",
+    )
     chunk_size: Whole | None = Field(default=None, ge=16, le=8192)
     chunk_overlap: Whole | None = Field(default=None, ge=0)
+    separator: str | None = Field(default=None, max_length=100)
+    enable_merge: Flag | None = None
 
 
 class SyncOne(RequestModel):

@@ -1,9 +1,10 @@
 """How the catalog is called: one transaction a call, each in a worker thread."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import anyio
 from sqlalchemy import Connection
@@ -17,6 +18,35 @@ _MOST_TOGETHER = 16
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class _Outcome(Generic[T]):
+    value: T | None = None
+    error: KbchatError | None = None
+
+
+class _Change(Generic[T]):
+    """A change that waits for its turn, and what became of it."""
+
+    def __init__(self, work: Callable[[Connection], T]) -> None:
+        self._work = work
+        self.outcome: _Outcome[T] | None = None
+
+    def make(self, connection: Connection) -> _Outcome[T]:
+        """Make it in a transaction with others, which its own failure does not undo."""
+        try:
+            with connection.begin_nested():
+                return _Outcome(self._work(connection))
+        except KbchatError as error:
+            return _Outcome(error=error)
+
+    def result(self) -> T:
+        """What it gave. Raises what it raised."""
+        assert self.outcome is not None
+        if self.outcome.error is not None:
+            raise self.outcome.error
+        return cast("T", self.outcome.value)
+
+
 class Calls:
     """Runs transactions. What the catalog holds is in the classes below this one."""
 
@@ -26,6 +56,7 @@ class Calls:
         self._clock = clock
         # SQLite has one writer at a time: ours wait here, in turn, and not each in a thread that polls the file.
         self._writing = anyio.Lock() if database.is_sqlite else nullcontext()
+        self._waiting: list[_Change[Any]] = []
         self._glances = Batches(self._glance_together, threads=threads, most=_MOST_TOGETHER, lanes=lanes())
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
@@ -52,6 +83,31 @@ class Calls:
 
         found = self._database.read(glances)
         return [found[what] for what, _ in asked]
+
+    async def _write_in_company(self, work: Callable[[Connection], T]) -> T:
+        """A small change that many make at once: a commit takes longer than all else of it, so those that wait for
+        their turn are made in one transaction, each wholly or not at all."""
+        if not self._database.is_sqlite:
+            return await self._write(work)
+        mine: _Change[T] = _Change(work)
+        self._waiting.append(mine)
+        try:
+            async with self._writing:
+                if mine.outcome is None:  # Nobody took it along.
+                    some = self._waiting[:_MOST_TOGETHER]
+                    await self._threads.write(self._make_together, some)
+        finally:
+            # Whoever was cancelled may have made the others' changes all the same.
+            self._waiting = [each for each in self._waiting if each.outcome is None and each is not mine]
+        return mine.result()
+
+    def _make_together(self, some: "Sequence[_Change[Any]]") -> None:
+        try:
+            outcomes = self._database.write(lambda connection: [each.make(connection) for each in some])
+        except KbchatError as error:
+            outcomes = [_Outcome(error=error)] * len(some)
+        for each, outcome in zip(some, outcomes, strict=True):
+            each.outcome = outcome
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
         async with self._writing:

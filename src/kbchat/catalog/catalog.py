@@ -254,6 +254,10 @@ class Catalog(Places):
             lambda connection: documents.anywhere(connection, document_id, owner=owner, with_text=with_text)
         )
 
+    async def find_documents_anywhere(self, document_ids: Sequence[int], *, owner: str | None = None) -> list[Document]:
+        """The documents of those ids, in that order. Raises `DocumentNotFoundError`."""
+        return await self._read(lambda connection: documents.all_anywhere(connection, document_ids, owner=owner))
+
     async def list_all_documents(
         self, *, owner: str | None = None, offset: int = 0, limit: int | None = None
     ) -> tuple[list[Document], int]:
@@ -268,7 +272,7 @@ class Catalog(Places):
         """Keep a document that is to be indexed later: it is TODO from now on, also when it was FINISHED before, and
         what readers find of it stays until then. Raises `DocumentExistsError` unless it may `replace` one."""
         now = self._clock()
-        return await self._write(
+        return await self._write_in_company(
             lambda connection: uploads.keep(connection, space_id, upload, replace=replace, writer=writer, now=now)
         )
 

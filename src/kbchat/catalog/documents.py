@@ -1,6 +1,6 @@
 """Transactions on documents. Each function runs inside the caller's transaction."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -75,12 +75,13 @@ def states(conn: Connection, space_id: int, names: Sequence[str]) -> dict[str, S
     return state_rows(conn.execute(_STATES, {"space_id": space_id, "names": names}))
 
 
-def state_rows(rows: Iterable[sa.Row[Any]]) -> dict[str, SourceState]:
+def state_rows(result: sa.CursorResult[Any]) -> dict[str, SourceState]:
     """States of documents by name."""
-    # By position: there may be very many.
+    # From the driver itself, which knows these types: there may be very many.
+    assert result.cursor is not None
     return {
         name: SourceState(document_id, content_hash, _STATUSES[status], source, size, mtime_ns)
-        for document_id, name, content_hash, status, source, size, mtime_ns in map(tuple, rows)
+        for document_id, name, content_hash, status, source, size, mtime_ns in result.cursor.fetchall()
     }
 
 
@@ -124,6 +125,19 @@ def anywhere(conn: Connection, document_id: int, *, owner: str | None, with_text
     if space_id is None or (owner is not None and spaces.get(conn, space_id).owner != owner):
         raise DocumentNotFoundError(document_id)
     return get(conn, space_id, document_id, with_text=with_text)
+
+
+def all_anywhere(conn: Connection, document_ids: Sequence[int], *, owner: str | None) -> list[Document]:
+    statement = (
+        select(_documents)
+        .join(schema.spaces, schema.spaces.c.id == _documents.c.space_id)
+        .where(among(_documents.c.id, schema.ids("ids")), _documents.c.visible, spaces.visible_to(owner))
+    )
+    found = {row.id: _document(row) for row in conn.execute(statement, {"ids": document_ids})}
+    for document_id in document_ids:
+        if document_id not in found:
+            raise DocumentNotFoundError(document_id)
+    return [found[document_id] for document_id in document_ids]
 
 
 def page_of_all(conn: Connection, *, owner: str | None, offset: int, limit: int | None) -> tuple[list[Document], int]:

@@ -3,7 +3,7 @@
 A document's new chunks are written beside its old ones, one catalog transaction makes them the live ones, and the old
 ones are collected afterwards. Whatever process is killed wherever, a reader finds the old document or the new one; what
 was begun and never published is collected by the next ingest. While one group of documents is embedded and written, the
-next one is read and split.
+next ones are read and split; several groups are published together.
 """
 
 import time
@@ -15,23 +15,25 @@ from typing import Protocol
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
-from kbchat.catalog import Catalog, SourceState
+from kbchat.catalog import Catalog, PendingGeneration, SourceState
 from kbchat.embedders import Embedder, Vector, Vectors
 from kbchat.errors import BusyError
 from kbchat.ingestion.preparing import Failed, Group, Item, Prepared, Preparer, Source, Unchanged
 from kbchat.lexical import LexicalEntry, LexicalIndex
 from kbchat.models import DocumentFailure, IngestProgress, IngestReport, IngestStage, SpaceInfo
 from kbchat.stores import VectorStore
-from kbchat.text.analysis import Terms, analyse
+from kbchat.text.analysis import JoinedTerms, analyse
 from kbchat.threads import Threads, together
 
 __all__ = ["Ingester", "Source", "embed_all", "known_rows"]
 
-BATCH_CHUNKS = 2048
-"""What is published at once: large enough that a commit costs little, small enough to be soon done."""
+PUBLISH_CHUNKS = 8192
+PUBLISH_SECONDS = 2.0
+"""What was written is published when it is so much or so old: large enough that a commit costs little, and the lexical
+index has few segments to merge; small enough that little is lost when it is cut short."""
 SLICE_CHUNKS = 512
 """What is embedded and indexed at once: a document may have any number of chunks."""
-AHEAD_GROUPS = 2
+AHEAD_GROUPS = 3
 """Groups that are prepared at the same time, or wait to be written."""
 SHARES = {IngestStage.READING: 0.0, IngestStage.SPLITTING: 0.1, IngestStage.WRITING: 0.4, IngestStage.DONE: 1.0}
 """How much of a document's work is usually behind it when a stage begins."""
@@ -41,6 +43,10 @@ class _Tell(Protocol):
     """Tells how far a document is; `part` is how much of the stage is done."""
 
     def __call__(self, name: str, stage: IngestStage = IngestStage.DONE, part: float = 0.0, /) -> None: ...
+
+
+def _tell_nobody(name: str, stage: IngestStage = IngestStage.DONE, part: float = 0.0, /) -> None:
+    """For who is not waited for."""
 
 
 @dataclass(slots=True)
@@ -105,10 +111,11 @@ class Ingester:
     ) -> IngestReport:
         """Bring the space up to date with the sources. A document that cannot be read is reported, the others go in.
 
-        What the report counts is acknowledged: it survives whatever happens later. An error of a part (store, embedder,
-        catalog) ends the ingest; batches already published stay.
+        What the report and the progress count is acknowledged: it survives whatever happens later. An error of a part
+        (store, embedder, catalog) ends the ingest; what is published already stays.
         """
         tally = _Tally(total=len(sources))
+        open_ = _Open()
 
         def tell(name: str, stage: IngestStage = IngestStage.DONE, part: float = 0.0) -> None:
             if progress is not None:
@@ -121,10 +128,17 @@ class Ingester:
         async def write() -> None:
             async with groups:
                 async for items in groups:
-                    await self._take(items, tally, tell)
+                    await self._take(items, open_, tally, tell)
 
-        await together(lambda: self._prepare(sources, ready, tell), write)
-        await self.collect(pending=False)
+        try:
+            await together(lambda: self._prepare(sources, ready, tell), write)
+            await self._publish(open_, tally, tell)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._lexical.release(self._index)
+            raise
+        if tally.updated:
+            await self.collect(pending=False)
         return tally.report()
 
     async def _prepare(self, sources: Sequence[Source], ready: MemoryObjectSendStream[list[Item]], tell: _Tell) -> None:
@@ -156,12 +170,13 @@ class Ingester:
                 tasks.start_soon(prepare, group, before, sent)
                 before = sent
 
-    async def _take(self, items: Sequence[Item], tally: _Tally, tell: _Tell) -> None:
-        """Write what is to be written of a group, and count it."""
+    async def _take(self, items: Sequence[Item], open_: "_Open", tally: _Tally, tell: _Tell) -> None:
+        """Write what is to be written of a group, publish that when it is time, and count the rest."""
         await self._remember([item for item in items if isinstance(item, Unchanged)])
-        for batch in _batches(items):
-            await self._write(batch, tally, tell)
-            tell(batch[-1].generation.name)
+        if batch := [item for item in items if isinstance(item, Prepared)]:
+            await self._write(batch, open_, tell)
+            if open_.is_due:
+                await self._publish(open_, tally, tell, more=True)
         tally.unchanged += sum(isinstance(item, Unchanged) for item in items)
         failed = [item for item in items if isinstance(item, Failed)]
         if records := [item.record for item in failed if item.record is not None]:
@@ -184,11 +199,12 @@ class Ingester:
 
         With `pending` also what was begun by a process that did not live to publish it.
         """
-        if pending:
-            await self._catalog.abandon(self._space.id)
-        dead = await self._catalog.collectable(self._space.id, pending=False)
+        dead = await self._catalog.collectable(self._space.id, pending=pending)
         if not dead:
             return
+        if pending:
+            await self._catalog.abandon(self._space.id)
+            dead = await self._catalog.collectable(self._space.id, pending=False)
         ids = [chunk_id for chunk_ids in dead.values() for chunk_id in chunk_ids]
         await self._store.delete(self._space.collection, ids)
         await self._lexical.delete(self._index, ids)
@@ -197,12 +213,13 @@ class Ingester:
 
     async def write(self, batch: Sequence[Prepared]) -> None:
         """Write and publish documents that are prepared."""
-        await self._write(batch, _Tally(total=len(batch)), lambda *_: None)
+        open_ = _Open()
+        await self._write(batch, open_, _tell_nobody)
+        await self._publish(open_, _Tally(total=len(batch)), _tell_nobody)
 
-    async def _write(self, batch: Sequence[Prepared], tally: _Tally, tell: _Tell) -> None:
-        """Write a batch beside what is live, then publish it."""
-        space = self._space
-        pending = await self._catalog.begin_generations(space.id, [item.generation for item in batch])
+    async def _write(self, batch: Sequence[Prepared], open_: "_Open", tell: _Tell) -> None:
+        """Write a batch beside what is live."""
+        pending = await self._catalog.begin_generations(self._space.id, [item.generation for item in batch])
         rows = [
             _Row(chunk_id, text, reusable.get(chunk.key), vector, terms)
             for item, generation, reusable in zip(batch, pending, await self._reusable(batch), strict=True)
@@ -220,17 +237,29 @@ class Ingester:
             await together(lambda: self._write_vectors(part), lambda: self._write_terms(part))  # noqa: B023 (awaited)
             for name, share in _written(batch, first, first + len(part)):
                 tell(name, IngestStage.WRITING, share)
-        await together(lambda: self._store.flush(space.collection), lambda: self._lexical.commit(self._index))
+        open_.add(batch, pending)
+
+    async def _publish(self, open_: "_Open", tally: _Tally, tell: _Tell, *, more: bool = False) -> None:
+        """Make what was written since the last time the live one, and count it. With `more` there will be more."""
+        space, pending = self._space, open_.pending
+        if not pending:
+            if tally.chunks:
+                await self._lexical.commit(self._index, more=more)
+            return
+        await together(
+            lambda: self._store.flush(space.collection), lambda: self._lexical.commit(self._index, more=more)
+        )
         live = await self._catalog.publish(space.id, [generation.id for generation in pending], writer=self._writer)
         if len(live) < len({generation.document_id for generation in pending}):
             raise BusyError(
                 f"another server took over the writing to space {space.name!r}, because the connection that held its "
                 "lock was lost; ingest again"
             )
-        new = sum(item.known is None or not item.known.content_hash for item in batch)
-        tally.added += new
-        tally.updated += len(batch) - new
-        tally.chunks += len(rows)
+        tally.added += open_.new
+        tally.updated += len(pending) - open_.new
+        tally.chunks += open_.chunks
+        tell(open_.name)
+        open_.clear()
 
     async def _write_vectors(self, rows: Sequence["_Row"]) -> None:
         """A vector for each chunk: that of an unchanged chunk is taken over, the others are embedded."""
@@ -255,7 +284,9 @@ class Ingester:
         await self._store.upsert(self._space.collection, [rows[place].id for place in found], vectors[found])
 
     async def _write_terms(self, rows: Sequence["_Row"]) -> None:
-        entries = await self._threads.read(lambda: [LexicalEntry(row.id, row.analysed()) for row in rows])
+        entries = await self._threads.read(
+            lambda: [LexicalEntry(row.id, analyse(row.text) if row.terms is None else row.terms) for row in rows]
+        )
         await self._lexical.upsert(self._index, entries)
 
     async def _reusable(self, batch: Sequence[Prepared]) -> list[dict[str, int]]:
@@ -273,29 +304,32 @@ class _Row:
     text: str
     twin: int | None
     vector: Vector | None
-    terms: tuple[str, str, str] | None
-
-    def analysed(self) -> Terms:
-        """The terms of its text."""
-        if self.terms is None:
-            return analyse(self.text)
-        uni, bi, c1 = self.terms
-        return Terms(tuple(uni.split()), tuple(bi.split()), tuple(c1.split()))
+    terms: JoinedTerms | None
 
 
-def _batches(items: Sequence[Item]) -> Iterator[list[Prepared]]:
-    """The prepared documents, those together that are published together."""
-    batch: list[Prepared] = []
-    chunks = 0
-    for item in items:
-        if isinstance(item, Prepared):
-            batch.append(item)
-            chunks += len(item.texts)
-            if chunks >= BATCH_CHUNKS:
-                yield batch
-                batch, chunks = [], 0
-    if batch:
-        yield batch
+@dataclass(slots=True)
+class _Open:
+    """What is written and not yet published."""
+
+    pending: list[PendingGeneration] = field(default_factory=list)
+    new: int = 0
+    chunks: int = 0
+    name: str = ""
+    since: float = float("-inf")
+    """When it was last published. The first group is published alone, so that something is soon seen."""
+
+    @property
+    def is_due(self) -> bool:
+        return self.chunks >= PUBLISH_CHUNKS or time.perf_counter() - self.since >= PUBLISH_SECONDS
+
+    def add(self, batch: Sequence[Prepared], pending: Sequence[PendingGeneration]) -> None:
+        self.pending += pending
+        self.new += sum(item.known is None or not item.known.content_hash for item in batch)
+        self.chunks += sum(len(item.texts) for item in batch)
+        self.name = batch[-1].generation.name
+
+    def clear(self) -> None:
+        self.pending, self.new, self.chunks, self.since = [], 0, 0, time.perf_counter()
 
 
 def _written(batch: Sequence[Prepared], first: int, last: int) -> Iterator[tuple[str, float]]:

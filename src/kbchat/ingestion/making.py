@@ -16,7 +16,7 @@ import numpy as np
 from kbchat.chunking import Splitting
 from kbchat.models import Block, LoadedDocument, Markup
 from kbchat.processes import Processes
-from kbchat.text.analysis import analyse
+from kbchat.text.analysis import JoinedTerms, analyse
 from kbchat.text.splitting import embedded_text, split
 from kbchat.threads import Threads
 
@@ -37,8 +37,7 @@ class Made(msgspec.Struct, array_like=True):
     """A document's chunks: start, end, headings above and metadata of each, and what is derived from it."""
 
     spans: list[tuple[int, int, tuple[str, ...], dict[str, Any]]]
-    terms: list[tuple[str, str, str]]
-    """The words of each field of `analysis.Terms`, joined by blanks, which no word holds."""
+    terms: list[JoinedTerms]
     packed: list[bytes]
     """What `embedders.passages` keeps of it."""
     vectors: bytes
@@ -152,7 +151,7 @@ def make(
     for document in documents:
         spans = split(document, splitting)
         some = [embedded_text(span.headings, document.text[span.start : span.end]) for span in spans]
-        terms = [(" ".join(each.uni), " ".join(each.bi), " ".join(each.c1)) for each in map(analyse, some)]
+        terms = [analyse(text).joined() for text in some]
         made.append(Made([(it.start, it.end, it.headings, dict(it.metadata)) for it in spans], terms, [], b""))
         texts += some
     packed: list[bytes] = []

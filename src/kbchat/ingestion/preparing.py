@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
@@ -26,6 +26,7 @@ from kbchat.loaders.formats import Format, format_of
 from kbchat.loaders.processes import DocumentReaders
 from kbchat.models import DocumentFailure, DocumentStatus, LoadedDocument, Metadata, TextDocument
 from kbchat.text import analysis
+from kbchat.text.analysis import JoinedTerms
 from kbchat.text.readable import can_be_kept, check_name, check_text, is_text, printable
 from kbchat.text.splitting import chunk_key, embedded_text, fingerprint
 from kbchat.threads import Threads
@@ -48,8 +49,8 @@ Source = FileSource | FileContent | TextDocument
 STATE_NAMES = 1000
 """Documents whose state is asked of the catalog at once."""
 GROUP_DOCUMENTS = 256
-GROUP_WEIGHT = 1_500_000
-"""Bytes of text, by guess, in a group: about two thousand chunks."""
+GROUP_WEIGHT = 750_000
+"""Bytes of text, by guess, in a group: about a thousand chunks."""
 GROUP_BYTES = 48 * 1024 * 1024
 """A group ends when it holds any of these, so that memory is bounded by a few groups, or documents if larger."""
 BYTES_A_TEXT_BYTE = 8
@@ -75,13 +76,15 @@ class Prepared:
     known: SourceState | None
     vectors: Vectors | None = None
     """Of the texts, where the space's own embedder is the static one, which has embedded them anyway."""
-    terms: Sequence[tuple[str, str, str]] | None = None
-    """Of the texts, as `making` gives them."""
+    terms: Sequence[JoinedTerms] | None = None
+    """Of the texts, where they were analysed already."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unchanged:
-    """A document that need not be written. `stat` is what is to be remembered of its file from now on."""
+class Unchanged(NamedTuple):
+    """A document that need not be written. `stat` is what is to be remembered of its file from now on.
+
+    A tuple, as there may be very many.
+    """
 
     name: str
     document_id: int
@@ -166,6 +169,7 @@ class Preparer:
         # What was read, split or analysed in another way is written anew, though the document is the same.
         how = fingerprint(splitting)
         self._recipe = f"{how}:{analysis.VERSION}.{loaders.VERSION}"
+        self._as_now = f"{self._recipe}:"
 
     async def groups(self, sources: Sequence[Source], states_of: StatesOf) -> AsyncGenerator[Group, None]:
         """The documents, a group at a time, in the order of the sources but for those that did not change.
@@ -175,7 +179,7 @@ class Preparer:
         seen: set[str] = set()
         for first in range(0, len(sources), STATE_NAMES):
             part = sources[first : first + STATE_NAMES]
-            states = await states_of([source.name for source in part if is_text(source.name)])
+            states = await states_of([name for source in part if (name := source.name).isascii() or is_text(name)])
             settled, todo = await self._threads.read(self._screen, part, states, seen)
             if settled:
                 yield Group(settled, [])
@@ -189,24 +193,30 @@ class Preparer:
         settled: list[Item] = []
         todo: list[_Todo] = []
         for source in sources:
-            known = states.get(source.name)
+            name = source.name
+            known = states.get(name)
+            stat = _stat(source)
+            if known is not None and stat is not None and name not in seen and self._is_untouched(source, known, stat):
+                seen.add(name)
+                settled.append(Unchanged(name, known.document_id))
+                continue
             if taken := _taken(source, known, seen):
                 settled.append(Failed(DocumentFailure(name=printable(source.name), reason=taken), None))
                 continue
-            seen.add(source.name)
-            stat = _stat(source)
-            if isinstance(source, FileSource) and known is not None and self._is_untouched(source, known, stat):
-                settled.append(Unchanged(source.name, known.document_id))
-                continue
+            seen.add(name)
             todo.append(_Todo(source, known, min(_size(source, stat), self._max_bytes)))
         return settled, todo
 
-    def _is_untouched(self, source: FileSource, known: SourceState, stat: os.stat_result | None) -> bool:
+    def _is_untouched(self, source: Source, known: SourceState, stat: os.stat_result) -> bool:
         """Whether the file is as it was by its stat alone."""
-        if known.size is None or stat is None or known.status is not DocumentStatus.FINISHED:
-            return False
-        same = (stat.st_size, stat.st_mtime_ns) == (known.size, known.mtime_ns)
-        return same and known.source == source.path and known.content_hash.startswith(f"{self._recipe}:")
+        return (
+            stat.st_mtime_ns == known.mtime_ns
+            and stat.st_size == known.size
+            and known.status is DocumentStatus.FINISHED
+            and isinstance(source, FileSource)
+            and known.source == source.path
+            and known.content_hash.startswith(self._as_now)
+        )
 
     async def prepare(self, group: Group, *, split: Callable[[str], None] | None = None) -> list[Item]:
         """Read, load and split the documents of a group. `split` is told the names of those about to be split."""

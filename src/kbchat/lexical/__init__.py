@@ -3,14 +3,14 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, Protocol
 
-from kbchat.text.analysis import Terms
+from kbchat.text.analysis import JoinedTerms, Terms
 
 
 class LexicalEntry(NamedTuple):
     """A chunk's id with the terms of its text (and of the headings above it)."""
 
     id: int
-    terms: Terms
+    terms: Terms | JoinedTerms
 
 
 class LexicalHit(NamedTuple):
@@ -52,8 +52,15 @@ class LexicalIndex(Protocol):
         """Remove entries. Ids that are not there are ignored."""
         ...
 
-    async def commit(self, name: str) -> None:
-        """Make lasting and searchable what was written since the last commit."""
+    async def commit(self, name: str, *, more: bool = False) -> None:
+        """Make lasting and searchable what was written since the last commit.
+
+        With `more` the caller goes on writing: what is held for that is kept, until a commit without, or `release`.
+        """
+        ...
+
+    async def release(self, name: str) -> None:
+        """Let go at once of what is held for writing. What was written since the last commit may be lost."""
         ...
 
     async def search(

@@ -38,9 +38,13 @@ class ChosenIndex:
         index, there = self._of(name)
         await index.delete(there, ids)
 
-    async def commit(self, name: str) -> None:
+    async def commit(self, name: str, *, more: bool = False) -> None:
         index, there = self._of(name)
-        await index.commit(there)
+        await index.commit(there, more=more)
+
+    async def release(self, name: str) -> None:
+        index, there = self._of(name)
+        await index.release(there)
 
     async def search(
         self, name: str, question: Terms, *, limit: int, among: Sequence[int] | None = None

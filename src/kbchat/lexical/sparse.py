@@ -21,7 +21,7 @@ from kbchat.errors import LexicalIndexError
 from kbchat.lexical import LexicalEntry, LexicalHit, LexicalResult, Weighted, counts
 from kbchat.lexical.counts import Change, Counted, Lengths, Tally, dimension
 from kbchat.stores.sparse_rows import SparseRow, SparseRows
-from kbchat.text.analysis import Terms
+from kbchat.text.analysis import JoinedTerms, Terms
 from kbchat.threads import Threads
 
 DRIFT = 0.08
@@ -84,7 +84,7 @@ class SparseIndex:
     async def upsert(self, name: str, entries: Sequence[LexicalEntry]) -> None:
         if not entries:
             return
-        last = {entry.id: entry.terms for entry in entries}
+        last = await self._threads.read(_last, entries)
         async with self._space(name).lock:
             space = await self._read(name)
             await self._count_out(name, space, list(last))
@@ -104,7 +104,7 @@ class SparseIndex:
                 space.added.pop(key, None)
             space.gone |= set(ids)
 
-    async def commit(self, name: str) -> None:
+    async def commit(self, name: str, *, more: bool = False) -> None:
         async with self._space(name).lock:
             space = await self._read(name)
             if space.added or space.removed:
@@ -114,6 +114,9 @@ class SparseIndex:
             await self._rows.remove(name, sorted(space.gone))
             await self._rows.flush(name)
             space.added, space.removed, space.gone, space.pins = {}, {}, set(), None
+
+    async def release(self, name: str) -> None:
+        """Nothing is held."""
 
     async def search(
         self, name: str, question: Terms, *, limit: int, among: Sequence[int] | None = None
@@ -219,6 +222,11 @@ class SparseIndex:
         for first in range(0, len(ids), REWRITE):
             rows = await self._rows.fetch(name, ids[first : first + REWRITE])
             await self._rows.put(name, await self._threads.read(_repinned, list(rows.values()), pins))
+
+
+def _last(entries: Sequence[LexicalEntry]) -> dict[int, Terms]:
+    """The terms to be written of each id."""
+    return {key: terms.split() if isinstance(terms, JoinedTerms) else terms for key, terms in entries}
 
 
 def _means(terms: Sequence[Terms]) -> Lengths:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from kbchat import fusion
 from kbchat.errors import LexicalIndexError
 from kbchat.lexical import LexicalEntry, LexicalHit, LexicalResult, Weighted
-from kbchat.text.analysis import Terms
+from kbchat.text.analysis import JoinedTerms, Terms
 from kbchat.threads import Batches, Threads, lanes
 
 if TYPE_CHECKING:
@@ -34,8 +34,9 @@ _Asked = tuple[str, Terms, int, Sequence[int] | None]
 class TantivyIndex:
     """A `LexicalIndex` over a folder of this object's own; the index of a space is the folder `name` within it.
 
-    Any number of processes may read while one writes. A writer is held from the first write to the commit; opening one
-    while another process holds it is a `LexicalIndexError`.
+    Any number of processes may read while one writes. A writer is held from the first write to the last commit; opening
+    one while another process holds it is a `LexicalIndexError`. While it is held, segments are merged beside the
+    writing; the last commit waits for that.
     """
 
     def __init__(self, folder: Path, *, threads: Threads) -> None:
@@ -54,8 +55,14 @@ class TantivyIndex:
         if ids:
             await self._threads.write(self._space(name).delete, ids)
 
-    async def commit(self, name: str) -> None:
+    async def commit(self, name: str, *, more: bool = False) -> None:
         await self._threads.write(self._space(name).commit)
+        if not more:
+            # Nothing depends on its end: who is cancelled meanwhile need not wait for it.
+            await self._threads.read(self._space(name).finish)
+
+    async def release(self, name: str) -> None:
+        await self._threads.write(self._space(name).release)
 
     async def search(
         self, name: str, question: Terms, *, limit: int, among: Sequence[int] | None = None
@@ -109,8 +116,11 @@ class _Space:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._meta = folder / "meta.json"
-        # Held by whoever writes, closes, or looks whether another process committed; never during a search.
+        # Held by whoever opens or closes, or looks whether another process committed; never during a search.
         self._lock = threading.RLock()
+        # Held by whoever writes, and by whom a writer is waited for that has its merges to finish.
+        self._writes = threading.RLock()
+        self._merging = threading.Lock()
         self._index: Index | None = None
         self._searcher: Searcher | None = None
         self._seen: tuple[int, int, int] | None = None
@@ -131,9 +141,10 @@ class _Space:
                 document = Document()
                 document.add_integer("id", entry.id)
                 document.add_integer("every", 1)
-                for field, terms in zip(FIELDS, entry.terms, strict=True):
-                    if terms:
-                        document.add_text(field, " ".join(terms))
+                terms = entry.terms if isinstance(entry.terms, JoinedTerms) else entry.terms.joined()
+                for field, text in zip(FIELDS, terms, strict=True):
+                    if text:
+                        document.add_text(field, text)
                 writer.add_document(document)
 
     def delete(self, ids: Sequence[int]) -> None:
@@ -148,8 +159,25 @@ class _Space:
         with self._writing():
             if self._writer is not None:
                 self._writer.commit()
-                # Only a writer that is let go of lets go of tantivy's lock; it first finishes its merges.
-                self._drop_writer()
+                self._pending = set()
+                self._reader()
+
+    def finish(self) -> None:
+        """Let go of the writer, and so of tantivy's lock, when it has finished its merges."""
+        with self._writes:
+            writer = self._forget_writer()
+            if writer is None:
+                return
+            self._merging.acquire()
+        try:
+            _wait_for(writer)
+        finally:
+            self._merging.release()
+
+    def release(self) -> None:
+        """Let go of the writer as it is: merges are given up, and begun again by the next one."""
+        with self._writes:
+            self._forget_writer()
 
     def search(self, question: Terms, limit: int, among: Sequence[int] | None) -> LexicalResult:
         with self._errors():
@@ -208,28 +236,20 @@ class _Space:
             return [int(key or 0) for key in searcher.fast_field_values("id", [address for _, address in hits])]
 
     def drop(self) -> None:
-        with self._lock, self._errors():
+        with self._writes, self._merging, self._lock, self._errors():
             self.close()
             if self._folder.exists():
                 shutil.rmtree(self._folder)
 
     def close(self) -> None:
-        with self._lock:
-            self._drop_writer()
+        with self._writes, self._lock:
+            self._forget_writer()
             self._index = self._searcher = self._seen = None
 
     def _forget_writer(self) -> "IndexWriter | None":
         writer, self._writer = self._writer, None
         self._pending = set()
         return writer
-
-    def _drop_writer(self) -> None:
-        """Let go of a writer and of tantivy's lock, whatever is left of it. Dropping the reference would not do: an
-        error's traceback may hold another one."""
-        writer = self._forget_writer()
-        if writer is not None:
-            with suppress(ValueError, OSError):
-                writer.wait_merging_threads()
 
     def _reader(self) -> "Searcher | None":
         """The state of the last commit of any process; None where there was none."""
@@ -258,7 +278,14 @@ class _Space:
 
     def _open_writer(self) -> "IndexWriter":
         if self._writer is None:
-            self._writer = self._open().writer(WRITER_BYTES, 1)
+            with self._merging, self._lock:
+                # Opened anew, because it reads only then what files others have made.
+                self._index = None
+                writer = self._open().writer(WRITER_BYTES, 1)
+                # A process that died in a commit may have left files that ours would make under the same name.
+                writer.garbage_collect_files()
+                self._writer = writer
+                self._seen = None
             self._reader()
         return self._writer
 
@@ -272,12 +299,20 @@ class _Space:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Be the one that writes. A writer that failed is not used again."""
-        with self._lock, self._errors():
+        with self._writes, self._errors():
             try:
                 yield
             except BaseException:
-                self._drop_writer()
+                if (writer := self._forget_writer()) is not None:
+                    # Dropping the reference would not do: the error's traceback may hold another one.
+                    _wait_for(writer)
                 raise
+
+
+def _wait_for(writer: "IndexWriter") -> None:
+    """Let a writer finish its merges and let go of tantivy's lock, whatever is left of it."""
+    with suppress(ValueError, OSError):
+        writer.wait_merging_threads()
 
 
 def _ours(error: Exception, folder: Path) -> LexicalIndexError:

@@ -1,6 +1,7 @@
 """Files and folders: which documents a path stands for, what they are called, and their bytes."""
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -159,6 +160,7 @@ class _Chosen:
         self._cut = len(str(root)) + 1
         self._suffixes = by_suffix()
         self._include = _spec(selection.include)
+        self._endings = _endings(selection.include)
         self._exclude = _spec(selection.exclude)
         self._ignored: list[tuple[str, GitIgnoreSpec]] = []
         self._obeys_git = selection.gitignore
@@ -179,8 +181,10 @@ class _Chosen:
             stem, dot, suffix = name.rpartition(".")
             if f".{suffix.lower()}" not in self._suffixes if dot and stem else name.lower() not in _WELL_KNOWN:
                 return False
-        elif not self._include.match_file(self._below(path)):
+        elif not name.endswith(self._endings) and not self._include.match_file(self._below(path)):
             return False
+        if self._exclude is None and not self._obeys_git:
+            return True
         return not (self._exclude is not None and self._exclude.match_file(self._below(path))) and not (
             self._is_ignored(path)
         )
@@ -208,6 +212,17 @@ def _spec(patterns: Iterable[str]) -> "GitIgnoreSpec | None":
         return GitIgnoreSpec.from_lines(lines)
     except ValueError as error:
         raise InvalidInputError("patterns", f"cannot be used: {error}") from None
+
+
+def _endings(patterns: Iterable[str]) -> tuple[str, ...]:
+    """How names end that such patterns as `*.md` fit for sure: to find that out by the pattern takes longer than all
+    else that is done with a file that did not change. None where another pattern takes something back."""
+    if any(pattern.startswith("!") for pattern in patterns):
+        return ()
+    return tuple(found[1] for pattern in patterns if (found := _ENDING.fullmatch(pattern)))
+
+
+_ENDING = re.compile(r"\*([\w.]*\w)")
 
 
 def _ignore_file(folder: str) -> "GitIgnoreSpec | None":

@@ -234,6 +234,11 @@ class KnowledgeBase(_Delegate):
         """The document of that id, in whatever space; with an owner, of no other's. Raises `DocumentNotFoundError`."""
         return self._loop.call(self._async.get_document, document_id, owner=owner, with_text=with_text)
 
+    def get_documents(self, document_ids: Sequence[int], *, owner: str | None = None) -> list[Document]:
+        """Documents by their ids, in that order, in whatever spaces, without their texts. Raises
+        `DocumentNotFoundError` for the first that is not there, or not of the owner's."""
+        return self._loop.call(self._async.get_documents, document_ids, owner=owner)
+
     def list_documents(
         self, *, owner: str | None = None, offset: int = 0, limit: int | None = None
     ) -> tuple[list[Document], int]:

@@ -99,6 +99,22 @@ class LexicalIndexSuite:
         await index.commit(name)
         await index.drop(name)
 
+    async def test_commits_with_more_to_come(self, index: LexicalIndex, name: str) -> None:
+        """Each is seen at once; an entry that was committed before is replaced, as one that was not; terms may come
+        joined."""
+        await index.upsert(name, [LexicalEntry(1, analyse("red keys")), LexicalEntry(2, analyse("blue keys").joined())])
+        await index.commit(name, more=True)
+        assert await self.found(index, name, "keys") == [1, 2]
+        await index.upsert(name, [LexicalEntry(1, analyse("green locks"))])
+        await index.upsert(name, [LexicalEntry(1, analyse("white locks"))])
+        await index.commit(name, more=True)
+        assert await self.found(index, name, "red green") == []
+        assert await self.found(index, name, "white locks") == [1]
+        await index.commit(name)
+        assert await index.count(name) == 2
+        await index.release(name)
+        assert await self.found(index, name, "keys") == [2]
+
     @pytest.mark.parametrize(
         "question",
         ["How are keys rotated?", "九十天轮换密钥", "keys 密钥", "key", "lunch at noon in the cafeteria", "餐"],

@@ -29,6 +29,23 @@ class Terms(NamedTuple):
     c1: tuple[str, ...]
     """Single characters where words are not separated."""
 
+    def joined(self) -> "JoinedTerms":
+        """The same, in one text a field."""
+        return JoinedTerms(" ".join(self.uni), " ".join(self.bi), " ".join(self.c1))
+
+
+class JoinedTerms(NamedTuple):
+    """A text's terms by field, joined by blanks, which no term holds: what goes from process to process, and into
+    indexes that take texts. Making a hundred words of each text and one text of them again would take longer."""
+
+    uni: str
+    bi: str
+    c1: str
+
+    def split(self) -> Terms:
+        """The terms one by one."""
+        return Terms(tuple(self.uni.split()), tuple(self.bi.split()), tuple(self.c1.split()))
+
 
 def analyse(text: str) -> Terms:
     """The terms of a text or question.

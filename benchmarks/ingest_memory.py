@@ -1,0 +1,150 @@
+"""How much memory an ingest takes as a folder grows: `kbchat ingest` on made text, its whole process tree measured.
+
+    python benchmarks/ingest_memory.py [--megabytes 2000] [--store Chroma] [--keep FOLDER] [--seconds 500]
+
+Makes a folder of text files (200 KB each, two million different words), ingests it, and five times a second adds up
+what every process of the tree takes: PSS, in which what several share counts once, and of that what is no file's copy
+(`anonymous`; the system may take the rest back). A line is printed for every tenth of the way, with the most seen until
+then. With `--keep` folder and data stay, and a run that is cut short after `--seconds` goes on where it stopped. Linux
+only.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+FILE_BYTES = 200_000
+WORDS = 2_000_000
+LOOK_SECONDS = 0.2
+SENTENCE = 14
+SYLLABLES = [first + then for first in "bdfgklmnprstvz" for then in "aeiou"]
+
+
+def make(folder: Path, megabytes: int) -> int:
+    """Make the files that are not there yet; returns how many bytes there are in all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = megabytes * 1_000_000 // FILE_BYTES
+    for place in range(number):
+        path = folder / f"{place // 1000}" / f"{place}.md"
+        if path.exists():
+            continue
+        path.parent.mkdir(exist_ok=True)
+        choose = random.Random(place)
+        lines, size = [f"# File {place}"], 0
+        while size < FILE_BYTES:
+            # Common words are commoner, as in any language.
+            words = [word(int(WORDS ** choose.random())) for _ in range(SENTENCE)]
+            line = f"{' '.join(words).capitalize()}.{chr(10) if choose.random() < 0.2 else ''}"
+            lines.append(line)
+            size += len(line) + 1
+        path.write_text("\n".join(lines))
+    return number * FILE_BYTES
+
+
+def word(number: int) -> str:
+    """A word that can be spoken, the shorter the smaller its number."""
+    syllables = ""
+    while True:
+        number, last = divmod(number, len(SYLLABLES))
+        syllables += SYLLABLES[last]
+        if not number:
+            return syllables
+
+
+def tree(root: int) -> list[int]:
+    """A process and all below it."""
+    found = [root]
+    for pid in found:
+        try:
+            for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 (names, not paths)
+                children = Path(f"/proc/{pid}/task/{thread}/children").read_text()
+                found += map(int, children.split())
+        except OSError:
+            continue
+    return found
+
+
+def taken(root: int) -> tuple[int, int]:
+    """PSS of the tree in bytes, and what of it is anonymous."""
+    pss = anonymous = 0
+    for pid in tree(root):
+        try:
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        values = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines[1:]}
+        pss += values.get("Pss", 0)
+        anonymous += values.get("Pss_Anon", 0)
+    return pss, anonymous
+
+
+def ingest(data: Path, folder: Path, store: str, seconds: float) -> dict[str, float]:
+    """Run `kbchat ingest` and look at it until it ends or its time is up."""
+    base = [sys.executable, "-m", "kbchat"]
+    options = ["--data-dir", str(data)]
+    there = json.loads(
+        subprocess.run([*base, "spaces", "list", "--json", *options], check=True, capture_output=True).stdout
+    )
+    if not there:
+        subprocess.run(
+            [*base, "spaces", "create", "big", "--vector-type", store, *options], check=True, stdout=subprocess.DEVNULL
+        )
+    process = subprocess.Popen(
+        [*base, "ingest", "big", str(folder), *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    started, most, most_anonymous, told = time.monotonic(), 0, 0, 0.0
+    while process.poll() is None:
+        pss, anonymous = taken(process.pid)
+        most, most_anonymous = max(most, pss), max(most_anonymous, anonymous)
+        now = time.monotonic() - started
+        if now - told > max(10.0, seconds / 20):
+            told = now
+            print(
+                f"{now:6.0f} s  now {pss / 1e6:5.0f} MB  most {most / 1e6:5.0f}  anonymous {most_anonymous / 1e6:5.0f}",
+                flush=True,
+            )
+        if now > seconds:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+        time.sleep(LOOK_SECONDS)
+    shown = subprocess.run([*base, "spaces", "list", "--json", *options], check=True, capture_output=True)
+    (space,) = json.loads(shown.stdout)
+    return {
+        "seconds": time.monotonic() - started,
+        "pss": most,
+        "anonymous": most_anonymous,
+        "documents": space["document_count"],
+        "chunks": space["chunk_count"],
+        "code": process.returncode,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=int, default=2000)
+    parser.add_argument("--store", default="Chroma")
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        root = given.keep or Path(temporary)
+        size = make(root / "text", given.megabytes)
+        found = ingest(root / f"data-{given.store}", root / "text", given.store, given.seconds)
+    ended = "all" if not found["code"] else "cut short"
+    done = found["documents"] * FILE_BYTES
+    print(
+        f"{given.store}: {done / 1e6:,.0f} of {size / 1e6:,.0f} MB ({ended}), {found['chunks']:,.0f} chunks", end=", "
+    )
+    print(f"{found['seconds']:,.0f} s, at most {found['pss'] / 1e6:,.0f} MB", end=", ")
+    print(f"of which anonymous {found['anonymous'] / 1e6:,.0f}")
+
+
+if __name__ == "__main__":
+    main()
