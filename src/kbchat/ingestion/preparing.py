@@ -226,8 +226,9 @@ class Preparer:
                 if isinstance(raw, _Raw):
                     tasks.start_soon(load, place, raw)
         loaded = [item for item in items if isinstance(item, _Loaded)]
-        for item in loaded if split else ():
-            split(item.generation.name)
+        if split is not None:
+            for item in loaded:
+                split(item.generation.name)
         made = await self._maker.make([item.document for item in loaded])
         return await self._threads.read(_finished, items, iter(made))
 
