@@ -1,5 +1,6 @@
 """The page in a real Chromium, which `make browser` brings. Without it these tests are skipped, but never in CI."""
 
+import json
 import os
 import shutil
 import sys
@@ -23,6 +24,9 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+TASKS = "disabled-by-default-devtools.timeline"
+"""The category of a trace that tells of tasks with their processor time."""
 
 MARKS = [
     pytest.mark.skipif(CHROMIUM is None and not IN_CI, reason="there is no Chromium; `make browser` brings it"),
@@ -70,6 +74,26 @@ async def browsing(url: str, *, script: str = "", **look: Any) -> AsyncIterator[
     """The page in a browser and a window of its own."""
     async with chromium() as browser, looking(browser, url, script=script, **look) as page:
         yield page
+
+
+@asynccontextmanager
+async def timing(page: Any) -> AsyncIterator[list[float]]:
+    """How long each task of the page's main thread took within the block, known at its end: in milliseconds of the
+    processor's time, which what else the machine does cannot lengthen."""
+    took: list[float] = []
+    browser = page.context.browser
+    await browser.start_tracing(page=page, categories=["toplevel", "devtools.timeline", TASKS])
+    yield took
+    events = json.loads(await browser.stop_tracing())["traceEvents"]
+    main = {
+        (it["pid"], it["tid"])
+        for it in events
+        if it["name"] == "thread_name" and it["args"]["name"] == "CrRendererMain"
+    }
+    tasks = [it for it in events if it["name"] == "RunTask" and (it["pid"], it["tid"]) in main]
+    # Those of a few microseconds have the clock's time only.
+    took += [it.get("tdur", it["dur"]) / 1000 for it in tasks if "dur" in it]
+    assert took
 
 
 async def show(page: Any, view: str) -> None:

@@ -185,3 +185,11 @@ def test_every_extra_is_documented() -> None:
     """README's table of extras is that of the package."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(re.findall(r"^\| `kbchat\[(\S+)\]`", (ROOT / "README.md").read_text(), re.MULTILINE)) == set(extras)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_extra_that_is_named_is_there(page: Path) -> None:
+    """Whoever copies `pip install 'kbchat[…]'` gets what it says: pip only warns of an extra that is none."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {extra for listed in re.findall(r"kbchat\[([\w,-]+)\]", page.read_text()) for extra in listed.split(",")}
+    assert named <= set(project["optional-dependencies"])

@@ -318,6 +318,28 @@ async def test_the_gate_shuts_nobody_out(tmp_path: Path) -> None:
         assert await faults(page) == {}
 
 
+async def test_it_uses_the_documented_routes_only(tmp_path: Path) -> None:
+    """Whatever view is looked at: its own files, and routes of the server's own description."""
+    asked: set[tuple[str, str]] = set()
+    async with furnished(tmp_path) as url, chromium() as browser, looking(browser, url) as page:
+        page.on("request", lambda request: asked.add((request.method, request.url)))
+        await page.reload()
+        async for _ in every_view(page):
+            pass
+        described = (await (await page.request.get(f"{url}openapi.json")).json())["paths"]
+    known = {
+        (method.upper(), re.compile(re.sub(r"\{\w+\}", r"[^/?]+", path) + r"(\?.*)?"))
+        for path, methods in described.items()
+        for method in methods
+    }
+    assert all(address.startswith(url) for _, address in asked)
+    calls = {(method, "/" + address.removeprefix(url)) for method, address in asked}
+    calls = {(method, path) for method, path in calls if path != "/" and not path.startswith("/page/")}
+    assert len(calls) > 5
+    strange = {it for it in calls if not any(it[0] == method and path.fullmatch(it[1]) for method, path in known)}
+    assert strange == set()
+
+
 @pytest.mark.parametrize("width", [320, 390])
 async def test_narrow_screens_scroll_one_way(tmp_path: Path, width: int) -> None:
     """Nothing is wider than the screen, in any view."""

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
+from typer import Context
+from typer.core import TyperGroup
 
 from kbchat.cli import bench, doctor, keys, moving, screen, spaces, tune
 from kbchat.cli.exits import Exit, say
@@ -23,7 +25,17 @@ if TYPE_CHECKING:
     from kbchat.models import IngestReport
 from kbchat.strategies import Stages
 
+FIRST = ("ingest", "ask", "search", "serve", "mcp", "spaces", "keys", "doctor")
+"""What people do first stands at the top of the help, in this order; the rest follows."""
+
+
+class _InOrder(TyperGroup):
+    def list_commands(self, ctx: Context) -> list[str]:
+        return sorted(super().list_commands(ctx), key=(*FIRST, *self.commands).index)
+
+
 app = typer.Typer(
+    cls=_InOrder,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Chat with your own documents, with references that can be checked.",
