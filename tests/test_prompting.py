@@ -255,6 +255,10 @@ def test_messages_without_a_question(messages: list[Message]) -> None:
         ("Introduced species", "Introduced species"),
         ("Introduce ?", "Introduce ?"),
         ("explain", "explain"),
+        ("How do I explain AWEL to my boss?", "How do I explain AWEL to my boss?"),
+        ("How do I describe Miau?", "How do I describe Miau?"),
+        ("Who will describe the office cat?", "Who will describe the office cat?"),
+        ("如何向客户介绍 AWEL", "如何向客户介绍 AWEL"),
         ("", ""),
     ],
 )

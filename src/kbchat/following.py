@@ -25,7 +25,7 @@ _OPENING = re.compile(
     r"|那么|那|还有|以及|另外|为什么[?？]?\s*$)",
     re.IGNORECASE,
 )
-_PARTICLE = re.compile(r"^.{1,12}呢\s*[?？]?\s*$", re.DOTALL)
+_PARTICLE = re.compile(r".{1,12}呢\s*[?？]?\Z", re.DOTALL)
 
 
 def is_follow_up(question: str) -> bool:
@@ -37,7 +37,7 @@ def is_follow_up(question: str) -> bool:
     return bool(
         _OPENING.match(question)
         or _REFERRING.search(question)
-        or _PARTICLE.match(question)
+        or _PARTICLE.match(question.rstrip())
         or len(set(analyse(question[:LONGEST]).uni)) <= 1
     )
 

@@ -82,7 +82,7 @@ async def open_writer(
 
     pin = await parts.pin()
     info = await parts.catalog.get_space(space_id)
-    # A pin only ever changes with the space\'s vectors, which the writer\'s lock guards.
+    # A pin only ever changes with the space's vectors, which the writer's lock guards.
     if info.embedder is None or info.words is None:
         words = info.words or await parts.words.planned(info.vector_type)
         info = await parts.catalog.pin_embedder(info.id, pin, words=words)

@@ -131,7 +131,8 @@ def without_command(question: str) -> str:
 
     "Introduce AWEL" is asked of us and "AWEL" of the documents, in which "introduce" would be a rare and heavy word.
     """
-    rest = _COMMAND.sub("", question, count=1)
+    command = _COMMAND.match(question)
+    rest = question[command.end() :] if command else question
     return rest if rest.strip(" .!?。！？") else question
 
 

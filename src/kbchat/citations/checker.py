@@ -10,6 +10,7 @@ anything but numbers.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -166,16 +167,16 @@ def _cited(text: str) -> list[_Cited]:
     # A mark counts as a closing bracket, so that it stays with the full stop before it: "daily.[1] They …".
     masked = _MARK.sub(lambda match: "]" * len(match[0]), text)
     found = [_Cited(_after_marks(text, start), end, []) for start, end in sentences.split(masked)]
-    code = [match.span() for match in _CODE.finditer(text)]
+    code = [at for match in _CODE.finditer(text) for at in match.span()]
     at = -1
     for match in _MARK.finditer(text):
         mark = _Mark(*match.span(), tuple(_numbers(match[1])))
-        if any(start <= mark.start < end for start, end in code):
-            continue
+        if bisect_right(code, mark.start) % 2:
+            continue  # Between a start and its end.
         while at + 1 < len(found) and found[at + 1].start <= mark.start:
             at += 1
         # A mark that no sentence holds closes the one before it on its line.
-        if at >= 0 and "\n" not in text[found[at].end : mark.start]:
+        if at >= 0 and text.find("\n", found[at].end, mark.start) < 0:
             found[at].marks.append(mark)
     return found
 
@@ -209,5 +210,6 @@ _OPENED = re.compile(r"[\[【［][\d\s,，、;^–-]{0,20}\Z")
 _COMMA = re.compile(r"\s?[,，、;]\s?")
 _CLOSED = re.compile(r"[\]】］][。！？.!?]+[”’」』\"')）]*\Z")
 """A mark before the full stop."""
+_BRACKETS = re.compile(r"[\] ]*")
 _CODE = re.compile(r"`[^`\n]+`")
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*\n", re.MULTILINE)

@@ -5,6 +5,7 @@ meaning by rule alone (stems, spelt numbers, full-width signs) is equal here.
 """
 
 import re
+from bisect import bisect_left, bisect_right
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -139,22 +140,26 @@ def _without_capitals(units: list[Unit]) -> list[Unit]:
 
 def _negated_words(text: Text) -> list[Negation]:
     words = [unit for unit in text.units if unit.kind != "char"]
+    starts, keys = [unit.start for unit in words], [unit.key for unit in words]
+    clause_ends = _ends(_CLAUSE_END, text.text)
     found = []
     for match in _NEGATION.finditer(text.text):
-        clause_end = _end(_CLAUSE_END, text.text, match.end())
-        after = [unit.key for unit in words if match.end() <= unit.start < clause_end]
-        before = [unit.key for unit in words if match.start() - 60 < unit.start < match.start()]
-        found.append(Negation(match.start(), match.end(), tuple(after[:3]), tuple(before[-2:])))
+        start, end = match.span()
+        first, last = bisect_left(starts, end), bisect_left(starts, _next(clause_ends, end))
+        near, upto = bisect_right(starts, start - _NEAR), bisect_left(starts, start)
+        after, before = keys[first : min(last, first + 3)], keys[max(near, upto - 2) : upto]
+        found.append(Negation(start, end, tuple(after), tuple(before)))
     return found
 
 
 def _negated_chars(text: Text) -> list[Negation]:
+    clause_ends = _ends(_HAN_CLAUSE_END, text.text)
     found = []
     for match in _HAN_NEGATION.finditer(text.text):
         if match["cue"] is None:
             continue
         start, end = match.span("cue")
-        rest = text.text[end : _end(_HAN_CLAUSE_END, text.text, end)].lstrip()
+        rest = text.text[end : min(_next(clause_ends, end), end + _NEAR)].lstrip()
         bare = rest.lstrip(_AUXILIARIES)
         focus = [part for part in (rest[:3], rest[:2], bare[:2]) if len(part) > 1]
         before = text.text[max(0, start - 2) : start]
@@ -162,9 +167,13 @@ def _negated_chars(text: Text) -> list[Negation]:
     return found
 
 
-def _end(pattern: re.Pattern[str], text: str, start: int) -> int:
-    match = pattern.search(text, start)
-    return match.start() if match else len(text)
+def _ends(pattern: re.Pattern[str], text: str) -> list[int]:
+    """Where clauses end, the last one with the text."""
+    return [*(match.start() for match in pattern.finditer(text)), len(text)]
+
+
+def _next(places: list[int], at: int) -> int:
+    return places[bisect_left(places, at)]
 
 
 _HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0x2019: 0x27}
@@ -212,6 +221,8 @@ _FOREIGN = frozenset(
 _FUNCTION = frozenset("的了是在和与及也而就都被把之其这那此并且或对从到由向以于为因但如若则等个位")
 _AUXILIARIES = "是能会可以应该当须必需要有再得被为曾将想敢肯愿准许允"
 
+_NEAR = 60
+"""Characters before and after a word that denies in which what it denies is looked for."""
 _NEGATION = re.compile(
     r"\b(?:not(?! only\b| just\b| merely\b)|never|no(?!\. ?\d| matter| doubt)|none|nobody|nothing|neither|nor|without"
     r"|cannot|\w+n't)\b",

@@ -13,6 +13,8 @@ from kbchat.models import LoadedDocument
 
 MAX_NAMED = 256
 """Columns up to which each row repeats their names. In a wider table they would be most of the text."""
+SAMPLE_CHARS = 8192
+"""What the separator is judged by: the standard library's time for it grows with the square of that."""
 _DELIMITERS = ",;\t|"
 
 
@@ -60,7 +62,7 @@ class SheetLoader:
 
 def _dialect(text: str) -> type[csv.Dialect] | csv.Dialect:
     """How the values are separated, judged by the first lines."""
-    sample = "\n".join(line[:4096] for line in text[:65536].splitlines()[:20])
+    sample = "\n".join(line[:4096] for line in text[:65536].splitlines()[:20])[:SAMPLE_CHARS]
     try:
         return csv.Sniffer().sniff(sample, _DELIMITERS)
     except csv.Error:

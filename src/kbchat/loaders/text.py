@@ -7,7 +7,7 @@ from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders.encodings import decode
 from kbchat.models import LoadedDocument, Markup, Metadata
 
-_MARKDOWN_TITLE = re.compile(r"^#\s+(.+?)\s*#*\s*$", re.MULTILINE)
+_MARKDOWN_TITLE = re.compile(r"^#[^\S\n]+(\S.*)", re.MULTILINE)
 _RST_TITLE = re.compile(r"^(?:([^\w\s])\1{2,}\n)?[ ]?(\S[^\n]*)\n([=\-~^\"'#*+.:`_])\3{2,}[ ]*$", re.MULTILINE)
 
 
@@ -36,7 +36,8 @@ class MarkdownLoader(TextLoader):
 
     def title(self, text: str) -> str | None:
         found = _MARKDOWN_TITLE.search(text)
-        return found[1] if found else None
+        title = found[1].rstrip().rstrip("#").rstrip() if found else ""
+        return title or None
 
 
 class RstLoader(TextLoader):
@@ -63,7 +64,7 @@ def tidy(text: str) -> str:
 
 
 _NO_TEXT = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff\u00ad]")
-_TRAILING = re.compile(r"[ \t\u00a0]+(?=\n|\Z)")
+_TRAILING = re.compile(r"(?<![ \t\u00a0])[ \t\u00a0]+(?=\n|\Z)")
 _MANY_LINES = re.compile(r"\n{3,}")
 
 

@@ -96,13 +96,17 @@ _MARKS = re.compile(
     r"| {0,3}(?P<over>[^\s#>|*+-][^\n]*)\n {0,3}(?P<line>=+|-{2,})[ \t]*$)",
     re.MULTILINE,
 )
-_TITLE_NOISE = re.compile(r"[ \t]*(?:\{[^{}]*\}[ \t]*)?#*[ \t]*$")
-_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|\[[^\]]*(?:\](?!\()|\]\([^)]*\Z|\Z)")
+"""A link, or else a bracket that opens none: no other that opens in it is one, so that each character is read once."""
 
 
 def _title(raw: str) -> str:
     """A heading as people read it: without anchors, closing signs, link targets and emphasis."""
-    return _LINK.sub(r"\1", _TITLE_NOISE.sub("", raw)).replace("`", "").replace("**", "").strip()
+    title = raw.rstrip(" \t").rstrip("#").rstrip(" \t")
+    if title.endswith("}") and (anchor := title.rfind("{")) > title.rfind("}", 0, -1):
+        title = title[:anchor]
+    shown = _LINK.sub(lambda found: found[0] if found[1] is None else found[1], title)
+    return shown.replace("`", "").replace("**", "").strip()
 
 
 def _rst(text: str) -> Iterator[Heading]:

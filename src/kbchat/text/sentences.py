@@ -69,7 +69,7 @@ def _blocks(text: str) -> Iterator[Offsets]:
 
 _LINE = re.compile(r"[^\n]+|(?<=\n)(?=\n)")
 _CLOSING = "\"'”’」』）)\\]》】*_"
-_STOP = re.compile(rf"[。！？!?…]+[{_CLOSING}]*|\.+[{_CLOSING}]*(?=\s)")
+_STOP = re.compile(rf"[。！？!?…]+[{_CLOSING}]*|(?<!\.)\.+[{_CLOSING}]*(?=\s)")
 _NEXT = re.compile(r"(\s*)(\S?)")
 _LAST_WORD = re.compile(r"[\w.]+\Z")
 _ABBREVIATIONS = frozenset(
