@@ -254,7 +254,7 @@ async def _spaces(parts: Parts) -> str:
     if foreign:
         names = ", ".join(foreign)
         what = f"embedded by another model than {pin.name}: {names}"
-        raise EmbedderMismatchError(f"{what}; set the embedder back, or run kbchat spaces reembed NAME")
+        raise EmbedderMismatchError(names, f"{what}; set the embedder back, or run kbchat spaces reembed NAME")
     return f"{total} spaces, {sum(info.document_count for info in infos)} documents"
 
 

@@ -148,7 +148,8 @@ def update(conn: Connection, space_id: int, change: SpaceChange, *, now: datetim
     space = lock(conn, space_id)
     if change.vector_type not in (None, space.vector_type) and _is_used(conn, space):
         raise SpaceInUseError(
-            f"space {space.name!r} holds documents in {space.vector_type}; empty it before you choose another store"
+            space.name,
+            f"space {space.name!r} holds documents in {space.vector_type}; empty it before you choose another store",
         )
     values = {column: value for column, value in change._asdict().items() if value is not None}
     if change.splitting is not None:
@@ -231,7 +232,8 @@ def move(conn: Connection, space_id: int, to: VectorType, *, writer: str, revisi
 def _lock_unchanged(conn: Connection, space_id: int, revision: int | None) -> None:
     space = lock(conn, space_id)
     if revision not in (None, space.revision):
-        raise BusyError(f"space {space.name!r} was written to by another server meanwhile; try again")
+        message = f"space {space.name!r} was written to by another server meanwhile; try again"
+        raise BusyError(message, place=space.name)
 
 
 def _set_pin(conn: Connection, space_id: int, pin: EmbedderPin) -> None:

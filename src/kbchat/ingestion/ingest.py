@@ -206,7 +206,8 @@ class Ingester:
         if len(live) < len({generation.document_id for generation in pending}):
             raise BusyError(
                 f"another server took over the writing to space {space.name!r}, because the connection that held its "
-                "lock was lost; ingest again"
+                "lock was lost; ingest again",
+                place=space.name,
             )
         new = sum(item.known is None or not item.known.content_hash for item in batch)
         tally.added += new
