@@ -83,7 +83,7 @@ async def test_the_folder_is_made(tmp_path: Path) -> None:
 def test_paths_are_in_the_folder() -> None:
     """Each part has its own place. Naming them touches nothing."""
     folder = DataFolder("somewhere", threads=Threads())
-    paths = {folder.catalog, folder.chroma, folder.milvus, folder.lexical, folder.originals}
+    paths = {folder.catalog, folder.chroma, folder.milvus, folder.lexical}
     assert len(paths) == 5
     assert {path.parent for path in paths} == {Path("somewhere")}
     assert not Path("somewhere").exists()

@@ -17,7 +17,7 @@ from kbchat.cli.exits import Exit
 from kbchat.embedders.cached import CachedEmbedder
 from kbchat.embedders.static import StaticEmbedder
 from kbchat.errors import InvalidInputError
-from kbchat.settings import Settings, load_settings
+from kbchat.settings import Settings
 from kbchat.testing.model_server import ModelServer, Script
 from kbchat.threads import Threads
 from kbchat.tuning import advice, grids, making, questions, search
@@ -399,7 +399,7 @@ def test_a_recommendation_can_be_pasted(run: Run, tmp_path: Path, monkeypatch: p
     pasted = ran.out.partition("In kbchat.toml:\n")[2].partition("\n\n")[0]
     (tmp_path / "kbchat.toml").write_text(pasted)
     monkeypatch.delenv("KBCHAT_TOP_K")
-    assert load_settings().top_k == 8
+    assert Settings().top_k == 8
     assert "or as variables: KBCHAT_TOP_K=8" in ran.out
 
 

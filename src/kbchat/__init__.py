@@ -94,13 +94,15 @@ _HOMES = {
 """Which module a name lives in; those not listed are models, those with an empty one are modules themselves."""
 
 
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module 'kbchat' has no attribute {name!r}")
-    home = _HOMES.get(name, "models")
-    value: object = getattr(import_module(f"kbchat.{home}"), name) if home else import_module(f"kbchat.{name}")
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # Else type checkers would find any name at all.
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module 'kbchat' has no attribute {name!r}")
+        home = _HOMES.get(name, "models")
+        value: object = getattr(import_module(f"kbchat.{home}"), name) if home else import_module(f"kbchat.{name}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -73,11 +73,6 @@ class DataFolder:
         return self.path / "lexical"
 
     @property
-    def originals(self) -> Path:
-        """The folder of stored original files."""
-        return self.path / "originals"
-
-    @property
     def _lock(self) -> Path:
         return self.path / "write.lock"
 
@@ -105,7 +100,7 @@ class DataFolder:
                 remedy = "a file is in the way; move it or choose another folder"
             case _:
                 remedy = f"{error.strerror or error}; mend that or choose another folder (--data-dir)"
-        return CatalogUnavailableError(f"data folder '{self.path}' cannot be used: {remedy}")
+        return CatalogUnavailableError(f"data folder '{self.path}' cannot be used: {remedy}", place=str(self.path))
 
     @asynccontextmanager
     async def writing(
@@ -156,7 +151,8 @@ class DataFolder:
             with anyio.move_on_after(timeout):
                 await self._gate.acquire()
                 return
-            raise BusyError(f"another task is waiting to write to '{self.path}'; try again later") from None
+            message = f"another task is waiting to write to '{self.path}'; try again later"
+            raise BusyError(message, place=str(self.path)) from None
 
     async def _acquire(self, deadline: float) -> tuple[bool, str]:
         """Take the lock from other processes: whether one of them held it meanwhile, and the name of our turn."""
@@ -170,7 +166,8 @@ class DataFolder:
             if left <= 0:
                 raise BusyError(
                     f"another process (pid {before.pid or 'unknown'}) is writing to '{self.path}'; wait until it has "
-                    "finished, or stop it"
+                    "finished, or stop it",
+                    place=str(self.path),
                 )
             await anyio.sleep(min(left, _PAUSES[min(attempt, len(_PAUSES) - 1)]))
             attempt += 1

@@ -271,7 +271,9 @@ async def _spaces(parts: Parts) -> str:
     if foreign:
         names = ", ".join(foreign)
         what = f"embedded by another model than {pin.name}: {names}"
-        raise EmbedderMismatchError(f"{what}; set the embedder back (KBCHAT_EMBEDDER), or run kbchat reembed NAME")
+        raise EmbedderMismatchError(
+            names, f"{what}; set the embedder back (KBCHAT_EMBEDDER), or run kbchat reembed NAME"
+        )
     return f"{total} spaces, {sum(info.document_count for info in infos)} documents"
 
 

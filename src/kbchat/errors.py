@@ -39,8 +39,13 @@
     └── ReferencesError              text that is not a references tag
 
 A message says what went wrong and what to do about it. The identifying value (space, document, model, field) is an
-attribute as well. Nothing here knows of HTTP: an adapter maps classes to statuses.
+attribute as well. Any of them can be copied and pickled, and so sent from process to process. An `InvalidInputError` is
+a `ValueError` too, a `MissingExtraError` an `ImportError`. Nothing here knows of HTTP: an adapter maps classes to
+statuses.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 
 class KbchatError(Exception):
@@ -51,8 +56,18 @@ class KbchatError(Exception):
         """What went wrong and what to do, for a person."""
         return str(self.args[0]) if self.args else type(self).__name__
 
+    def __reduce__(self) -> tuple[Callable[..., "KbchatError"], tuple[Any, ...]]:
+        # An exception is usually made again by calling its class with `args`: that is the message, and ours take more.
+        return _again, (type(self), self.args, self.__dict__)
 
-class InvalidInputError(KbchatError):
+
+def _again(kind: type[KbchatError], args: tuple[Any, ...], state: dict[str, Any]) -> KbchatError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
+
+class InvalidInputError(KbchatError, ValueError):
     """A value that cannot be used. `field` is the argument's name."""
 
     def __init__(self, field: str, message: str) -> None:
@@ -64,7 +79,7 @@ class SettingsError(KbchatError):
     """The configuration contradicts itself or lacks something."""
 
 
-class MissingExtraError(KbchatError):
+class MissingExtraError(KbchatError, ImportError):
     """An optional part is asked for that is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
@@ -141,7 +156,13 @@ class AmbiguousSpaceError(ConflictError):
 
 
 class SpaceInUseError(ConflictError):
-    """The change needs an empty space."""
+    """The change needs an empty space.
+
+    `space` is its name."""
+
+    def __init__(self, space: str, message: str) -> None:
+        super().__init__(message)
+        self.space = space
 
 
 class DocumentExistsError(ConflictError):
@@ -161,7 +182,13 @@ class KeyExistsError(ConflictError):
 
 
 class EmbedderMismatchError(ConflictError):
-    """The space's vectors were made by another embedder than the one configured now."""
+    """The space's vectors were made by another embedder than the one configured now.
+
+    `space` is its name."""
+
+    def __init__(self, space: str, message: str) -> None:
+        super().__init__(message)
+        self.space = space
 
 
 class UnreadableDocumentError(KbchatError):
@@ -173,7 +200,13 @@ class UnreadableDocumentError(KbchatError):
 
 
 class CatalogError(KbchatError):
-    """The catalog database failed."""
+    """The catalog database failed.
+
+    `place` is what it is about: a file, a URL without its password, a folder or a space."""
+
+    def __init__(self, message: str, *, place: str = "") -> None:
+        super().__init__(message)
+        self.place = place
 
 
 class CatalogCorruptError(CatalogError):

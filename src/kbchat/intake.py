@@ -330,9 +330,10 @@ def mismatch(info: SpaceInfo, pin: EmbedderPin) -> EmbedderMismatchError:
     """The error for a space that was embedded by another model than the one in use."""
     was = f"{info.embedder.name!r} ({info.embedder.dimension} dimensions)" if info.embedder else "another embedder"
     return EmbedderMismatchError(
+        info.name,
         f"the space {info.name!r} was embedded by {was}, and the vectors of {pin.name!r} ({pin.dimension} dimensions) "
         f"that the settings ask for do not go with its own; set the embedder back to that one "
-        f"(KBCHAT_EMBEDDER), or embed the space anew with `kbchat reembed {info.name}`"
+        f"(KBCHAT_EMBEDDER), or embed the space anew with `kbchat reembed {info.name}`",
     )
 
 

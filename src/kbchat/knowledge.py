@@ -80,10 +80,10 @@ class KnowledgeBase:
         is named, the reranker, the store behind a vector type. They are closed with the knowledge base. Raises
         `SettingsError` for settings that cannot be used.
         """
-        from kbchat.settings import load_settings
+        from kbchat.settings import Settings
         from kbchat.wiring import OwnParts
 
-        settings = settings or load_settings()
+        settings = settings or Settings()
         if data_dir is not None:
             settings = settings.model_copy(update={"data_dir": Path(data_dir)})
         self.settings = settings

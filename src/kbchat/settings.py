@@ -6,7 +6,7 @@ Nothing is read when this module is imported, only when a `Settings` is made.
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -24,9 +24,12 @@ from kbchat.strategies import Expand, Strategy
 
 
 class ModelSettings(BaseModel):
-    """One OpenAI-compatible model server. `model` is the name the server knows."""
+    """One OpenAI-compatible model server. `model` is the name the server knows.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    `context_tokens` is how much the model can hold: prompt and answer together.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     base_url: str
     model: str
@@ -35,11 +38,32 @@ class ModelSettings(BaseModel):
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. Each field is also a variable: `KBCHAT_` and its name in capitals."""
+    """Everything that can be set. Each field is also a variable: `KBCHAT_` and its name in capitals.
+
+    What is given goes before the environment, and that before `kbchat.toml`. Raises `SettingsError` that names each
+    field that cannot be used, without its value, which may be a secret.
+    """
 
     model_config = SettingsConfigDict(
-        env_prefix="KBCHAT_", env_nested_delimiter="__", toml_file="kbchat.toml", extra="ignore", frozen=True
+        env_prefix="KBCHAT_",
+        env_nested_delimiter="__",
+        toml_file="kbchat.toml",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
+
+    if not TYPE_CHECKING:  # Else type checkers would no longer know the arguments.
+
+        def __init__(self, **given: Any) -> None:
+            try:
+                super().__init__(**given)
+            except ValidationError as error:
+                raise SettingsError(f"settings that cannot be used: {_problems(error)}") from None
+            except UndecodableError as error:
+                raise SettingsError(f"a KBCHAT_* variable must hold JSON: {error}") from None
+            except ValueError as error:
+                raise SettingsError(f"kbchat.toml cannot be read: {error}") from None
 
     # Where things are
     data_dir: Path = Path("kb-data")
@@ -186,28 +210,18 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
 
+def _problems(error: ValidationError) -> str:
+    """What is wrong with each field, without its value, which may be a secret."""
+    said = []
+    for problem in error.errors(include_url=False, include_input=False):
+        name, what = _placed(problem["loc"]), problem["msg"].removeprefix("Value error, ")
+        said.append(f"{name}: {what}" if name else what)
+    return "; ".join(said)
+
+
 def _placed(loc: Sequence[str | int]) -> str:
     """A setting's name, and the variable that sets it where there is one: else it is an argument's or the file's."""
     name = ".".join(map(str, loc))
     variables = {it.upper() for it in os.environ}
     variable = f"KBCHAT_{loc[0]}".upper() if loc else ""
     return f"{name} ({variable})" if variable in variables else name
-
-
-def load_settings(**overrides: object) -> Settings:
-    """Settings from the environment and `kbchat.toml`, overruled by those given.
-
-    Raises `SettingsError` that names each field that cannot be used, without its value, which may be a secret.
-    """
-    try:
-        return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
-    except ValidationError as error:
-        problems = "; ".join(
-            ": ".join(filter(None, [_placed(problem["loc"]), problem["msg"].removeprefix("Value error, ")]))
-            for problem in error.errors()
-        )
-        raise SettingsError(f"settings that cannot be used: {problems}") from None
-    except UndecodableError as error:
-        raise SettingsError(f"a KBCHAT_* variable must hold JSON: {error}") from None
-    except ValueError as error:
-        raise SettingsError(f"kbchat.toml cannot be read: {error}") from None

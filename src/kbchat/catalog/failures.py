@@ -68,9 +68,10 @@ def catalog_error(error: Exception, where: str) -> KbchatError | None:
         case UnicodeEncodeError() | exc.StatementError(orig=UnicodeEncodeError()) | exc.DataError():
             return InvalidInputError("text", _UNUSABLE)
         case msgspec.DecodeError():
-            return CatalogCorruptError(f"catalog {where} holds metadata that cannot be read; put a copy in its place")
+            message = f"catalog {where} holds metadata that cannot be read; put a copy in its place"
+            return CatalogCorruptError(message, place=where)
         case exc.TimeoutError():
-            return BusyError(f"all connections to catalog {where} are in use; try again later")
+            return BusyError(f"all connections to catalog {where} are in use; try again later", place=where)
         case exc.DBAPIError(orig=sqlite3.Error() as cause):
             return _sqlite_error(cause, where)
         case exc.DBAPIError():
@@ -85,14 +86,15 @@ def _sqlite_error(error: sqlite3.Error, where: str) -> KbchatError:
     code = getattr(error, "sqlite_errorcode", None)
     if code is None and isinstance(error, sqlite3.OperationalError):
         # The module's own complaint of text that is not UTF-8. It quotes the text, so it is not repeated.
-        return CatalogCorruptError(f"catalog {where} holds text that cannot be read; put a copy in its place")
+        message = f"catalog {where} holds text that cannot be read; put a copy in its place"
+        return CatalogCorruptError(message, place=where)
     if code is None:
-        return CatalogError(f"catalog {where} failed: {error}")
+        return CatalogError(f"catalog {where} failed: {error}", place=where)
     primary = code & 0xFF
     if primary == sqlite3.SQLITE_TOOBIG:
         return InvalidInputError("text", _UNUSABLE)
     kind, message = _SQLITE.get(primary, (CatalogError, f"failed: {error}"))
-    return kind(f"catalog {where} {message}")
+    return kind(f"catalog {where} {message}", place=where)
 
 
 def _postgresql_error(error: exc.DBAPIError, where: str) -> KbchatError:
@@ -100,12 +102,12 @@ def _postgresql_error(error: exc.DBAPIError, where: str) -> KbchatError:
     if state is None:
         # No answer from a server: the connection was refused, timed out or was cut.
         if error.connection_invalidated or isinstance(error, exc.OperationalError):
-            return CatalogUnavailableError(f"catalog {where} {_POSTGRESQL['08'][1]}")
-        return CatalogError(f"catalog {where} failed: {error.orig}")
+            return CatalogUnavailableError(f"catalog {where} {_POSTGRESQL['08'][1]}", place=where)
+        return CatalogError(f"catalog {where} failed: {error.orig}", place=where)
     if state.startswith("54"):
         return InvalidInputError("text", _UNUSABLE)
     kind, message = _POSTGRESQL.get(state) or _POSTGRESQL.get(state[:2], (CatalogError, f"failed: {error.orig}"))
-    return kind(f"catalog {where} {message}")
+    return kind(f"catalog {where} {message}", place=where)
 
 
 @contextmanager

@@ -59,7 +59,8 @@ async def _take(database: Database, threads: Threads, connection: Connection, sp
     while not await threads.write(_try, database, connection, space_id):
         left = deadline - anyio.current_time()
         if left <= 0:
-            raise BusyError(f"another server is writing to space {space_id}; wait until it has finished")
+            message = f"another server is writing to space {space_id}; wait until it has finished"
+            raise BusyError(message, place=str(space_id))
         await anyio.sleep(min(left, _PAUSES[min(attempt, len(_PAUSES) - 1)]))
         attempt += 1
 

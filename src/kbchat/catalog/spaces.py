@@ -163,7 +163,8 @@ def update(conn: Connection, space_id: int, change: SpaceChange, *, now: datetim
     space = lock(conn, space_id)
     if change.vector_type not in (None, space.vector_type) and _is_used(conn, space):
         raise SpaceInUseError(
-            f"space {space.name!r} holds documents in {space.vector_type}; empty it before you choose another store"
+            space.name,
+            f"space {space.name!r} holds documents in {space.vector_type}; empty it before you choose another store",
         )
     values = {column: value for column, value in change._asdict().items() if value is not None}
     if change.vector_type not in (None, space.vector_type):

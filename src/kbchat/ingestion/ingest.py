@@ -253,7 +253,8 @@ class Ingester:
         if len(live) < len({generation.document_id for generation in pending}):
             raise BusyError(
                 f"another server took over the writing to space {space.name!r}, because the connection that held its "
-                "lock was lost; ingest again"
+                "lock was lost; ingest again",
+                place=space.name,
             )
         tally.added += open_.new
         tally.updated += len(pending) - open_.new
