@@ -55,7 +55,7 @@ def test_the_value_at_fault_is_an_attribute() -> None:
 
 
 def test_python_s_own_kinds() -> None:
-    """Who asks for Python's own errors is answered: a bad value is a ValueError, a part not installed an ImportError."""
+    """Who asks for Python's own errors is answered: a bad value is a ValueError, a missing part an ImportError."""
     with pytest.raises(ValueError, match="top_k: must be"):
         raise errors.InvalidInputError("top_k", "must be between 1 and 10")
     with pytest.raises(ImportError, match=r"pip install 'kbchat\[milvus\]'"):

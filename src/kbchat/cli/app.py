@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
-from typer import Context
 from typer.core import TyperGroup
 
 from kbchat.cli import bench, doctor, keys, moving, screen, spaces, tune
@@ -17,21 +16,21 @@ from kbchat.cli.session import AsJson, DataDir, read_settings, run
 from kbchat.cli.spaces import Space
 from kbchat.cli.stages import Diversity, Expanded, Rerank, Strategies
 from kbchat.errors import KbchatError, SpaceNotFoundError
+from kbchat.strategies import Stages
 
 if TYPE_CHECKING:
     from kbchat import AnswerStream, KnowledgeBase, KnowledgeSpace
     from kbchat.filters import Filter
     from kbchat.maintenance.checking import CheckReport
     from kbchat.models import IngestReport
-from kbchat.strategies import Stages
 
 FIRST = ("ingest", "ask", "search", "serve", "mcp", "spaces", "keys", "doctor")
 """What people do first stands at the top of the help, in this order; the rest follows."""
 
 
 class _InOrder(TyperGroup):
-    def list_commands(self, ctx: Context) -> list[str]:
-        return sorted(super().list_commands(ctx), key=(*FIRST, *self.commands).index)
+    def list_commands(self, ctx: object) -> list[str]:
+        return sorted(self.commands, key=(*FIRST, *self.commands).index)
 
 
 app = typer.Typer(
