@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from typing import IO
 
 from kbchat.chat import open_chat
+from kbchat.events import Deltas
 from kbchat.frames import FrameEncoder
 from kbchat.generators import Generator
 from kbchat.generators.openai import OpenAIGenerator
-from kbchat.models import Deltas, Message, Reference, Sampling
+from kbchat.models import Message, Reference, Sampling
 from kbchat.text.tokens import TokenCounter
 from kbchat.threads import Threads
 

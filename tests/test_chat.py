@@ -9,22 +9,11 @@ import pytest
 
 from kbchat.chat import collect, open_chat
 from kbchat.errors import GeneratorUnavailableError, InvalidInputError, StoreUnavailableError
+from kbchat.events import Deltas, Done, EngineEvent, References, Retrieved
 from kbchat.generators import Generator
 from kbchat.generators.extractive import ExtractiveGenerator
 from kbchat.generators.openai import OpenAIGenerator
-from kbchat.models import (
-    Answer,
-    Citation,
-    Deltas,
-    Done,
-    EngineEvent,
-    Message,
-    Reference,
-    References,
-    Retrieved,
-    Sampling,
-    Usage,
-)
+from kbchat.models import Answer, Citation, Message, Reference, Sampling, Usage
 from kbchat.testing.model_server import ModelServer, Script
 from kbchat.text.tokens import TokenCounter, estimate
 from kbchat.threads import Threads

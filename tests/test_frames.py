@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from kbchat import frames, references
+from kbchat.events import Deltas, Done, EngineEvent, References, Retrieved
 from kbchat.frames import DONE, KEEP_ALIVE, Flavour, FrameEncoder
-from kbchat.models import Answer, Citation, Deltas, Done, EngineEvent, Reference, References, Retrieved, Usage
+from kbchat.models import Answer, Citation, Reference, Usage
 
 ID = "chatcmpl-86f60a0c-e686-11ee-9322-acde48001122"
 BREAKS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"

@@ -22,6 +22,7 @@ FLOORS = {
     0: {
         "chunking",
         "display",
+        "events",
         "models",
         "errors",
         "processes",

@@ -10,9 +10,10 @@ from aiohttp import web
 from kbchat.answers import AnswerStream
 from kbchat.chat import collect
 from kbchat.errors import ModelNotFoundError, SpaceNotFoundError
+from kbchat.events import Deltas, EngineEvent, References
 from kbchat.frames import DONE, Flavour, FrameEncoder, whole
 from kbchat.knowledge import KnowledgeBase
-from kbchat.models import Citation, Deltas, EngineEvent, Message, Reference, References
+from kbchat.models import Citation, Message, Reference
 from kbchat.space import KnowledgeSpace
 from kbchat_aiohttp.answers import json_response
 from kbchat_aiohttp.auth import Principal, Role

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from aiohttp import web
 from pydantic import BaseModel
 
-from kbchat.models import Deltas, Done, EngineEvent, Usage
+from kbchat.events import Deltas, Done, EngineEvent
+from kbchat.models import Usage
 from kbchat_aiohttp.auth import Principal, Role
 
 PATTERN = re.compile(r"\{(\w+):[^{}]*\}")

@@ -16,22 +16,19 @@ if TYPE_CHECKING:
     from kbchat import errors, filters, references
     from kbchat.answers import AnswerStream
     from kbchat.errors import KbchatError
+    from kbchat.events import Delta, Done, References, Retrieved
     from kbchat.knowledge import KnowledgeBase
     from kbchat.models import (
         Answer,
         Citation,
-        Delta,
         Document,
         DocumentFailure,
         DocumentStatus,
-        Done,
         IngestProgress,
         IngestReport,
         IngestStage,
         Message,
         Reference,
-        References,
-        Retrieved,
         Sampling,
         SpaceInfo,
         TextDocument,
@@ -81,11 +78,15 @@ __version__ = "0.1.0"
 # Every name is loaded when it is first used: building the models alone takes longer than importing pydantic does.
 _HOMES = {
     "AnswerStream": "answers",
+    "Delta": "events",
+    "Done": "events",
     "Explanation": "retrieval.explaining",
     "KbchatError": "errors",
     "KnowledgeBase": "knowledge",
     "KnowledgeSpace": "space",
     "ModelSettings": "settings",
+    "References": "events",
+    "Retrieved": "events",
     "Settings": "settings",
     "errors": "",
     "filters": "",

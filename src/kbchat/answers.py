@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from kbchat.errors import ModelNotFoundError
-from kbchat.models import Delta, Deltas, EngineEvent, Event, Message, Reference, Sampling
+from kbchat.events import Delta, Deltas, EngineEvent, Event
+from kbchat.models import Message, Reference, Sampling
 
 if TYPE_CHECKING:
     from kbchat.generators import Generator

@@ -7,21 +7,10 @@ import anyio
 
 from kbchat.citations import CitationChecker
 from kbchat.errors import GeneratorUnavailableError, InvalidInputError, KbchatError
+from kbchat.events import Deltas, Done, EngineEvent, References, Retrieved
 from kbchat.following import is_follow_up, joined, rewriting_prompt, rewritten
 from kbchat.generators import Generator
-from kbchat.models import (
-    Answer,
-    Citation,
-    Deltas,
-    Done,
-    EngineEvent,
-    Message,
-    Reference,
-    References,
-    Retrieved,
-    Sampling,
-    Usage,
-)
+from kbchat.models import Answer, Citation, Message, Reference, Sampling, Usage
 from kbchat.prompting import Packed, pack, without_command
 from kbchat.retrieval.explaining import Explanation, InPrompt, Room
 from kbchat.telemetry import Span

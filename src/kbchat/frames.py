@@ -12,18 +12,8 @@ from typing import Literal, assert_never
 from pydantic import JsonValue
 
 from kbchat import references
-from kbchat.models import (
-    Answer,
-    Citation,
-    Deltas,
-    Done,
-    EngineEvent,
-    FinishReason,
-    Reference,
-    References,
-    Retrieved,
-    Usage,
-)
+from kbchat.events import Deltas, Done, EngineEvent, References, Retrieved
+from kbchat.models import Answer, Citation, FinishReason, Reference, Usage
 from kbchat.prompting import numbers
 
 Flavour = Literal["v2", "openai"]

@@ -1,8 +1,7 @@
 """The words of the house: immutable values that travel between its floors.
 
-Records of the catalog and what users hold are pydantic models. Events are slotted dataclasses, because an answer is
-thousands of them. Offsets are counted in characters (code points) of the document's extracted text, from 0, end
-exclusive.
+Records of the catalog and what users hold are pydantic models. Offsets are counted in characters (code points) of the
+document's extracted text, from 0, end exclusive.
 """
 
 from collections.abc import Mapping
@@ -345,54 +344,6 @@ class Answer(ShownAnswer, Value):
     model: str = ""
     dropped: tuple[Reference, ...] = ()
     question: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Retrieved:
-    """First event: what was found, and for which question: the last one, or what it means after what was said before.
-    `dropped` are hits the prompt's budget left no room for."""
-
-    references: tuple[Reference, ...]
-    passages: tuple[Passage, ...] = ()
-    dropped: tuple[Reference, ...] = ()
-    question: str = ""
-
-
-@dataclass(slots=True, unsafe_hash=True)
-class Delta:
-    """A piece of the answer's text, never empty."""
-
-    text: str
-
-
-@dataclass(slots=True, unsafe_hash=True)
-class Deltas:
-    """The pieces that one read from the model brought: the engine's own event, unfolded to `Delta` for users.
-
-    They travel together so that a busy stream is written once a read, and nothing ever waits to fill a batch.
-    """
-
-    texts: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class References:
-    """After the last delta: the chunks the answer rests on. Not sent when there are none."""
-
-    references: tuple[Reference, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """Last event."""
-
-    finish_reason: FinishReason | None = "stop"
-    usage: Usage = field(default_factory=Usage)
-    model: str = ""
-
-
-Event = Retrieved | Delta | Citation | References | Done
-EngineEvent = Retrieved | Deltas | Citation | References | Done
 
 
 @dataclass(frozen=True, slots=True)

@@ -377,7 +377,8 @@ def _moves(report: "IngestReport") -> list[tuple[int, str]]:
 
 async def _print_answer(stream: "AnswerStream") -> None:
     from kbchat.display import doubt_text
-    from kbchat.models import Citation, Delta, Done, References, Retrieved
+    from kbchat.events import Delta, Done, References, Retrieved
+    from kbchat.models import Citation
 
     numbers: dict[int, int] = {}
     doubtful: list[Citation] = []

@@ -18,7 +18,8 @@ import anyio
 import anyio.from_thread
 
 from kbchat import answers
-from kbchat.models import Delta, Deltas, EngineEvent, Event, IngestReport
+from kbchat.events import Delta, Deltas, EngineEvent, Event
+from kbchat.models import IngestReport
 
 P = ParamSpec("P")
 T = TypeVar("T")
