@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import itertools
 import os
 import re
 import statistics
@@ -222,6 +223,16 @@ def test_every_room_has_one_floor() -> None:
     placed = [room for rooms_of_floor in FLOORS.values() for room in rooms_of_floor]
     assert len(placed) == len(set(placed))
     assert rooms <= set(placed), f"give them a floor: {sorted(rooms - set(placed))}"
+
+
+def test_the_drawing_shows_the_floors() -> None:
+    """Each room that the drawing of the floors names is on that floor; those that change is looked for in exist."""
+    said = re.findall(r">([^<>]+)</text>", (ROOT / "docs/drawings/floors.svg").read_text())
+    drawn = {int(title[0]): rooms.split(" · ") for title, rooms in itertools.pairwise(said) if title[0].isdigit()}
+    assert drawn.keys() == FLOORS.keys()
+    assert {floor: set(rooms) - FLOORS[floor] for floor, rooms in drawn.items() if set(rooms) - FLOORS[floor]} == {}
+    table = (ROOT / "docs/how-it-works.md").read_text().partition("## Which room")[2]
+    assert set(re.findall(r"`(\w+)`", table)) <= {room for rooms in FLOORS.values() for room in rooms}
 
 
 def test_imports_point_down() -> None:
