@@ -110,7 +110,7 @@ async def test_one_key_has_its_own_number_of_answers(tmp_path: Path, model: Upst
 async def test_an_answer_that_takes_too_long_is_cut(tmp_path: Path, model: Upstream) -> None:
     """With the error frame when it has begun, else as 504; and the model is stopped."""
     model.behave = for_ever
-    async with serving(tmp_path, model=model, keep_alive=False, request_seconds=0.2) as served:
+    async with serving(tmp_path, model=model, keep_alive=False, request_timeout=0.2) as served:
         async with served.client.post(CHAT, json={"messages": "Hi", "stream": True}) as response:
             _, error = frames((await response.content.read()).decode())
             assert error["error"]["code"] == "deadline_exceeded"
@@ -132,7 +132,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off(tmp_path: Path, model: Ups
             await exchange.say("x" * 10_000)
 
     model.behave = behave
-    async with serving(tmp_path, model=model, write_seconds=0.2) as served:
+    async with serving(tmp_path, model=model, write_timeout=0.2) as served:
         _, writer = await asyncio.open_connection(served.host, served.port, limit=1024)
         body = json.dumps({"messages": "Hi", "stream": True})
         writer.write(

@@ -113,7 +113,7 @@ async def test_an_answer_that_does_not_end_is_cut(tmp_path: Path, model: Upstrea
 
     model.behave = behave
     async with (
-        server(tmp_path, model=model, shutdown_seconds=0.1) as (url, task),
+        server(tmp_path, model=model, shutdown_timeout=0.1) as (url, task),
         aiohttp.ClientSession() as client,
         client.post(f"{url}{CHAT}", json={"messages": "Hi", "stream": True}) as response,
     ):
@@ -129,7 +129,7 @@ async def test_an_answer_that_does_not_end_is_cut(tmp_path: Path, model: Upstrea
 async def test_an_answer_that_has_not_begun_is_refused(tmp_path: Path, model: Upstream) -> None:
     """It is an ordinary 503 then, and says when to come back."""
     model.behave = Exchange.hang
-    async with server(tmp_path, model=model, shutdown_seconds=0.1) as (url, task), aiohttp.ClientSession() as client:
+    async with server(tmp_path, model=model, shutdown_timeout=0.1) as (url, task), aiohttp.ClientSession() as client:
         asked = asyncio.create_task(client.post(f"{url}{CHAT}", json={"messages": "Hi", "stream": True}))
         await model.exchange()
         os.kill(os.getpid(), signal.SIGTERM)

@@ -197,7 +197,7 @@ async def test_a_stopped_server_cuts_what_does_not_end(tmp_path: Path, model: Up
     gone: list[float] = []
     model.behave = for_ever(gone)
     async with (
-        serving(tmp_path, model=model, shutdown_seconds=0.05) as served,
+        serving(tmp_path, model=model, shutdown_timeout=0.05) as served,
         served.client.post(CHAT, json={"messages": "Hi", "stream": True}) as response,
     ):
         await response.content.readuntil(b"\n\n")

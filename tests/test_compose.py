@@ -101,7 +101,7 @@ def test_kbchat_can_be_installed_and_started_so(file: dict[str, Any], settings: 
     assert settings.api_keys
     port, path = re.findall(r"http://localhost:(\d+)(/\w+)", shlex.join(service["healthcheck"]["test"]))[0]
     assert (int(port), path) == (settings.port, "/healthz")
-    assert seconds(service["stop_grace_period"]) > settings.shutdown_seconds
+    assert seconds(service["stop_grace_period"]) > settings.shutdown_timeout
 
 
 def test_the_proxy_lets_through_what_kbchat_does(file: dict[str, Any], settings: kbchat.Settings) -> None:
@@ -113,7 +113,7 @@ def test_the_proxy_lets_through_what_kbchat_does(file: dict[str, Any], settings:
     (size,) = re.findall(r"client_max_body_size (\d+)m;", content)
     assert int(size) * 1024 * 1024 >= settings.max_body_bytes
     (longest,) = re.findall(r"proxy_read_timeout (\w+);", content)
-    assert seconds(longest) > settings.request_seconds
+    assert seconds(longest) > settings.request_timeout
     published, inner = file["services"]["proxy"]["ports"][0].split(":")
     assert f"listen {inner};" in content
     assert published.isdigit()

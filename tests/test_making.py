@@ -69,7 +69,7 @@ async def test_what_takes_too_long_is_given_up(processes: Processes, monkeypatch
     """With a reason that names the setting; the process is killed."""
     monkeypatch.setattr(making, "WORTH_A_PROCESS", 1)
     lost = await maker(processes, seconds=0.0001).make(documents(1))
-    assert all(isinstance(reason, str) and "(document_seconds)" in reason for reason in lost)
+    assert all(isinstance(reason, str) and "(document_timeout)" in reason for reason in lost)
     assert not processes.is_warm
 
 

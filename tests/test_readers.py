@@ -82,7 +82,7 @@ async def test_a_reader_that_hangs_is_killed(plugin: Format) -> None:
     async with Readers(threads=Threads(8), seconds=20, memory=256 << 20, limit=1) as readers:
         await load(readers, b"warm", "a.misbehave")
         readers.seconds = 1.0
-        with pytest.raises(UnreadableDocumentError, match=r"longer than 1 s \(document_seconds\)"):
+        with pytest.raises(UnreadableDocumentError, match=r"longer than 1 s \(document_timeout\)"):
             await load(readers, b"MISBEHAVE hang", "a")
         readers.seconds = 20
         assert await load(readers, b"fine", "a.misbehave")

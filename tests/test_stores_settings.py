@@ -116,9 +116,9 @@ async def tuned(milvus_server: MilvusServer, tmp_path: Path) -> AsyncIterator[Pa
         data_dir=tmp_path,
         milvus_uri=milvus_server.uri,
         milvus_token=milvus_server.token,
-        milvus_index="IVF_FLAT",
-        milvus_build={"nlist": 4},
-        milvus_search={"nprobe": 4},
+        milvus_index_type="IVF_FLAT",
+        milvus_index_params={"nlist": 4},
+        milvus_search_params={"nprobe": 4},
         milvus_metric="L2",
         milvus_consistency="Strong",
         store_timeout=30,
@@ -157,8 +157,8 @@ def test_milvus_settings_have_good_defaults(tmp_path: Path) -> None:
 
     where = {"data_dir": tmp_path, "milvus_uri": "http://localhost:19530"}
     assert _milvus_settings(Settings(**where)) == MilvusSettings()
-    assert _milvus_settings(Settings(**where, milvus_index="FLAT")) == MilvusSettings("FLAT", {}, {})
-    assert _milvus_settings(Settings(**where, milvus_search={"ef": 100})) == MilvusSettings(search={"ef": 100})
+    assert _milvus_settings(Settings(**where, milvus_index_type="FLAT")) == MilvusSettings("FLAT", {}, {})
+    assert _milvus_settings(Settings(**where, milvus_search_params={"ef": 100})) == MilvusSettings(search={"ef": 100})
     exact = MilvusSettings("FLAT", {}, {})
     assert _milvus_settings(Settings(data_dir=tmp_path)) == exact
     assert _milvus_settings(Settings(data_dir=tmp_path, milvus_uri=str(tmp_path / "lite"))) == exact

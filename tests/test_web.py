@@ -137,7 +137,7 @@ async def test_tricks_of_a_server_are_refused(server: str, path: str, reason: st
 @pytest.mark.parametrize("path", ["/slow", "/drip"])
 async def test_a_slow_server_is_left(server: str, path: str) -> None:
     """One that is silent, and one that sends a byte at a time."""
-    with anyio.fail_after(5), pytest.raises(UnreadableDocumentError, match=r"longer than 0.5 s \(url_seconds\)"):
+    with anyio.fail_after(5), pytest.raises(UnreadableDocumentError, match=r"longer than 0.5 s \(url_timeout\)"):
         await fetch(f"{server}{path}", policy(seconds=0.5), resolver=Names(good=["127.0.0.1"]))
 
 

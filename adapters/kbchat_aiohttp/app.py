@@ -63,7 +63,7 @@ def create_app(
 
     async def close(app: web.Application) -> None:
         guard.closing = True
-        await readers.close(settings.shutdown_seconds)
+        await readers.close(settings.shutdown_timeout)
         await indexer.close()
 
     app.on_shutdown.append(close)

@@ -49,7 +49,7 @@ class Guard:
         self._rules = rules
         self._metrics = metrics
         self._rate = RateLimit(settings.requests_per_minute)
-        self._deadline = settings.request_seconds
+        self._deadline = settings.request_timeout
         self._probe: web.AbstractResource | None = None
         self.closing = False
         """Whether the server is being stopped: then connections close with their answers."""

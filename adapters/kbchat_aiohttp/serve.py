@@ -35,7 +35,7 @@ async def serve(
     on_ready: Callable[[Sequence[str]], None] | None = None,
 ) -> None:
     """Serve `kb` until SIGTERM or SIGINT; then take no more requests and give answers under way
-    `settings.shutdown_seconds` to finish. `kb` stays open.
+    `settings.shutdown_timeout` to finish. `kb` stays open.
 
     Host and port are those of the settings unless given; port 0 takes any that is free. `on_ready` is called with the
     URLs it listens at. Raises `SettingsError` for an address other than loopback without keys, unless `insecure`, and
@@ -56,7 +56,7 @@ async def serve(
         logger=protocol,
         handler_cancellation=True,
         keepalive_timeout=IDLE_SECONDS,
-        shutdown_timeout=max(settings.shutdown_seconds, 1.0),
+        shutdown_timeout=max(settings.shutdown_timeout, 1.0),
     )
     stop = asyncio.Event()
     with stopped_by_signals(stop):

@@ -75,7 +75,7 @@ class Readers:
         """
         key = call.principal.name
         self._check_room(key)
-        reader = Reader(call.request, events, seconds=self._settings.request_seconds)
+        reader = Reader(call.request, events, seconds=self._settings.request_timeout)
         self._readers.add(reader)
         self._by_key[key] += 1
         if self._watch is None:
@@ -122,7 +122,7 @@ class Readers:
         try:
             while self._readers:
                 await asyncio.sleep(WATCH_SECONDS)
-                too_long = time.monotonic() - self._settings.write_seconds
+                too_long = time.monotonic() - self._settings.write_timeout
                 for reader in self._readers:
                     if reader.events is not None and reader.events.writing_since < too_long:
                         _hang_up(reader.request)

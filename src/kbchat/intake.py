@@ -295,7 +295,7 @@ async def _fetch(parts: Parts, urls: Sequence[str]) -> tuple[list[FileContent], 
     from kbchat.loaders.web import WebPolicy, fetch
 
     settings = parts.settings
-    policy = WebPolicy(settings.url_hosts, settings.url_seconds, settings.max_document_bytes)
+    policy = WebPolicy(settings.url_hosts, settings.url_timeout, settings.max_document_bytes)
     outcomes: dict[str, FileContent | DocumentFailure] = {}
     turns = anyio.Semaphore(FETCHES)
 

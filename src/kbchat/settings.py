@@ -75,13 +75,13 @@ class Settings(BaseSettings):
     milvus_token: SecretStr | None = None
     milvus_database: str | None = Field(default=None, description="Default: the server's own")
     milvus_ca_file: Path | None = Field(default=None, description="Whose certificates an https: URI may show")
-    milvus_index: str = Field(
+    milvus_index_type: str = Field(
         default="HNSW", description="Of new collections, on servers; Milvus Lite searches exactly"
     )
-    milvus_build: dict[str, int] | None = Field(
+    milvus_index_params: dict[str, int] | None = Field(
         default=None, description="The index's parameters, as Milvus calls them"
     )
-    milvus_search: dict[str, int] | None = Field(default=None, description="A search's parameters")
+    milvus_search_params: dict[str, int] | None = Field(default=None, description="A search's parameters")
     milvus_metric: Literal["COSINE", "IP", "L2"] = Field(
         default="COSINE", description="How the index of new collections measures; scores are the same by each"
     )
@@ -103,7 +103,7 @@ class Settings(BaseSettings):
     chunk_tokens: int | None = Field(default=None, ge=16, le=8192, description="Default: 256, a page or section 8192")
     chunk_overlap: int = Field(default=0, ge=0)
     max_document_bytes: int = Field(default=64 * 1024 * 1024, ge=1, description="Larger files are refused")
-    document_seconds: float = Field(default=60.0, gt=0, description="Seconds that reading one document may take")
+    document_timeout: float = Field(default=60.0, gt=0, description="Seconds that reading one document may take")
     document_memory: int = Field(
         default=1024 * 1024 * 1024,
         ge=64 * 1024 * 1024,
@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     url_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Hosts that documents may be fetched from (*.example.org: all below); none unless set"
     )
-    url_seconds: float = Field(default=30.0, gt=0, description="Seconds that fetching one document may take")
+    url_timeout: float = Field(default=30.0, gt=0, description="Seconds that fetching one document may take")
 
     # Retrieval and prompt
     top_k: int = Field(default=5, ge=1, le=1000)
@@ -169,10 +169,10 @@ class Settings(BaseSettings):
     max_streams: int = Field(default=1000, ge=1, description="Answers under way at once")
     max_streams_per_key: int | None = Field(default=None, ge=1)
     requests_per_minute: int | None = Field(default=None, ge=1, description="Of each key; default: no limit")
-    request_seconds: float = Field(default=600.0, gt=0, description="How long a request may take in all")
-    write_seconds: float = Field(default=60.0, gt=0, description="How long a reader may take nothing of its answer")
+    request_timeout: float = Field(default=600.0, gt=0, description="How long a request may take in all")
+    write_timeout: float = Field(default=60.0, gt=0, description="How long a reader may take nothing of its answer")
     keep_alive_seconds: float = Field(default=15.0, gt=0)
-    shutdown_seconds: float = Field(default=5.0, ge=0, description="How long running streams may finish after SIGTERM")
+    shutdown_timeout: float = Field(default=5.0, ge=0, description="How long running streams may finish after SIGTERM")
 
     @field_validator("api_keys", "url_hosts", "allowed_hosts", "allowed_origins", mode="before")
     @classmethod

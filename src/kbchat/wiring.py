@@ -77,7 +77,7 @@ class Parts:
         self.catalog: Catalog = Catalog(url, threads=self.threads, timeout=settings.store_timeout)
         self.lexical: ChosenIndex = ChosenIndex(TantivyIndex(self.folder.lexical, threads=self.threads))
         self.readers: DocumentReaders = DocumentReaders(
-            threads=self.threads, seconds=settings.document_seconds, memory=settings.document_memory
+            threads=self.threads, seconds=settings.document_timeout, memory=settings.document_memory
         )
         self.embedder: Embedder = own.embedder or make_embedder(settings, self.threads)
         self.static: StaticEmbedder = (
@@ -266,10 +266,10 @@ def _milvus_settings(settings: Settings) -> MilvusSettings:
     if not is_server(settings.milvus_uri or ""):
         return MilvusSettings("FLAT", {}, {}, settings.milvus_metric)
     usual = MilvusSettings()
-    same = settings.milvus_index == usual.index
-    build, search = settings.milvus_build, settings.milvus_search
+    same = settings.milvus_index_type == usual.index
+    build, search = settings.milvus_index_params, settings.milvus_search_params
     return MilvusSettings(
-        index=settings.milvus_index,
+        index=settings.milvus_index_type,
         build=(usual.build if same else {}) if build is None else build,
         search=(usual.search if same else {}) if search is None else search,
         metric=settings.milvus_metric,

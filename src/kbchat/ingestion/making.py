@@ -98,7 +98,7 @@ class Maker:
             answer = await self._processes.call("kbchat.ingestion.making:serve", order, seconds=seconds)
         except TimeoutError:
             if len(documents) == 1:
-                return [f"splitting it took longer than {seconds:.3g} s (document_seconds)"]
+                return [f"splitting it took longer than {seconds:.3g} s (document_timeout)"]
             answer = None
         if answer is not None:
             return [*await self._threads.read(_MADE.decode, answer)]

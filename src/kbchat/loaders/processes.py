@@ -38,7 +38,7 @@ class DocumentReaders:
         try:
             answer = await self.processes.call("kbchat.loaders.worker:serve", request, seconds=self.seconds)
         except TimeoutError:
-            reason = f"reading it took longer than {self.seconds:g} s (document_seconds)"
+            reason = f"reading it took longer than {self.seconds:g} s (document_timeout)"
             raise UnreadableDocumentError(name, reason) from None
         if answer is None:
             raise UnreadableDocumentError(name, "its reader crashed; the file is damaged or needs too much memory")

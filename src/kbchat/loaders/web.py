@@ -73,7 +73,7 @@ async def fetch(url: str, policy: WebPolicy, *, resolver: AbstractResolver | Non
             async with ClientSession(connector=connector, trust_env=False, cookie_jar=DummyCookieJar()) as session:
                 return await _follow(session, url, policy)
     except TimeoutError:
-        raise UnreadableDocumentError(url, f"fetching it took longer than {policy.seconds:g} s (url_seconds)") from None
+        raise UnreadableDocumentError(url, f"fetching it took longer than {policy.seconds:g} s (url_timeout)") from None
     except ClientError as error:
         raise UnreadableDocumentError(url, f"cannot be fetched: {error or type(error).__name__}") from None
 
