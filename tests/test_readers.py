@@ -14,7 +14,7 @@ import pytest
 from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders import formats
 from kbchat.loaders.formats import Format, by_name, format_of
-from kbchat.loaders.processes import Readers
+from kbchat.loaders.processes import DocumentReaders
 from kbchat.threads import Threads
 from made_files import PHRASE, bomb, docx, pdf
 from plugin_loader import Misbehaving
@@ -46,18 +46,18 @@ def _known() -> None:
 
 
 @pytest.fixture
-async def readers() -> AsyncIterator[Readers]:
-    async with Readers(threads=Threads(8), seconds=20, memory=256 << 20, limit=2) as readers:
+async def readers() -> AsyncIterator[DocumentReaders]:
+    async with DocumentReaders(threads=Threads(8), seconds=20, memory=256 << 20, limit=2) as readers:
         yield readers
 
 
-async def load(readers: Readers, data: bytes, name: str) -> str:
+async def load(readers: DocumentReaders, data: bytes, name: str) -> str:
     # In a thread, because it looks for plugins.
     known = await anyio.to_thread.run_sync(lambda: format_of(data, name=name))
     return (await readers.load(known, data, name=name)).text
 
 
-async def test_a_process_reads_one_file_after_another(readers: Readers) -> None:
+async def test_a_process_reads_one_file_after_another(readers: DocumentReaders) -> None:
     """The text comes back whole, with its blocks and metadata."""
     data = pdf("one", PHRASE, title="Keys")
     document = await readers.load(by_name("pdf"), data, name="a.pdf")
@@ -68,7 +68,7 @@ async def test_a_process_reads_one_file_after_another(readers: Readers) -> None:
         await load(readers, pdf(""), "a.pdf")
 
 
-async def test_plugins_add_formats(plugin: Format, readers: Readers) -> None:
+async def test_plugins_add_formats(plugin: Format, readers: DocumentReaders) -> None:
     """By the suffixes and the content that they say are theirs."""
     assert ".misbehave" in formats.by_suffix()
     assert (await load(readers, b"fine", "a.misbehave")).startswith("read a.misbehave in ")
@@ -79,7 +79,7 @@ async def test_plugins_add_formats(plugin: Format, readers: Readers) -> None:
 
 async def test_a_reader_that_hangs_is_killed(plugin: Format) -> None:
     """After its time; the next document is read by another process."""
-    async with Readers(threads=Threads(8), seconds=20, memory=256 << 20, limit=1) as readers:
+    async with DocumentReaders(threads=Threads(8), seconds=20, memory=256 << 20, limit=1) as readers:
         await load(readers, b"warm", "a.misbehave")
         readers.seconds = 1.0
         with pytest.raises(UnreadableDocumentError, match=r"longer than 1 s \(document_timeout\)"):
@@ -96,25 +96,25 @@ async def test_a_reader_that_hangs_is_killed(plugin: Format) -> None:
         ("raise", "its reader failed: RuntimeError: library trouble"),
     ],
 )
-async def test_a_reader_that_fails_costs_one_document(plugin: Format, readers: Readers, what: str, reason: str) -> None:
+async def test_a_reader_that_fails_costs_one_document(plugin: Format, readers: DocumentReaders, what: str, reason: str) -> None:
     """The reason is said; the others are read."""
     with pytest.raises(UnreadableDocumentError, match=reason):
         await load(readers, f"MISBEHAVE {what}".encode(), "a")
     assert await load(readers, b"fine", "a.misbehave")
 
 
-async def test_what_a_reader_prints_does_no_harm(plugin: Format, readers: Readers) -> None:
+async def test_what_a_reader_prints_does_no_harm(plugin: Format, readers: DocumentReaders) -> None:
     """Neither to the reply nor to our own output."""
     assert (await load(readers, b"MISBEHAVE print", "a")).startswith("read a in ")
 
 
-async def test_a_zip_bomb_is_refused(readers: Readers) -> None:
+async def test_a_zip_bomb_is_refused(readers: DocumentReaders) -> None:
     """By what it says that it unpacks to, which its reader is held to."""
     with pytest.raises(UnreadableDocumentError, match="unpacks to more than 536,870,912 bytes"):
         await load(readers, bomb(), "a.docx")
 
 
-async def test_a_cancelled_read_kills_its_process(plugin: Format, readers: Readers) -> None:
+async def test_a_cancelled_read_kills_its_process(plugin: Format, readers: DocumentReaders) -> None:
     """At once: Ctrl-C does not wait for a reader."""
     pid = int((await load(readers, b"fine", "a.misbehave")).split()[-1])
     with anyio.move_on_after(0.2) as scope:
@@ -124,7 +124,7 @@ async def test_a_cancelled_read_kills_its_process(plugin: Format, readers: Reade
         os.kill(pid, 0)
 
 
-async def test_many_at_once_take_turns(plugin: Format, readers: Readers) -> None:
+async def test_many_at_once_take_turns(plugin: Format, readers: DocumentReaders) -> None:
     """No more processes than the limit, and each reply goes to whom it belongs."""
     texts: dict[str, str] = {}
 
@@ -141,11 +141,11 @@ async def test_many_at_once_take_turns(plugin: Format, readers: Readers) -> None
 ORPHAN = """
 import asyncio, sys
 from kbchat.loaders.formats import by_name
-from kbchat.loaders.processes import Readers
+from kbchat.loaders.processes import DocumentReaders
 from kbchat.threads import Threads
 
 async def main():
-    readers = Readers(threads=Threads(4), seconds=60, memory=256 << 20)
+    readers = DocumentReaders(threads=Threads(4), seconds=60, memory=256 << 20)
     print((await readers.load(by_name("misbehave"), b"fine", name="x")).text, flush=True)
     await readers.load(by_name("misbehave"), b"MISBEHAVE hang", name="x")
 
