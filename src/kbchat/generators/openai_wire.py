@@ -145,7 +145,7 @@ class AnswerDecoder:
             events.pop()
         elif not (events or texts):
             return None
-        return self._generated([text for text in texts if text], self._decode(events))
+        return self._generated(list(filter(None, texts)), self._decode(events))
 
     def end(self) -> None:
         """The stream is over. Raises `GeneratorUnavailableError` if the answer is not whole."""
