@@ -1,6 +1,7 @@
 """Readers that leave at their first word, one after another: `leavers.py PORT PATH COUNT BODY`.
 
-`{number}` in the body is each one's number. Prints one line of JSON: the time of the machine's own clock when each left.
+`{number}` in the body is each one's number. Prints one line of JSON: the time, by the machine's own clock, when each
+left.
 """
 
 import asyncio
