@@ -4,7 +4,7 @@
 
 Upstream, server and readers are a process each. The readers check that no word is lost, repeated or out of order. The
 model says a word every `--pause` milliseconds, each in a write of its own. While so many are read, others leave at
-their first word: until when does the model's server see its client leave? Then: the first frame with one and with 64
+their first word: how long until the model's server sees its client leave? Then: the first frame with one and with 64
 questions at once to a space of kbchat's own documentation, retrieval included, from a model without delay.
 """
 

@@ -152,16 +152,21 @@ def test_texts_that_break_out_of_their_quotes(texts: list[bytes]) -> None:
     assert_read_at_once_as_one_by_one(alike_events(texts))
 
 
-def alike(*events: bytes) -> list[str] | None:
-    return read_alike(b"".join(events), said)
+def alike(*events: bytes) -> tuple[list[str], list[bytes]]:
+    """What is read at once, and the events that are left."""
+    texts, taken = read_alike(b"".join(events), said)
+    for number in range(len(events) + 1):
+        if taken == len(b"".join(events[:number])):
+            return texts, list(events[number:])
+    raise AssertionError(f"{taken} bytes are no whole events")
 
 
 def test_alike_events_are_read_at_once() -> None:
     """As servers send them: escapes, other scripts and empty texts included; fewer than four are left alone."""
     texts = ["a", "", '"\\"', "\n\n", "中文😀", "\u2028", "<b>"]
-    assert alike(*map(chunk, texts)) == texts
-    assert alike(*(chunk(text, ascii_only=False) for text in texts)) == texts
-    assert alike(*[CHUNK] * 3) is None
+    assert alike(*map(chunk, texts)) == (texts, [])
+    assert alike(*(chunk(text, ascii_only=False) for text in texts)) == (texts, [])
+    assert alike(*[CHUNK] * 3) == ([], [CHUNK] * 3)
 
 
 @pytest.mark.parametrize(
@@ -180,13 +185,23 @@ def test_alike_events_are_read_at_once() -> None:
         b"data: {\n\n",
     ],
 )
-def test_one_that_is_not_alike_is_seen(odd: bytes) -> None:
+def test_one_that_is_not_alike_is_left(odd: bytes) -> None:
     """At the beginning, in the middle and at the end; and many of those that say more than a text."""
-    assert alike(odd, *[CHUNK] * 8) is None
-    assert alike(*[CHUNK] * 4, odd, *[CHUNK] * 4) is None
-    assert alike(*[CHUNK] * 8, odd) is None
+    end, middle, beginning = [*[CHUNK] * 8, odd], [*[CHUNK] * 4, odd, *[CHUNK] * 4], [odd, *[CHUNK] * 8]
+    assert alike(*beginning) == ([], beginning)
+    assert alike(*middle) == ([], middle)
+    assert alike(*end) == (([], end) if b'"content": "' in odd else (["x"] * 8, [odd]))
     if odd != b'data: {"choices": [{"delta": {"role": "assistant", "content": "x"}}]}\n\n':
-        assert alike(*[odd] * 8) is None
+        assert alike(*[odd] * 8) == ([], [odd] * 8)
+
+
+def test_the_end_of_an_answer_may_be_in_the_same_read() -> None:
+    """What is read at once comes before what is read one by one, and a line in the making is kept."""
+    finish = b'data: {"choices": [{"delta": {}, "finish_reason": "length"}]}\n\n'
+    decoder = AnswerDecoder("local", max_chars=100)
+    assert decoder.feed(CHUNK * 8 + finish + b"data: [DO") == Generated(("x",) * 8, "length")
+    assert decoder.feed(b"NE]\n\n") is None
+    assert decoder.done
 
 
 @pytest.mark.parametrize(

@@ -114,3 +114,13 @@ def test_the_ranks_are_those_that_tiktoken_expects() -> None:
     for name, sha256 in tokens._RANKS_SHA256.items():
         assert tokens._RANKS_URL.format(name) in text
         assert sha256 in text
+
+
+@given(st.text(st.characters(max_codepoint=0x3FF) | st.sampled_from("aaa 000..\n"), max_size=200))
+def test_long_texts_are_counted_as_short_ones(text: str) -> None:
+    """There are two ways to count runs, one for each; they count the same."""
+    kinds = b" " + text.encode().translate(tokens._KINDS, tokens._NOT_ASCII)
+    for kind in (b"a", b"0"):
+        runs = len([run for run in kinds.translate(tokens._ONLY[kind]).split(b" ") if run])
+        assert tokens._runs(kinds, kind) == runs
+        assert tokens._runs(kinds + b" " * tokens._LONG, kind) == runs

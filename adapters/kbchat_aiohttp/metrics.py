@@ -1,6 +1,7 @@
 """What Prometheus is told. No label holds the name of an owner, a space or a document, or anything a client made up."""
 
 import time
+from functools import cache
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -45,6 +46,7 @@ class Metrics:
             buckets=STAGE_SECONDS,
             registry=self._registry,
         )
+        self._stage = cache(self._stages.labels)
         self._deltas = Counter("kbchat_deltas", "Pieces of text that models said.", registry=self._registry)
         self._tokens = Counter("kbchat_tokens", "Tokens of questions and answers.", ["kind"], registry=self._registry)
         active = Gauge("kbchat_answers_active", "Answers under way.", registry=self._registry)
@@ -59,7 +61,7 @@ class Metrics:
 
     def note_stage(self, stage: str, seconds: float) -> None:
         """Note what a stage of a question's retrieval took."""
-        self._stages.labels(stage).observe(seconds)
+        self._stage(stage).observe(seconds)
 
     def count(self, call: Call, route: str, status: int, *, started: float) -> None:
         """Note a request that was answered. `started` is `time.perf_counter()` of its head."""

@@ -1,6 +1,7 @@
 """Readers that leave at their first word, one after another: `leavers.py PORT PATH COUNT BODY`.
 
-`{number}` in the body is each one's number. Prints one line of JSON: when each left, by the machine's clock.
+`{number}` in the body is each one's number. Prints one line of JSON: the time, by the machine's own clock, when each
+left.
 """
 
 import asyncio

@@ -40,9 +40,9 @@ def tell_stage(stage: str, seconds: float) -> None:
 class Span:
     """A span of OpenTelemetry's API, where the application has loaded that, and else nothing.
 
-    It is begun and ended by `with`, as the child of `parent`, or of what the caller's own code has current. It is not
-    made the current one, because an answer may be read in another context than it was begun in. An error is told by its
-    class alone: its message may hold names.
+    It is begun and ended by `with`, as the child of `parent`, or of what the caller's own code has current; where that
+    is not recorded, neither is this. It is not made the current one, because an answer may be read in another context
+    than it was begun in. An error is told by its class alone: its message may hold names.
     """
 
     def __init__(self, name: str, parent: Span | None = None) -> None:
@@ -51,11 +51,14 @@ class Span:
         self._recorded: Recorded | None = None
 
     def __enter__(self) -> Self:
+        above = None if self._parent is None else self._parent._recorded
+        if self._parent is not None and above is None:
+            return self
         # Never imported for this: without an application that looks at spans nobody would see them.
         if (api := sys.modules.get("opentelemetry.trace")) is not None:
-            above = None if self._parent is None else self._parent._recorded
             context = None if above is None else api.set_span_in_context(above)
-            self._recorded = api.get_tracer("kbchat").start_span(self._name, context, record_exception=False)
+            begun = api.get_tracer("kbchat").start_span(self._name, context, record_exception=False)
+            self._recorded = begun if begun.is_recording() else None
         return self
 
     def tell(self, attributes: Mapping[str, str | int | float]) -> None:

@@ -1,7 +1,7 @@
 """Many events read at once: those of a busy stream differ in nothing but their text. Pure, no I/O.
 
-Around its text a model server sends the same bytes with every delta. Where all events of a read are alike, the first
-of them says what stands around a text, and the texts alone are decoded, as one list: a fifth of the work.
+Around its text a model server sends the same bytes with every delta. The first event of a read says what these are; as
+far as the others are like it, the texts alone are decoded, as one list: a fifth of the work.
 """
 
 import re
@@ -18,40 +18,40 @@ _TEXT = re.compile(rb'("content": ?")((?:[^"\\]|\\.)*)"')
 _TEXTS = msgspec.json.Decoder(list[str])
 
 
-def read_alike(events: bytes, says: Callable[[bytes], str | None]) -> list[str] | None:
-    """The text of each of these events, each a line `data: JSON` and a blank one; None where they are not all alike, or
-    so few that it makes no odds. It is what decoding one by one would give, or None.
+def read_alike(events: bytes, says: Callable[[bytes], str | None]) -> tuple[list[str], int]:
+    """The texts of the first of these events, and how many bytes those are: all events as far as each is alike, or none
+    where they are so few that it makes no odds. It is what decoding one by one would give.
 
-    `says` decodes one event's JSON: it gives its text, or None where the event says anything beside.
+    Each event is a line `data: JSON` and a blank one. `says` decodes the JSON of one: it gives its text, or None where
+    it says anything beside.
     """
     first = events[: events.find(_BLANK)]
-    if len(events) < FEW * len(first):
-        return None
-    found = _TEXT.search(first)
+    found = _TEXT.search(first) if len(events) >= FEW * len(first) else None
     if found is None:
-        return None
+        return [], 0
     key, before, after = found[1], first[: found.start(1)], first[found.end(2) :]
     # JSON is free of context: if two other texts in its place are what the event says, so is any.
     if not before.startswith(_FIELD) or any(
         says(b"".join((before[len(_FIELD) :], key, probe, after))) != probe.decode() for probe in (b"a", b"b")
     ):
-        return None
+        return [], 0
     # Cut by what stands before a text, which is short: by all that stands between two it takes four times as long.
     _, *parts = events.split(key)
-    between, end = after + _BLANK + before, after + _BLANK
-    texts = [part.removesuffix(between) for part in parts[:-1]]
-    texts.append(parts[-1].removesuffix(end))
-    count = len(texts)
+    end = after + _BLANK
+    between = end + before
+    last, _, rest = parts.pop().partition(end)
+    texts = [part.removesuffix(between) for part in parts]
+    texts.append(last)
+    count, taken = len(texts), len(events) - len(rest)
     joined = b"\n".join(texts)
-    around = len(before) + len(key)
-    all_alike = len(joined) == len(events) - count * (around + len(end)) + count - 1
+    all_alike = len(joined) == taken - count * (len(before) + len(key) + len(end)) + count - 1
     if not (all_alike and _are_closed(joined)):
-        return None
+        return [], 0
     try:
         decoded = _TEXTS.decode(b'["%b"]' % joined.replace(b"\n", b'","'))
     except (msgspec.DecodeError, UnicodeError):
-        return None
-    return decoded if len(decoded) == count else None
+        return [], 0
+    return (decoded, taken) if len(decoded) == count else ([], 0)
 
 
 def _are_closed(texts: bytes) -> bool:

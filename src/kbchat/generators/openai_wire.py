@@ -97,7 +97,7 @@ def said(event: bytes) -> str | None:
     return None if choice is None or choice.delta is None or choice.finish_reason else choice.delta.content
 
 
-def _read_alike(events: bytes) -> list[str] | None:
+def _read_alike(events: bytes) -> tuple[list[str], int]:
     return read_alike(events, said)
 
 
@@ -132,19 +132,20 @@ class AnswerDecoder:
         """What these bytes say; None if that is nothing."""
         if self.done:
             return None
-        if not (self._half or self._finished) and (texts := self._parser.take(data, _read_alike)) is not None:
-            return self._told([text for text in texts if text])
+        texts: list[str] = []
+        events: list[bytes] = []
+        if not (self._half or self._finished):
+            texts, data = self._parser.take(data, _read_alike)
         try:
             events = self._parser.feed(data)
         except ValueError as error:
             self._fail(f"its server sent no chat stream: {error}")
-            return None
-        if not events:
-            return None
-        if events[-1].strip() == _DONE:
+        if events and events[-1].strip() == _DONE:
             self.done = True
             events.pop()
-        return self._generated(self._decode(events))
+        elif not (events or texts):
+            return None
+        return self._generated(list(filter(None, texts)), self._decode(events))
 
     def end(self) -> None:
         """The stream is over. Raises `GeneratorUnavailableError` if the answer is not whole."""
@@ -158,8 +159,8 @@ class AnswerDecoder:
         self._failure = GeneratorUnavailableError(self._name, message)
         self.done = True
 
-    def _generated(self, chunks: list[_Chunk]) -> Generated | None:
-        texts: list[str] = []
+    def _generated(self, texts: list[str], chunks: list[_Chunk]) -> Generated | None:
+        """What these texts and after them these chunks say."""
         finish: FinishReason | None = None
         usage: Usage | None = None
         for chunk in chunks:
@@ -177,11 +178,6 @@ class AnswerDecoder:
                 usage = _counted(chunk.usage) or usage
         if self._finished:
             return Generated(usage=usage) if usage else None
-        return self._told(texts, finish, usage)
-
-    def _told(
-        self, texts: list[str], finish: FinishReason | None = None, usage: Usage | None = None
-    ) -> Generated | None:
         self._room -= sum(map(len, texts))
         if finish is None and self._room < 0:
             finish = "length"

@@ -46,18 +46,22 @@ class SseParser:
             return events
         return self._take_lines(data)
 
-    def take(self, data: bytes, read: Callable[[bytes], T | None]) -> T | None:
-        """What `read` makes of the events that these bytes end, given as they stand, from the first's beginning to the
-        last's blank line. Where it makes nothing of them, or this is no such plain run of events, nothing is taken:
-        then they are to be fed."""
+    def take(self, data: bytes, read: Callable[[bytes], tuple[list[T], int]]) -> tuple[list[T], bytes]:
+        """What `read` makes of the first of the events that these bytes end, and the bytes left over, still to be fed.
+
+        It is given the events as they stand, to the last one's blank line, and says how many of these bytes it took:
+        whole events, or none.
+        """
         end = data.rfind(b"\n\n") + 2
-        plain = end >= 2 and not (self._first_line or self._data or self._after_cr or b"\r" in data)
-        if not plain or b"\n" in data[end:] or len(self._line) + len(data) > self._max_bytes:
-            return None
-        found = read(bytes(self._line) + data[:end])
-        if found is not None:
-            self._line[:] = data[end:]
-        return found
+        plain = end >= 2 and not (self._data or self._after_cr or b"\r" in data)
+        if not plain or len(self._line) + len(data) > self._max_bytes:
+            return [], data
+        found, taken = read(bytes(self._line) + data[:end])
+        if taken:
+            data = data[taken - len(self._line) :]
+            self._line.clear()
+            self._first_line = False
+        return found, data
 
     def _take_pairs(self, data: bytes) -> list[bytes] | None:
         """The common case, in a fraction of the time: each line is `data: …` and has a blank line after it. None if

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     import tiktoken
 
@@ -48,8 +50,18 @@ def _kind(code: int) -> bytes:
 
 _KINDS = b"".join(map(_kind, range(128))) + b"." * 128
 _ASCII, _NOT_ASCII = bytes(range(128)), bytes(range(128, 256))
-_LETTERS, _DIGITS = (bytes(code if code == ord(kind) else ord(" ") for code in range(256)) for kind in "a0")
+_ONLY = {kind: bytes(code if code == kind[0] else ord(" ") for code in range(256)) for kind in (b"a", b"0")}
 """What leaves one kind as it is, so that each run of it has one blank before it."""
+_LONG = 1000
+"""From so many bytes on numpy counts faster, ten times so in long texts."""
+
+
+def _runs(kinds: bytes, kind: bytes) -> int:
+    """How many runs of a kind there are. The first byte is none of it."""
+    if len(kinds) < _LONG:
+        return kinds.translate(_ONLY[kind]).count(b" " + kind)
+    own = np.frombuffer(kinds, np.uint8) == kind[0]
+    return int(np.count_nonzero(own[1:] > own[:-1]))
 
 
 def estimate(text: str) -> int:
@@ -59,9 +71,9 @@ def estimate(text: str) -> int:
     kinds = b" " + data.translate(_KINDS, _NOT_ASCII)
     count = kinds.count
     tokens = (
-        _WORD * kinds.translate(_LETTERS).count(b" a")
+        _WORD * _runs(kinds, b"a")
         + _LETTER * count(b"a")
-        + _NUMBER * kinds.translate(_DIGITS).count(b" 0")
+        + _NUMBER * _runs(kinds, b"0")
         + _DIGIT * count(b"0")
         + _SIGNS * (count(b".") - count(b".."))
         + _BREAK * (count(b"\n") - count(b"\n\n"))
