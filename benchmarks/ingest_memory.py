@@ -118,10 +118,8 @@ def ingest(data: Path, folder: Path, store: str, seconds: float) -> dict[str, fl
         now = time.monotonic() - started
         if now - told > max(10.0, seconds / 20):
             told = now
-            print(
-                f"{now:6.0f} s  {chunks(data):9,.0f} chunks  now {pss / 1e6:5.0f} MB  most {most / 1e6:5.0f}  anonymous {most_anonymous / 1e6:5.0f}",
-                flush=True,
-            )
+            print(f"{now:6.0f} s  {chunks(data):9,.0f} chunks  now {pss / 1e6:5.0f} MB", end="  ")
+            print(f"most {most / 1e6:5.0f}  anonymous {most_anonymous / 1e6:5.0f}", flush=True)
         if now > seconds:
             process.send_signal(signal.SIGINT)
             process.wait()
