@@ -5,6 +5,7 @@
 Each system runs in a process and an environment of its own (below `.bench`, made at the first run), with the same
 static embedder, the same Chroma and chunks of 256 tokens, twice over the same files: fresh, and with nothing changed.
 What each does is in `ingesting/systems.py`. `raw` embeds kbchat's chunks and writes their vectors to Chroma, no more.
+The memory is the most seen of the whole process tree, what several processes share counted once (PSS; on Linux).
 """
 
 import argparse
@@ -13,7 +14,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+
+from ingest_memory import LOOK_SECONDS, taken
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -68,9 +72,17 @@ def measure(system: str, folders: list[str]) -> dict[str, float]:
     env |= {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(HERE)]), "TOKENIZERS_PARALLELISM": "true"}
     with tempfile.TemporaryDirectory() as data:
         command = [python_of(system), str(HERE / "ingesting" / "systems.py"), system, data, *folders]
-        ran = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, float] = json.loads(ran.stdout.splitlines()[-1])
-    return found
+        peak = 0
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+            while process.poll() is None:
+                peak = max(peak, taken(process.pid)[0])
+                time.sleep(LOOK_SECONDS)
+            assert process.stdout is not None
+            said = process.stdout.read()
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
+    found: dict[str, float] = json.loads(said.splitlines()[-1])
+    return {**found, "peak": peak}
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -85,6 +86,17 @@ def taken(root: int) -> tuple[int, int]:
     return pss, anonymous
 
 
+def chunks(data: Path) -> int:
+    """How many are published."""
+    try:
+        with sqlite3.connect(f"file:{data / 'catalog.sqlite'}?mode=ro", uri=True) as connection:
+            found: int = connection.execute("SELECT sum(chunk_count) FROM spaces").fetchone()[0]
+        connection.close()
+        return found
+    except sqlite3.Error:
+        return 0
+
+
 def ingest(data: Path, folder: Path, store: str, seconds: float) -> dict[str, float]:
     """Run `kbchat ingest` and look at it until it ends or its time is up."""
     base = [sys.executable, "-m", "kbchat"]
@@ -106,10 +118,8 @@ def ingest(data: Path, folder: Path, store: str, seconds: float) -> dict[str, fl
         now = time.monotonic() - started
         if now - told > max(10.0, seconds / 20):
             told = now
-            print(
-                f"{now:6.0f} s  now {pss / 1e6:5.0f} MB  most {most / 1e6:5.0f}  anonymous {most_anonymous / 1e6:5.0f}",
-                flush=True,
-            )
+            print(f"{now:6.0f} s  {chunks(data):9,.0f} chunks  now {pss / 1e6:5.0f} MB", end="  ")
+            print(f"most {most / 1e6:5.0f}  anonymous {most_anonymous / 1e6:5.0f}", flush=True)
         if now > seconds:
             process.send_signal(signal.SIGINT)
             process.wait()

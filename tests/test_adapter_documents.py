@@ -129,6 +129,24 @@ async def test_many_are_indexed_in_the_background(tmp_path: Path, one_by_one: bo
         }
 
 
+async def test_a_space_with_little_to_index_need_not_wait_for_large_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spaces take turns: what came last is there while the others are still at it."""
+    monkeypatch.setattr("kbchat_aiohttp.indexer.DOCUMENTS_A_TURN", 20)
+    async with serving(tmp_path) as served:
+        large = [await make_space(served, name) for name in ("one", "two")]
+        small = await make_space(served, "small")
+        ids = {space_id: [(await make(served, space_id, f"{n}.md"))["id"] for n in range(100)] for space_id in large}
+        last = (await make(served, small))["id"]
+        for space_id in large:
+            await served.post(f"{DOCUMENTS}/sync", [{"doc_id": document_id} for document_id in ids[space_id]])
+        await served.post(f"{DOCUMENTS}/{last}/sync", {})
+        assert (await settled(served, last))["status"] == "FINISHED"
+        for space_id in large:
+            assert (await served.get(f"{DOCUMENTS}/{ids[space_id][-1]}"))[1]["data"]["status"] == "TODO"
+
+
 @pytest.mark.parametrize(
     ("asked", "chunks"),
     [

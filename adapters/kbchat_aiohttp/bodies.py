@@ -1,6 +1,7 @@
 """How requests are read: bounded in size and time, only under their documented content type, into pydantic models."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -129,15 +130,26 @@ async def read_form(request: web.Request, *, limit: int) -> tuple[dict[str, str]
                     raise InvalidRequestError("the multipart body has parts within parts, or too many")
                 data = await _read_part(part, room, limit, heard)
                 room -= len(data)
-                if part.filename is not None:
-                    upload = Upload(part.filename, data)
-                elif part.name is not None:
-                    fields[part.name] = data.decode()
+                name, filename = _labels(part)
+                if filename is not None:
+                    upload = Upload(filename, data)
+                elif name is not None:
+                    fields[name] = data.decode()
     except (ValueError, AssertionError, HttpProcessingError, web.RequestPayloadError):
         raise InvalidRequestError(
             "the multipart body cannot be read: its parts, or a field's text, are broken"
         ) from None
     return fields, upload
+
+
+def _labels(part: BodyPartReader) -> tuple[str | None, str | None]:
+    """A part's name and filename. aiohttp takes half a millisecond to read them, which all but odd ones are spared."""
+    if found := _PLAIN_LABELS.fullmatch(part.headers.get("Content-Disposition", "")):
+        return found["name"], found["filename"]
+    return part.name, part.filename
+
+
+_PLAIN_LABELS = re.compile(r'form-data; name="(?P<name>[\w.-]+)"(?:; filename="(?P<filename>[\w .%()-]+)")?', re.ASCII)
 
 
 async def _read_part(part: BodyPartReader, room: int, limit: int, heard: Callable[[], None]) -> bytes:

@@ -12,10 +12,12 @@ logger = logging.getLogger("kbchat.http")
 
 SPACES_AT_ONCE = 2
 """Each takes memory for what it reads."""
+DOCUMENTS_A_TURN = 256
+"""After so many of one space it is the turn of the next one that waits."""
 
 
 class Indexer:
-    """Indexes documents in the background, those of a space one run after the other.
+    """Indexes documents in the background, those of a space one run after the other, spaces by turns.
 
     What is asked for while a run is under way is taken together in the next one. What becomes of each document is in
     its status; what is not begun when the server stops stays TODO. How far each is by now is known here alone.
@@ -50,9 +52,12 @@ class Indexer:
     async def _run(self, space_id: int) -> None:
         try:
             while asked := self._asked.pop(space_id, None):
-                async with self._room:
-                    for splitting, document_ids in asked.items():
-                        await self._index(space_id, list(document_ids), splitting)
+                for splitting, document_ids in asked.items():
+                    left = list(document_ids)
+                    while left:
+                        some, left = left[:DOCUMENTS_A_TURN], left[DOCUMENTS_A_TURN:]
+                        async with self._room:
+                            await self._index(space_id, some, splitting)
         finally:
             del self._runs[space_id]
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -149,8 +147,4 @@ def haystack(data: str, folders: list[str]) -> tuple[int, int, float, float]:
 if __name__ == "__main__":
     name, folder, *given = sys.argv[1:]
     documents, chunks, first_run, second_run = globals()[name](folder, given)
-    # Of worker processes the system tells the largest only, and kbchat has one a core.
-    own, worker = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    peak = (own + worker * min(os.cpu_count() or 1, 8)) * 1024
-    found = {"documents": documents, "chunks": chunks, "fresh": first_run, "again": second_run, "peak": peak}
-    print(json.dumps(found))
+    print(json.dumps({"documents": documents, "chunks": chunks, "fresh": first_run, "again": second_run}))

@@ -94,6 +94,11 @@ def get(conn: Connection, space_id: int, document_id: int, *, with_text: bool) -
     return _document(row, _text(conn, row) if with_text else None)
 
 
+def one(conn: Connection, space_id: int, document_id: int) -> Document:
+    """A document that the transaction itself has just written."""
+    return _document(conn.execute(_BY_ID, {"space_id": space_id, "id": document_id}).one())
+
+
 def find(conn: Connection, space_id: int, name: str, *, with_text: bool) -> Document | None:
     spaces.require(conn, space_id)
     row = conn.execute(_BY_NAME, {"space_id": space_id, "name": name}).one_or_none()

@@ -219,14 +219,18 @@ def finish_deletion(conn: Connection, space_id: int) -> bool:
 
 def changed(conn: Connection, space_id: int, *, documents: int, chunks: int, writer: str, now: datetime) -> None:
     """Raise the revision of a space that the transaction has locked, and add to its counters."""
-    conn.execute(
-        _spaces.update()
-        .where(_spaces.c.id == space_id)
-        .values(
-            revision=_spaces.c.revision + 1,
-            last_writer=writer,
-            document_count=_spaces.c.document_count + documents,
-            chunk_count=_spaces.c.chunk_count + chunks,
-            updated_at=now,
-        )
+    given = {"of": space_id, "by": writer, "documents": documents, "chunks": chunks, "now": now}
+    conn.execute(_CHANGED, given)
+
+
+_CHANGED = (
+    _spaces.update()
+    .where(_spaces.c.id == bindparam("of"))
+    .values(
+        revision=_spaces.c.revision + 1,
+        last_writer=bindparam("by"),
+        document_count=_spaces.c.document_count + bindparam("documents", type_=sa.BigInteger),
+        chunk_count=_spaces.c.chunk_count + bindparam("chunks", type_=sa.BigInteger),
+        updated_at=bindparam("now"),
     )
+)

@@ -25,6 +25,14 @@ _KEPT = (
     .join(_documents, _documents.c.id == _uploads.c.document_id)
     .where(_uploads.c.space_id == bindparam("space_id"), among(_uploads.c.document_id, schema.ids("ids")))
 )
+_NEW = _documents.insert().returning(_documents.c.id)
+_AGAIN = (
+    _documents.update()
+    .where(_documents.c.id == bindparam("of"))
+    .values(visible=True, status=bindparam("to"), error=None, updated_at=bindparam("now"))
+)
+_FORGET = _uploads.delete().where(_uploads.c.document_id == bindparam("of"))
+_KEEP = _uploads.insert()
 _SIZES = select(_uploads.c.document_id, _uploads.c.size).where(
     _uploads.c.space_id == bindparam("space_id"), among(_uploads.c.document_id, schema.ids("ids"))
 )
@@ -35,18 +43,16 @@ def keep(conn: Connection, space_id: int, upload: Upload, *, replace: bool, writ
     there = conn.execute(_NAMED, {"space_id": space_id, "name": upload.name}).one_or_none()
     if there is not None and there.visible and not replace:
         raise DocumentExistsError(upload.name)
-    state: dict[str, Any] = {"visible": True, "status": DocumentStatus.TODO.value, "error": None, "updated_at": now}
     if there is None:
-        row = _new_row(space_id, upload, now) | state
-        document_id = conn.execute(_documents.insert().values(row).returning(_documents.c.id)).scalar_one()
+        document_id = conn.execute(_NEW, _new_row(space_id, upload, now)).scalar_one()
     else:
         document_id = there.id
-        conn.execute(_documents.update().where(_documents.c.id == document_id).values(state))
-    conn.execute(_uploads.delete().where(_uploads.c.document_id == document_id))
-    conn.execute(_uploads.insert().values(_upload_row(space_id, document_id, upload)))
+        conn.execute(_AGAIN, {"of": document_id, "to": DocumentStatus.TODO.value, "now": now})
+        conn.execute(_FORGET, {"of": document_id})
+    conn.execute(_KEEP, _upload_row(space_id, document_id, upload))
     if there is None or not there.visible:
         spaces.changed(conn, space_id, documents=1, chunks=0, writer=writer, now=now)
-    return documents.get(conn, space_id, document_id, with_text=False)
+    return documents.one(conn, space_id, document_id)
 
 
 def _new_row(space_id: int, upload: Upload, now: datetime) -> dict[str, Any]:
@@ -59,6 +65,10 @@ def _new_row(space_id: int, upload: Upload, now: datetime) -> dict[str, Any]:
         "content_hash": "",
         "chunk_count": 0,
         "created_at": now,
+        "visible": True,
+        "status": DocumentStatus.TODO.value,
+        "error": None,
+        "updated_at": now,
     }
 
 

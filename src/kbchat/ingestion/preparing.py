@@ -291,14 +291,9 @@ class Preparer:
             reason = f"its text of {len(document.text):,} characters is larger than the limit (max_document_bytes)"
             raise UnreadableDocumentError(name, reason)
         check_text(document.text, name=name)
+        path, how = raw.source.path, raw.content_hash
         return self._loaded(
-            document,
-            name,
-            raw.known,
-            content_hash=raw.content_hash,
-            source=raw.source.path,
-            doc_type="DOCUMENT",
-            stat=raw.stat,
+            document, name, raw.known, content_hash=how, source=path, doc_type="DOCUMENT", stat=raw.stat
         )
 
     def _loaded(
