@@ -4,10 +4,9 @@ import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
-from typer import Context
 from typer.core import TyperGroup
 
 from kbchat.cli import bench, doctor, keys, moving, screen, spaces, tune
@@ -30,7 +29,7 @@ FIRST = ("ingest", "ask", "search", "serve", "mcp", "spaces", "keys", "doctor")
 
 
 class _InOrder(TyperGroup):
-    def list_commands(self, ctx: Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=(*FIRST, *self.commands).index)
 
 
