@@ -20,7 +20,7 @@ pytestmark = MARKS
 
 KEYS = "# Keys\n\nAPI keys are rotated every ninety days. The old key stays valid for a week.\n"
 SMALL = {"chunk_strategy": "CHUNK_BY_SIZE", "chunk_size": 64, "chunk_overlap": 0}
-FEW = 600
+FEW = 500
 """Texts that are embedded before the server is asked whether to go on."""
 
 
@@ -65,7 +65,7 @@ async def held_up(server: Upstream, gate: asyncio.Semaphore) -> None:
 
 async def test_how_far_a_large_document_is(tmp_path: Path) -> None:
     """Its bar grows while it is indexed, says the same in words, and is gone when it is ready."""
-    text = "\n\n".join(f"# Part {n}\n\n{'The vault is opened by two keys at noon. ' * 30}" for n in range(400))
+    text = "\n\n".join(f"# Part {n}\n\n{'The vault is opened by two keys at noon. ' * 30}" for n in range(1000))
     gate = asyncio.Semaphore(0)
     async with upstream() as server:
         await held_up(server, gate)

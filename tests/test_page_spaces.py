@@ -35,7 +35,7 @@ async def test_a_space_is_renamed_and_described(tmp_path: Path) -> None:
         name = page.get_by_label("Name", exact=True)
         await name.fill("other")
         await page.keyboard.press("Enter")
-        await page.locator("dialog [role=alert]", has_text="other").wait_for()
+        await page.locator("dialog [role=alert]", has_text="of this name already").wait_for()
         await name.fill("手册")
         await page.keyboard.press("Tab")
         await page.keyboard.type("What everybody must know")

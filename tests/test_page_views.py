@@ -263,6 +263,10 @@ async def every_view(page: Any) -> AsyncIterator[str]:
     await show(page, "documents")
     await page.locator("li.FAILED").wait_for()
     yield "documents"
+    await page.locator("header .title button").click()
+    await page.locator("dialog.properties").wait_for()
+    yield "properties"
+    await page.keyboard.press("Escape")
     await search(page, QUESTION)
     for summary in await page.locator("summary").all():
         await summary.click()
