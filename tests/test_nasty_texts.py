@@ -6,6 +6,7 @@ once and with such a text in hours. Python matches without letting another threa
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -96,10 +97,8 @@ def metadata(text: str) -> None:
 
 def loaded(loader: TextLoader | CsvLoader | HtmlLoader) -> Callable[[str], None]:
     def load(text: str) -> None:
-        try:
+        with suppress(UnreadableDocumentError):
             loader.load(text.encode(), name="a")
-        except UnreadableDocumentError:
-            pass
 
     return load
 
