@@ -18,6 +18,7 @@ import kbchat
 from kbchat.errors import SettingsError
 from kbchat.settings import Settings
 from kbchat_aiohttp import serve
+from kbchat_aiohttp.serve import stopped_by_signals
 from serving import CHAT, frames, said
 from upstream import Exchange, Upstream, model, says
 
@@ -52,6 +53,35 @@ async def test_a_signal_stops_it(tmp_path: Path, number: signal.Signals) -> None
         os.kill(os.getpid(), number)
         async with asyncio.timeout(2):
             await task
+
+
+class WithoutSignals(asyncio.SelectorEventLoop):
+    """As the event loops of Windows are."""
+
+    def add_signal_handler(self, *_: object) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_loop_that_knows_no_signals_is_stopped_by_them_too(number: signal.Signals) -> None:
+    """What was done about them before is done again afterwards."""
+
+    def handlers() -> list[object]:
+        return [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+
+    async def run() -> None:
+        before = handlers()
+        stop = asyncio.Event()
+        with stopped_by_signals(stop):
+            os.kill(os.getpid(), number)
+            await stop.wait()
+            assert handlers() == before
+        with stopped_by_signals(stop):
+            assert handlers() != before
+        assert handlers() == before
+
+    with asyncio.Runner(loop_factory=WithoutSignals) as runner:
+        runner.run(run())
 
 
 async def test_an_answer_under_way_may_finish(tmp_path: Path, model: Upstream) -> None:

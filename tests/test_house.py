@@ -20,6 +20,7 @@ SOURCES = sorted((ROOT / "src").rglob("*.py")) + sorted((ROOT / "adapters").rglo
 
 FLOORS = {
     0: {
+        "addresses",
         "chunking",
         "display",
         "models",

@@ -315,8 +315,8 @@ class Catalog(People):
         *,
         uploads: Mapping[int, int],
     ) -> None:
-        """Set status and error that are true of the `uploads` with these ids. A document that was uploaded anew since is
-        TODO, one that is not there is passed over."""
+        """Set status and error that are true of the `uploads` with these ids. A document that was uploaded anew since
+        is TODO, one that is not there is passed over."""
         now = self._clock()
         await self._write(lambda connection: upload_sql.mark(connection, space_id, states, uploads=uploads, now=now))
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
+from kbchat.addresses import without_credentials
 from kbchat.errors import (
     CollectionNotFoundError,
     KbchatError,
@@ -26,7 +27,6 @@ from kbchat.stores import Vector, VectorHit, Vectors
 from kbchat.stores.blocking import BlockingStore
 from kbchat.stores.lite import LiteServer
 from kbchat.stores.milvus_names import MAX_ID_THERE, TERMS, id_here, ids_there, ours_of, theirs_of
-from kbchat.stores.records import without_credentials
 from kbchat.threads import Threads
 
 if TYPE_CHECKING:
