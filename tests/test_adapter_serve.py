@@ -213,3 +213,14 @@ async def test_the_process_ends_well(tmp_path: Path, model: Upstream) -> None:
         process.terminate()
         assert said(frames((await response.content.read()).decode())) == "one two"
     assert await process.wait() == 0
+
+
+async def test_a_body_that_does_not_unpack_is_not_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its sender is told; a traceback for each would let anybody fill the disk."""
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    async with server(tmp_path) as (url, _), aiohttp.ClientSession() as client:
+        async with client.post(f"{url}{CHAT}", data=b"not gzip at all, really", headers=headers) as response:
+            assert response.status == 400
+        async with client.get(f"{url}/healthz") as response:
+            assert response.status == 200
+    assert [record for record in caplog.records if record.exc_info] == []
