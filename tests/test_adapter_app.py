@@ -109,8 +109,10 @@ async def test_a_packed_body_is_read(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         status, _ = await served.send("POST", SPACES, data=gzip.compress(b'{"name": "x"}'), headers=headers)
         assert status == 200
-        status, _ = await served.send("POST", SPACES, data=b"not gzip at all, really", headers=headers)
+        status, body = await served.send("POST", SPACES, data=b"not gzip at all, really", headers=headers)
         assert status == 400
+        assert "Content-Encoding" in body["err_msg"]
+        assert "\n" not in body["err_msg"]
 
 
 async def test_a_body_is_asked_for_only_when_it_may_come(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import kbchat
 from kbchat.errors import SettingsError
 from kbchat.settings import Settings
 from kbchat_aiohttp import serve
+from kbchat_aiohttp.serve import stopped_by_signals
 from serving import CHAT, frames, said
 from upstream import Exchange, Upstream, model, says
 
@@ -76,6 +77,35 @@ async def test_a_head_that_does_not_come_is_not_waited_for(
         writer.close()
         async with client.get(f"{url}/healthz") as response:
             assert response.status == 200
+
+
+class WithoutSignals(asyncio.SelectorEventLoop):
+    """As the event loops of Windows are."""
+
+    def add_signal_handler(self, *_: object) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_loop_that_knows_no_signals_is_stopped_by_them_too(number: signal.Signals) -> None:
+    """What was done about them before is done again afterwards."""
+
+    def handlers() -> list[object]:
+        return [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+
+    async def run() -> None:
+        before = handlers()
+        stop = asyncio.Event()
+        with stopped_by_signals(stop):
+            os.kill(os.getpid(), number)
+            await stop.wait()
+            assert handlers() == before
+        with stopped_by_signals(stop):
+            assert handlers() != before
+        assert handlers() == before
+
+    with asyncio.Runner(loop_factory=WithoutSignals) as runner:
+        runner.run(run())
 
 
 async def test_an_answer_under_way_may_finish(tmp_path: Path, model: Upstream) -> None:
@@ -207,3 +237,14 @@ async def test_the_process_ends_well(tmp_path: Path, model: Upstream) -> None:
         process.terminate()
         assert said(frames((await response.content.read()).decode())) == "one two"
     assert await process.wait() == 0
+
+
+async def test_a_body_that_does_not_unpack_is_not_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its sender is told; a traceback for each would let anybody fill the disk."""
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    async with server(tmp_path) as (url, _), aiohttp.ClientSession() as client:
+        async with client.post(f"{url}{CHAT}", data=b"not gzip at all, really", headers=headers) as response:
+            assert response.status == 400
+        async with client.get(f"{url}/healthz") as response:
+            assert response.status == 200
+    assert [record for record in caplog.records if record.exc_info] == []

@@ -6,8 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
+from kbchat.errors import DeadlineError
 from kbchat.settings import ModelSettings
+from kbchat_aiohttp.streams import EventStream
 from serving import CHAT, OPENAI, frames, said, serving
 from upstream import Behaviour, Exchange, Upstream, model, says
 
@@ -205,3 +208,34 @@ async def test_a_stopped_server_cuts_what_does_not_end(tmp_path: Path, model: Up
         (error,) = frames((await response.content.read()).decode())
         assert error["error"]["code"] == "shutting_down"
         await stopping
+
+
+async def test_a_reader_that_takes_nothing_does_not_keep_a_cut_answer() -> None:
+    """Closing alone would wait for it to take what is buffered, with nobody left to look after it."""
+    closed = asyncio.Event()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        events = EventStream(request, write_seconds=0.1)
+        transport = request.transport
+        assert transport is not None
+        await events.write(b"x" * 1000)
+        while not transport.get_write_buffer_size():
+            await events.write(b"x" * 10_000)
+        await events.fail(DeadlineError("too long"))
+        while request.transport is not None:
+            await asyncio.sleep(0.01)
+        closed.set()
+        return events.response
+
+    app = web.Application()
+    app.router.add_get("/", handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        _, writer = await asyncio.open_connection(*runner.addresses[0], limit=1024)
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await closed.wait()
+        writer.close()
+    finally:
+        await runner.cleanup()

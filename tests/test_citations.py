@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kbchat.citations import MAX_PENDING_CHARS, CitationChecker
+from kbchat.citations.claims import Text
 from kbchat.models import Citation, Passage, Reference
 from kbchat.prompting import merge
 
@@ -282,3 +283,9 @@ def test_dates_hold_together() -> None:
     assert "May" in wrong.unsupported
     (right,) = CitationChecker([source]).feed("It was closed in May 2001 [1].")
     assert right.supported
+
+
+@pytest.mark.parametrize("word", ["not ", "不"])
+def test_any_number_of_negations_is_found(word: str) -> None:
+    """In one clause, each for itself, without reading the rest of the clause for each."""
+    assert len(Text(word * 80_000).negations) == 80_000

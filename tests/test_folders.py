@@ -1,6 +1,8 @@
 """A space in step with folders: added, changed, moved and removed files, and nothing else touched."""
 
+import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -177,3 +179,41 @@ async def test_changes_are_followed_while_they_happen(space: kbchat.KnowledgeSpa
             (docs / "new.md").unlink()
             assert (await anext(reports)).removed == 1
     assert len(await names(space)) == 3
+
+
+@pytest.mark.parametrize("how", ["removed", "renamed"])
+async def test_a_folder_that_goes_away_for_a_moment_is_waited_for(
+    space: kbchat.KnowledgeSpace, docs: Path, how: str
+) -> None:
+    """Nothing is deleted meanwhile; changes of the folder that comes back are followed as those of the first."""
+    kept = shutil.copytree(docs, docs.with_name("kept"))
+    with anyio.fail_after(20):
+        async with space.watch(docs) as reports:
+            assert counts(await anext(reports)) == {"added": 3}
+            if how == "removed":
+                shutil.rmtree(docs)
+            else:
+                docs.rename(docs.with_name("away"))
+            reader = asyncio.ensure_future(anext(reports))
+            await anyio.sleep(1)  # as long as a checkout takes
+            assert len(await names(space)) == 3
+            (kept / "new.md").write_text("A new one.")
+            kept.rename(docs)
+            assert counts(await reader) == {"added": 1, "unchanged": 3}
+            (docs / "new.md").unlink()
+            assert (await anext(reports)).removed == 1
+
+
+async def test_what_cannot_be_a_path_is_refused(space: kbchat.KnowledgeSpace) -> None:
+    """With the remedy: an empty one would be the working folder, and a text is no path."""
+    for source in ("", ["docs", ""]):
+        with pytest.raises(InvalidInputError, match=r"the working folder is '\.'") as caught:
+            await space.ingest(source)
+        assert caught.value.field == "sources"
+        with pytest.raises(InvalidInputError, match=r"the working folder is '\.'"):
+            await space.sync(source)
+    for source in ("a\0b", "x" * 300, "Keys are rotated by the vault, every ninety days. " * 200):
+        with pytest.raises(InvalidInputError, match=r"kbchat\.TextDocument") as caught:
+            await space.ingest(source)
+        assert caught.value.field == "sources"
+        assert len(caught.value.message) < 250

@@ -356,3 +356,19 @@ def test_nothing_heavy_is_loaded() -> None:
         "assert not {'aiohttp', 'openai', 'numpy'} & set(sys.modules), sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("address", ["http://ann:hunter2@127.0.0.1:9/v1", "http://hunter2@127.0.0.1:9/v1?key=hunter2"])
+async def test_a_password_in_the_address_is_not_told(address: str) -> None:
+    """Messages go to clients and into the log."""
+    generator = OpenAIGenerator("local", base_url=address, model="m", retry_pauses=())
+    with pytest.raises(GeneratorUnavailableError, match=r"http://127\.0\.0\.1:9/v1 cannot be reached") as caught:
+        await run(generator)
+    assert "hunter2" not in caught.value.message
+    with pytest.raises(SettingsError, match="is no URL") as refused:
+        make(address.replace(":9", ":x"))
+    assert "hunter2" not in refused.value.message
+    with pytest.raises(SettingsError, match="an api_key too") as refused:
+        make(address)
+    assert "hunter2" not in refused.value.message
+    await generator.aclose()

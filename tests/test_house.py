@@ -21,6 +21,7 @@ SOURCES = sorted((ROOT / "src").rglob("*.py")) + sorted((ROOT / "adapters").rglo
 
 FLOORS = {
     0: {
+        "addresses",
         "chunking",
         "display",
         "events",

@@ -1,12 +1,15 @@
 """Documents that are handed over now and indexed later."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import anyio
+import numpy as np
 import pytest
 
 import kbchat
+from kbchat.embedders import Vector, Vectors
 from kbchat.errors import DocumentExistsError, DocumentNotFoundError, EmbedderMismatchError, InvalidInputError
 from kbchat.models import DocumentStatus
 
@@ -228,3 +231,53 @@ async def test_a_cancelled_upload_takes_no_other_along(space: kbchat.KnowledgeSp
     names = {document.name for document in await space.documents()}
     assert done <= names
     assert {f"n{number}" for number in range(30) if number % 3} <= done
+
+
+class Interrupting:
+    """An embedder in whose first call something else happens."""
+
+    name = "interrupting"
+    batch_size = 8
+
+    def __init__(self) -> None:
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return np.ones((len(texts), 2), np.float32) / np.float32(2**0.5)
+
+    async def embed_query(self, text: str) -> Vector:
+        return (await self.embed_documents([text]))[0]
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def test_what_is_uploaded_anew_while_it_is_indexed_is_still_to_be_indexed(tmp_path: Path) -> None:
+    """What was being indexed is found until then, but nobody is told that the new content was finished."""
+    embedder = Interrupting()
+    async with kbchat.KnowledgeBase(tmp_path, embedder=embedder) as kb:
+        space = await kb.create_space("handbook")
+        added = await space.add_document("keys.md", text=KEYS)
+        embedder.meanwhile = partial(space.add_document, "keys.md", text="Lunch is at noon.", replace=True)
+        await space.index_documents([added.id])
+        between = await space.get_document(added.id)
+        assert (between.status, between.text) == (DocumentStatus.TODO, KEYS)
+        await space.index_documents([added.id])
+        after = await space.get_document(added.id)
+        assert (after.status, after.text) == (DocumentStatus.FINISHED, "Lunch is at noon.")
+
+
+@pytest.mark.parametrize("status", [DocumentStatus.FINISHED, DocumentStatus.FAILED])
+async def test_a_status_is_of_one_upload(space: kbchat.KnowledgeSpace, status: DocumentStatus) -> None:
+    """Said of an older one it says that the newer one is to be indexed."""
+    catalog = space._parts.catalog
+    added = await space.add_document("keys.md", text=KEYS)
+    [old] = (await catalog.upload_states(space.id, [added.id])).values()
+    await space.add_document("keys.md", text="Lunch is at noon.", replace=True)
+    [new] = (await catalog.upload_states(space.id, [added.id])).values()
+    for upload, expected in ((new, status), (old, DocumentStatus.TODO)):
+        await catalog.mark_documents(space.id, {added.id: (status, None)}, uploads={added.id: upload.id})
+        assert (await space.get_document(added.id)).status is expected

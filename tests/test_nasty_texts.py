@@ -5,8 +5,8 @@ once and with such a text in hours. Python matches without letting another threa
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -97,7 +97,7 @@ def metadata(text: str) -> None:
 
 def loaded(loader: TextLoader | CsvLoader | HtmlLoader) -> Callable[[str], None]:
     def load(text: str) -> None:
-        with contextlib.suppress(UnreadableDocumentError):
+        with suppress(UnreadableDocumentError):
             loader.load(text.encode(), name="a")
 
     return load

@@ -1,5 +1,6 @@
 """Worker processes read files within limits; whatever a reader does, one document fails and the others go in."""
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders import formats
 from kbchat.loaders.formats import Format, by_name, format_of
 from kbchat.loaders.processes import DocumentReaders
+from kbchat.processes import Processes
 from kbchat.threads import Threads
 from made_files import PHRASE, bomb, docx, pdf
 from plugin_loader import Misbehaving
@@ -96,7 +98,9 @@ async def test_a_reader_that_hangs_is_killed(plugin: Format) -> None:
         ("raise", "its reader failed: RuntimeError: library trouble"),
     ],
 )
-async def test_a_reader_that_fails_costs_one_document(plugin: Format, readers: DocumentReaders, what: str, reason: str) -> None:
+async def test_a_reader_that_fails_costs_one_document(
+    plugin: Format, readers: DocumentReaders, what: str, reason: str
+) -> None:
     """The reason is said; the others are read."""
     with pytest.raises(UnreadableDocumentError, match=reason):
         await load(readers, f"MISBEHAVE {what}".encode(), "a")
@@ -122,6 +126,19 @@ async def test_a_cancelled_read_kills_its_process(plugin: Format, readers: Docum
     assert scope.cancelled_caught
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_a_process_that_nobody_waits_for_any_more_is_kept() -> None:
+    """Whoever wanted it may be cancelled while it starts; it is then there for others, and ends with them."""
+    processes = Processes(threads=Threads(), limit=1)
+    call = asyncio.create_task(processes.call("json:loads", b"", seconds=10))
+    for _ in range(20):  # until a thread starts it
+        await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert processes.is_warm
+    await processes.aclose()
 
 
 async def test_many_at_once_take_turns(plugin: Format, readers: DocumentReaders) -> None:

@@ -284,3 +284,10 @@ def test_a_batch_without_a_bracket_is_passed_as_it_is() -> None:
     """The common case costs nothing: the very same tuple comes back."""
     texts = ("It", " is", " 42", ".")
     assert Neutraliser().feed_all(texts) is texts
+
+
+def test_a_quotation_mark_that_is_never_closed_is_looked_for_once() -> None:
+    """Not again from each of those that are escaped in it."""
+    meta_info = "{'a': '" + "\\'" * 200_000
+    found = ParsedReference(name="a", chunk_id=1, content="", meta_info=meta_info, recall_score=0.5, group=0)
+    assert found.metadata == {}

@@ -104,9 +104,10 @@ async def test_a_silent_server_is_not_waited_for(server: Upstream) -> None:
     with pytest.raises(RerankerUnavailableError, match=r"within 0\.1 s"):
         await silent.rerank("q", ["a"])
     await silent.aclose()
-    nowhere = HttpReranker(model="m", base_url="http://127.0.0.1:9", timeout=5.0)
-    with pytest.raises(RerankerUnavailableError, match="cannot be reached"):
+    nowhere = HttpReranker(model="m", base_url="http://ann:hunter2@127.0.0.1:9", timeout=5.0)
+    with pytest.raises(RerankerUnavailableError, match=r"http://127\.0\.0\.1:9/rerank cannot be reached") as caught:
         await nowhere.rerank("q", ["a"])
+    assert "hunter2" not in caught.value.message  # A password in an address is not told.
     await nowhere.aclose()
     with pytest.raises(SettingsError, match="no URL"):
         HttpReranker(model="m", base_url="localhost")

@@ -1,8 +1,11 @@
 """Spaces are checked, mended, and taken elsewhere in one file."""
 
+import hashlib
+import json
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -163,6 +166,62 @@ async def test_a_damaged_archive_is_refused_whole(
     with pytest.raises(InvalidInputError, match="cannot be read: No such file"):
         await kb.import_space(tmp_path / "missing")
     assert [found.name for found in await kb.list_spaces()] == ["handbook"]
+
+
+def _changed(line: dict[str, Any], **changes: object) -> bytes:
+    return json.dumps(line | changes).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("member", "change", "reason"),
+    [
+        ("documents.jsonl", lambda line: b"{not json", "documents.jsonl is damaged"),
+        ("documents.jsonl", lambda line: _changed(line, chunks=[[-10, 5, {}]]), "a chunk beyond its text"),
+        ("documents.jsonl", lambda line: _changed(line, chunks=[[0, 5000, {}]]), "a chunk beyond its text"),
+        ("documents.jsonl", lambda line: _changed(line, chunks=[[5, 5, {}]]), "a chunk beyond its text"),
+        (
+            "documents.jsonl",
+            lambda line: _changed(line, name="a\x1b[2J"),
+            "cannot be: name: .* U.001B",
+        ),
+        ("documents.jsonl", lambda line: _changed(line, text="a\0b", chunks=[]), "cannot be: text: holds a NUL"),
+        ("vectors.f32", lambda line: b"1234", "vectors.f32 is shorter"),
+        ("packed.bin", lambda line: b"\1", "packed.bin is shorter"),
+        ("packed.bin", lambda line: b"\xff\xff\xff\xff1", "packed.bin is shorter"),
+    ],
+)
+async def test_a_made_up_archive_is_refused(
+    kb: kbchat.KnowledgeBase,
+    space: kbchat.KnowledgeSpace,
+    tmp_path: Path,
+    member: str,
+    change: Callable[[dict[str, Any]], bytes],
+    reason: str,
+) -> None:
+    """Also where its checksums fit; there is no space of it."""
+    path = tmp_path / "space.kbchat"
+    await space.export(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members[member] = change(json.loads(members["documents.jsonl"].splitlines()[0]))
+    about = json.loads(members.pop("kbchat.json"))
+    about["sha256"] = {name: hashlib.sha256(data).hexdigest() for name, data in members.items()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {"kbchat.json": json.dumps(about).encode(), **members}.items():
+            archive.writestr(name, data)
+    with pytest.raises(InvalidInputError, match=reason) as caught:
+        await kb.import_space(path, name="other")
+    assert caught.value.field == "path"
+    assert [found.name for found in await kb.list_spaces()] == ["handbook"]
+
+
+@pytest.mark.parametrize(("target", "reason"), [("", "is a folder"), ("no/x.kb", "No such file"), ("a\0b", "null")])
+async def test_where_no_archive_can_be(space: kbchat.KnowledgeSpace, tmp_path: Path, target: str, reason: str) -> None:
+    """It is told before anything is written."""
+    with pytest.raises(InvalidInputError, match=reason) as caught:
+        await space.export(tmp_path / target, progress=lambda _: pytest.fail("it was begun"))
+    assert caught.value.field == "path"
+    assert [found.name for found in tmp_path.iterdir()] == ["data"]
 
 
 async def test_vectors_of_another_embedder_are_refused(

@@ -49,11 +49,13 @@ REDIRECTS = {
     "/literal": "http://127.0.0.2/page",
     "/file": "file:///etc/passwd",
     "/round": "/round",
+    "/broken": "http://[x",
+    "/secret": "http://ann:hunter2@good.test/page",
 }
 
 
 async def redirect(request: web.Request) -> web.StreamResponse:
-    raise web.HTTPFound(REDIRECTS[request.path].format(port=request.url.port))
+    return web.Response(status=302, headers={"Location": REDIRECTS[request.path].format(port=request.url.port)})
 
 
 async def page(request: web.Request) -> web.StreamResponse:
@@ -121,6 +123,8 @@ async def test_a_page_is_fetched(server: str) -> None:
         ("/inside", "resolves to an address that is not public"),
         ("/literal", r"127\.0\.0\.2.* is not"),
         ("/file", "only http and https can be fetched"),
+        ("/broken", "redirected to what is no URL"),
+        ("/secret", "user name or password is refused .*'http://good.test/page'"),
         ("/round", "redirected more than 5 times"),
         ("/large", "larger than the limit of 100,000 bytes"),
         ("/bomb", "larger than the limit of 100,000 bytes"),

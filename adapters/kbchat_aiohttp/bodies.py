@@ -82,8 +82,10 @@ async def read_body(request: web.Request, *, limit: int, patience: "Patience | N
                 body += chunk
                 if len(body) > limit:
                     raise _too_large(limit)
-    except web.RequestPayloadError as error:
-        raise InvalidRequestError(f"the body cannot be read: {error}") from None
+    except web.RequestPayloadError:
+        raise InvalidRequestError(
+            "the body cannot be read: it is not packed as its Content-Encoding says, or was cut short"
+        ) from None
     return bytes(body)
 
 

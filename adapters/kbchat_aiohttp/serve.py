@@ -5,7 +5,7 @@ import errno
 import logging
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -88,27 +88,31 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
 @contextmanager
 def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
     """While the block runs, SIGTERM and SIGINT set `stop`. A second one has its usual effect."""
-    loop = asyncio.get_running_loop()
+    with ExitStack() as held:
 
-    def handle() -> None:
-        stop.set()
-        release()
+        def handle() -> None:
+            stop.set()
+            held.close()
 
-    def release() -> None:
         for number in SIGNALS:
-            loop.remove_signal_handler(number)
-
-    for number in SIGNALS:
-        loop.add_signal_handler(number, handle)
-    try:
+            held.callback(_on_signal(number, handle))
         yield
-    finally:
-        release()
+
+
+def _on_signal(number: signal.Signals, handle: Callable[[], None]) -> Callable[[], object]:
+    """Have a signal call something in the event loop; calling what this returns ends that."""
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_signal_handler(number, handle)
+    except NotImplementedError:  # The loops of Windows know no signals.
+        before = signal.signal(number, lambda *_: loop.call_soon_threadsafe(handle))
+        return lambda: signal.signal(number, before or signal.SIG_DFL)
+    return lambda: loop.remove_signal_handler(number)
 
 
 def _is_no_garbage(record: logging.LogRecord) -> bool:
-    """What some client sends in place of HTTP is no failure of ours."""
-    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+    """What some client sends in place of HTTP, or of what a body's encoding says, is no failure of ours."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError | web.RequestPayloadError)
 
 
 protocol.addFilter(_is_no_garbage)

@@ -5,7 +5,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 from aiohttp import web
@@ -141,10 +141,11 @@ def _hang_up(request: web.Request) -> None:
 class EventStream:
     """A response of server-sent events that begins with the first thing written to it.
 
-    Until then (`begun`) a failure is still an ordinary status.
+    Until then (`begun`) a failure is still an ordinary status. A reader has `write_seconds` to take the end of an
+    answer that fails.
     """
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, request: web.Request, *, write_seconds: float) -> None:
         self.begun = False
         self.writing_since = math.inf
         """`time.monotonic()` when the write began that the reader still makes us wait for."""
@@ -156,6 +157,7 @@ class EventStream:
             }
         )
         self._request = request
+        self._write_seconds = write_seconds
         self._opening = asyncio.Lock()
         self._written = time.monotonic()
 
@@ -172,15 +174,18 @@ class EventStream:
 
     async def fail(self, error: Exception) -> None:
         """Say in mid-stream that the answer is cut, and close the connection: no `[DONE]` follows."""
-        if gone(self._request):
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
             return
+        # Nobody looks after the reader any more, and closing waits until it has taken what is buffered.
+        asyncio.get_running_loop().call_later(self._write_seconds, transport.abort)
         failure = describe(error)
         self.response.force_close()
-        await self.write(error_frame(failure.message, type=failure.kind.type, code=failure.kind.code))
-        await self.response.write_eof()
-        if self._request.transport is not None:
-            # Now, not a moment later: the client must not think that it can use the connection again.
-            self._request.transport.close()
+        with suppress(ConnectionError):
+            await self.write(error_frame(failure.message, type=failure.kind.type, code=failure.kind.code))
+            await self.response.write_eof()
+        # Now, not a moment later: the client must not think that it can use the connection again.
+        transport.close()
 
     @asynccontextmanager
     async def kept_alive(self, seconds: float) -> AsyncIterator[None]:

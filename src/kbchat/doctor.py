@@ -307,7 +307,7 @@ def _shown(value: object) -> str:
             return _PASSWORD.sub(r"\1***@", str(value))
 
 
-_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]*@")
+_PASSWORD = re.compile(r"(://)[^/\s@]*@")
 
 
 def _extras() -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +15,7 @@ from kbchat.chunking import Splitting
 from kbchat.errors import (
     CollectionNotFoundError,
     EmbedderMismatchError,
+    InvalidInputError,
     MissingExtraError,
     StoreError,
     UnreadableDocumentError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from kbchat.ingestion.ingest import Ingester
     from kbchat.ingestion.preparing import FileContent, Preparer
     from kbchat.loaders.files import Found, Selection
+    from kbchat.threads import Threads
     from kbchat.wiring import Parts
 
 _log = logging.getLogger("kbchat.intake")
@@ -155,8 +157,8 @@ async def ingest(
     given = [sources] if isinstance(sources, str | os.PathLike | TextDocument) else list(sources)
     texts = [source for source in given if isinstance(source, TextDocument)]
     urls = [source for source in given if isinstance(source, str) and source.startswith(WEB)]
-    paths = [Path(it) for it in given if not isinstance(it, TextDocument) and it not in urls]
-    found = await _discover(parts, paths, selection)
+    paths = [_path(it, "sources") for it in given if not isinstance(it, TextDocument) and it not in urls]
+    found = await _discover(parts, paths, selection, field="sources")
     fetched, failed = await _fetch(parts, urls)
     async with parts.writing(space_id):
         writer = await open_writer(parts, space_id, splitting)
@@ -230,28 +232,41 @@ async def watch(
     splitting: Splitting | None,
     progress: Progress,
 ) -> AsyncIterator[AsyncIterator[IngestReport]]:
-    """Sync, and again whenever something changes; the reports of all that changed anything, the first one always."""
+    """Sync, and again whenever something changes; the reports of all that changed anything, the first one always.
+
+    A path that goes away (a build, a checkout) is waited for: nothing changes in the space until it is back.
+    """
     roots = _paths(paths)
     found = await _discover(parts, roots, selection, allow_empty=True)
     own = await parts.threads.read(lambda: f"{parts.folder.path.resolve()}{os.sep}")
     watched = [*found.roots, *(file.path for file in found.files if not file.path.startswith(found.roots))]
-    changes = _Changes()
+    changes = _Changes(watched, without=own, threads=parts.threads)
+    there = await changes.identities()
+
+    async def look() -> IngestReport:
+        return await sync(
+            parts, space_id, roots, selection=selection, splitting=splitting, allow_empty=True, progress=progress
+        )
 
     async def reports() -> AsyncIterator[IngestReport]:
-        first = True
+        report = await look()
         while True:
-            report = await sync(
-                parts, space_id, roots, selection=selection, splitting=splitting, allow_empty=True, progress=progress
-            )
-            if first or report.added or report.updated or report.moved or report.removed:
+            if report is not None:
                 yield report
-            first = False
             await changes.wait()
+            try:
+                report = await look()
+                if not (report.added or report.updated or report.moved or report.removed):
+                    report = None
+            except InvalidInputError as error:
+                if error.field != "paths":
+                    raise
+                report = None  # A path is not there; when it is back, that is a change.
 
     try:
         async with anyio.create_task_group() as tasks:
             # Begins before the first look, so that no change falls in between.
-            tasks.start_soon(changes.notice, watched, own)
+            tasks.start_soon(changes.notice, there)
             try:
                 yield reports()
             finally:
@@ -261,28 +276,61 @@ async def watch(
         raise bare(errors) from None
 
 
-class _Changes:
-    """Whether something changed since it was last asked."""
+Identities = list[tuple[int, int]]
 
-    def __init__(self) -> None:
+
+class _Changes:
+    """Whether something changed in paths, or below them, since it was last asked. What is below `without` is ours."""
+
+    def __init__(self, paths: Sequence[str], *, without: str, threads: Threads) -> None:
+        self._paths = paths
+        self._without = without
+        self._threads = threads
         self._changed = anyio.Event()
         self.stop = anyio.Event()
 
-    async def notice(self, paths: Sequence[str], without: str) -> None:
+    async def notice(self, there: Identities | None) -> None:
+        """Watch until told to stop. A path that is made anew is another one to the system: it is watched anew."""
+        while not self.stop.is_set():
+            if there is not None:
+                await self._follow(there)
+            with anyio.move_on_after(WATCH_MS / 1000):
+                await self.stop.wait()
+            if (there := await self.identities()) is not None:
+                self._changed.set()  # Whoever waits wakes when the watching has begun, which is the next step here.
+
+    async def _follow(self, there: Identities) -> None:
+        """Watch paths for as long as they are the same ones."""
         from watchfiles import awatch
 
         def counts(_: object, path: str) -> bool:
-            return not path.startswith(without)
+            return not path.startswith(self._without)
 
-        async for _ in awatch(
-            *paths,
+        watching = awatch(
+            *self._paths,
             debounce=WATCH_MS,
             watch_filter=counts,
             rust_timeout=LOOK_MS,
             yield_on_timeout=True,
             stop_event=self.stop,
-        ):
-            self._changed.set()
+        )
+        with suppress(FileNotFoundError):  # Gone before it was watched.
+            async with aclosing(watching):
+                async for _ in watching:
+                    self._changed.set()
+                    if await self.identities() != there:
+                        return
+
+    async def identities(self) -> Identities | None:
+        """What the system knows the paths by; None while one is missing."""
+
+        def read() -> Identities:
+            return [(found.st_dev, found.st_ino) for found in map(os.stat, self._paths)]
+
+        try:
+            return await self._threads.read(read)
+        except OSError:
+            return None
 
     async def wait(self) -> None:
         await self._changed.wait()
@@ -314,16 +362,24 @@ async def _fetch(parts: Parts, urls: Sequence[str]) -> tuple[list[FileContent], 
     return [outcome for outcome in in_turn if isinstance(outcome, FileContent)], failed
 
 
-async def _discover(parts: Parts, paths: Sequence[Path], selection: Selection, *, allow_empty: bool = False) -> Found:
+async def _discover(
+    parts: Parts, paths: Sequence[Path], selection: Selection, *, field: str = "paths", allow_empty: bool = False
+) -> Found:
     from kbchat.loaders.files import discover
 
     return await parts.threads.read(
-        lambda: discover(paths, selection, allow_empty=allow_empty, without=parts.folder.path)
+        lambda: discover(paths, selection, field=field, allow_empty=allow_empty, without=parts.folder.path)
     )
 
 
 def _paths(paths: Paths) -> list[Path]:
-    return [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(path) for path in paths]
+    return [_path(path, "paths") for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+
+
+def _path(given: str | os.PathLike[str], field: str) -> Path:
+    if given == "":
+        raise InvalidInputError(field, "an empty path is refused; the working folder is '.'")
+    return Path(given)
 
 
 def mismatch(info: SpaceInfo, pin: EmbedderPin) -> EmbedderMismatchError:

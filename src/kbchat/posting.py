@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from kbchat.addresses import has_credentials, is_web, without_credentials
 from kbchat.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -37,8 +38,11 @@ class ModelServer:
         timeout: float,
         hints: Mapping[int, str],
     ) -> None:
-        if not base_url.startswith(("http://", "https://")):
-            raise SettingsError(f"{setting} {base_url!r} is no URL; it looks like http://localhost:8000/v1")
+        if not is_web(base_url):
+            shown = without_credentials(base_url)
+            raise SettingsError(f"{setting} {shown!r} is no URL; it looks like http://localhost:8000/v1")
+        if api_key and has_credentials(base_url):
+            raise SettingsError(f"{setting} holds a user name, and there is a key too; servers take one of them")
         self._url = base_url.rstrip("/") + path
         self._api_key = api_key
         self._timeout = timeout
@@ -67,7 +71,7 @@ class ModelServer:
         except TimeoutError as error:
             raise Unanswered(f"its server did not answer within {self._timeout:g} s", may_pass=True) from error
         except (aiohttp.ClientError, OSError) as error:
-            message = f"its server at {self._url} cannot be reached ({error}); is it running?"
+            message = f"its server at {without_credentials(self._url)} cannot be reached ({error}); is it running?"
             raise Unanswered(message, may_pass=True) from error
 
     async def aclose(self) -> None:

@@ -8,14 +8,16 @@ from pathlib import Path
 import anyio
 from sqlalchemy import Connection
 
-from kbchat.catalog import chunks, documents, lives, locks, moves, spaces, uploads
+from kbchat.catalog import chunks, documents, lives, locks, moves, spaces
 from kbchat.catalog import generations as generation_sql
+from kbchat.catalog import uploads as upload_sql
 from kbchat.catalog.database import Database, database_url
 from kbchat.catalog.narrowing import All
 from kbchat.catalog.places import Places
 from kbchat.catalog.records import (
     DocumentEdit,
     FailedSource,
+    KeptUpload,
     NewGeneration,
     PendingGeneration,
     SourceState,
@@ -273,21 +275,28 @@ class Catalog(Places):
         what readers find of it stays until then. Raises `DocumentExistsError` unless it may `replace` one."""
         now = self._clock()
         return await self._write_in_company(
-            lambda connection: uploads.keep(connection, space_id, upload, replace=replace, writer=writer, now=now)
+            lambda connection: upload_sql.keep(connection, space_id, upload, replace=replace, writer=writer, now=now)
         )
 
-    async def upload_sizes(self, space_id: int, ids: Sequence[int]) -> dict[int, int]:
-        """Bytes of those of the documents that were uploaded."""
-        return await self._read(lambda connection: uploads.sizes(connection, space_id, ids))
+    async def upload_states(self, space_id: int, ids: Sequence[int]) -> dict[int, KeptUpload]:
+        """What is kept of those of the documents that were uploaded."""
+        return await self._read(lambda connection: upload_sql.states(connection, space_id, ids))
 
     async def uploads(self, space_id: int, ids: Sequence[int]) -> dict[int, Upload]:
         """Those of the documents that were uploaded, as they were."""
-        return await self._read(lambda connection: uploads.kept(connection, space_id, ids))
+        return await self._read(lambda connection: upload_sql.kept(connection, space_id, ids))
 
-    async def mark_documents(self, space_id: int, states: Mapping[int, tuple[DocumentStatus, str | None]]) -> None:
-        """Set status and error of documents. Those that are not there, or have that status, are passed over."""
+    async def mark_documents(
+        self,
+        space_id: int,
+        states: Mapping[int, tuple[DocumentStatus, str | None]],
+        *,
+        uploads: Mapping[int, int],
+    ) -> None:
+        """Set status and error that are true of the `uploads` with these ids. A document that was uploaded anew since
+        is TODO, one that is not there is passed over."""
         now = self._clock()
-        await self._write(lambda connection: uploads.mark(connection, space_id, states, now=now))
+        await self._write(lambda connection: upload_sql.mark(connection, space_id, states, uploads=uploads, now=now))
 
     # -- generations -------------------------------------------------------------------------------------------------
 

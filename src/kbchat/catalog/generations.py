@@ -29,6 +29,10 @@ _PENDING = (
         _generations.c.id,
         _generations.c.document_id,
         *(_generations.c[name] for name in _CARRIED),
+        # Uploaded anew since: what is published is not what is to be indexed.
+        sa.and_(
+            _documents.c.status == DocumentStatus.TODO.value, _documents.c.updated_at > _generations.c.created_at
+        ).label("is_old"),
         _documents.c.visible,
         _documents.c.live_generation_id,
         _documents.c.chunk_count.label("old_chunk_count"),
@@ -171,7 +175,7 @@ def publish(conn: Connection, space_id: int, generation_ids: Sequence[int], *, w
                 "of_document": row.document_id,
                 "visible": True,
                 "live_generation_id": row.id,
-                "status": DocumentStatus.FINISHED.value,
+                "status": (DocumentStatus.TODO if row.is_old else DocumentStatus.FINISHED).value,
                 "error": None,
                 "attempts": 0,
                 "updated_at": now,

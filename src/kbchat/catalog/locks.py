@@ -31,14 +31,18 @@ _KEEPALIVE = (
 @asynccontextmanager
 async def writing(database: Database, threads: Threads, space_id: int, timeout: float) -> AsyncIterator[None]:
     """Hold the lock of a space. See `Catalog.writing`."""
-    connection = await threads.write(_connect, database)
+    opened: list[Connection] = []
     try:
+        # Kept in the thread: cancelled while it is opened, it is closed all the same.
+        await threads.write(lambda: opened.append(_connect(database)))
+        connection = opened[0]
         await _take(database, threads, connection, space_id, timeout)
         yield
         await threads.write(_still_there, database, connection)
     finally:
         with anyio.CancelScope(shield=True):
-            await threads.write(_close, connection)
+            for each in opened:
+                await threads.write(_close, each)
 
 
 def _connect(database: Database) -> Connection:

@@ -69,6 +69,15 @@ class Upload:
     doc_type: str
     source: str | None = None
     metadata: Mapping[str, JsonValue] = field(default_factory=dict)
+    id: int = 0
+    """The catalog's; 0 until it is kept."""
+
+
+class KeptUpload(NamedTuple):
+    """Which upload of a document the catalog has, and its bytes. Each upload has an id of its own."""
+
+    id: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)

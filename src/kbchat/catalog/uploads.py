@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, exists, select
 
 from kbchat.catalog import documents, schema, spaces
-from kbchat.catalog.records import Upload
+from kbchat.catalog.records import KeptUpload, Upload
 from kbchat.catalog.schema import among
 from kbchat.errors import DocumentExistsError
 from kbchat.models import Document, DocumentStatus
@@ -33,7 +33,7 @@ _AGAIN = (
 )
 _FORGET = _uploads.delete().where(_uploads.c.document_id == bindparam("of"))
 _KEEP = _uploads.insert()
-_SIZES = select(_uploads.c.document_id, _uploads.c.size).where(
+_STATES = select(_uploads.c.document_id, _uploads.c.id, _uploads.c.size).where(
     _uploads.c.space_id == bindparam("space_id"), among(_uploads.c.document_id, schema.ids("ids"))
 )
 
@@ -84,32 +84,41 @@ def _upload_row(space_id: int, document_id: int, upload: Upload) -> dict[str, An
     }
 
 
-def sizes(conn: Connection, space_id: int, ids: Sequence[int]) -> dict[int, int]:
+def states(conn: Connection, space_id: int, ids: Sequence[int]) -> dict[int, KeptUpload]:
     spaces.require(conn, space_id)
-    return {row.document_id: row.size for row in conn.execute(_SIZES, {"space_id": space_id, "ids": ids})}
+    rows = conn.execute(_STATES, {"space_id": space_id, "ids": ids})
+    return {row.document_id: KeptUpload(row.id, row.size) for row in rows}
 
 
 def kept(conn: Connection, space_id: int, ids: Sequence[int]) -> dict[int, Upload]:
     spaces.require(conn, space_id)
     return {
-        row.document_id: Upload(row.name, row.data, row.doc_type, row.source, documents.load(row.metadata))
+        row.document_id: Upload(row.name, row.data, row.doc_type, row.source, documents.load(row.metadata), row.id)
         for row in conn.execute(_KEPT, {"space_id": space_id, "ids": ids})
     }
 
 
 def mark(
-    conn: Connection, space_id: int, states: Mapping[int, tuple[DocumentStatus, str | None]], *, now: datetime
+    conn: Connection,
+    space_id: int,
+    states: Mapping[int, tuple[DocumentStatus, str | None]],
+    *,
+    uploads: Mapping[int, int],
+    now: datetime,
 ) -> None:
     spaces.hold(conn, space_id)
-    rows = [{"of": document_id, "to": status.value, "why": error} for document_id, (status, error) in states.items()]
+    marked = _documents.update().where(
+        _documents.c.space_id == space_id,
+        _documents.c.id == bindparam("of"),
+        _documents.c.status != bindparam("to"),
+        exists().where(
+            _uploads.c.document_id == _documents.c.id, (_uploads.c.id == bindparam("upload")) == bindparam("same")
+        ),
+    )
+    rows = [
+        {"of": document_id, "upload": uploads[document_id], "same": same, "to": to.value, "why": why}
+        for document_id, state in states.items()
+        for same, (to, why) in ((True, state), (False, (DocumentStatus.TODO, None)))
+    ]
     if rows:
-        statement = (
-            _documents.update()
-            .where(
-                _documents.c.space_id == space_id,
-                _documents.c.id == bindparam("of"),
-                _documents.c.status != bindparam("to"),
-            )
-            .values(status=bindparam("to"), error=bindparam("why"), updated_at=now)
-        )
-        conn.execute(statement, rows)
+        conn.execute(marked.values(status=bindparam("to"), error=bindparam("why"), updated_at=now), rows)

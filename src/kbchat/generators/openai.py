@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from kbchat.addresses import has_credentials, is_web, without_credentials
 from kbchat.errors import (
     GeneratorBusyError,
     GeneratorError,
@@ -62,10 +63,16 @@ class OpenAIGenerator:
         retry_pauses: Sequence[float] = RETRY_PAUSES,
         max_answer_chars: int = MAX_ANSWER_CHARS,
     ) -> None:
-        if not base_url.startswith(("http://", "https://")):
-            raise SettingsError(f"model {name!r}: base_url {base_url!r} is no URL; one is http://localhost:8000/v1")
+        self._shown_url = without_credentials(base_url)
+        if not is_web(base_url):
+            raise SettingsError(
+                f"model {name!r}: base_url {self._shown_url!r} is no URL; one is http://localhost:8000/v1"
+            )
+        if api_key and has_credentials(base_url):
+            raise SettingsError(
+                f"model {name!r}: base_url holds a user name, and there is an api_key too; servers take one of them"
+            )
         self._name = name
-        self._base_url = base_url
         self._url = base_url.rstrip("/") + "/chat/completions"
         self._model = model
         self._api_key = api_key or None
@@ -187,7 +194,7 @@ class OpenAIGenerator:
         """What an error of the connection means. All of aiohttp's are mapped here."""
         import aiohttp
 
-        url = self._base_url
+        url = self._shown_url
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             message = f"its server at {url} cannot be reached within {self._connect_timeout:g} s"
             return _Refusal(GeneratorTimeoutError(self._name, message), cause=error)

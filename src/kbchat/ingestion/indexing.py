@@ -88,19 +88,19 @@ class Indexing:
         When a part fails, what is not indexed is FAILED with the reason, and the error is raised. When the run is
         cancelled, it is TODO again.
         """
-        sizes = await self._catalog.upload_sizes(self._space_id, ids)
-        left = set(sizes)
+        there = await self._catalog.upload_states(self._space_id, ids)
+        left = {document_id: upload.id for document_id, upload in there.items()}
         try:
-            await self._mark(dict.fromkeys(left, (DocumentStatus.RUNNING, None)))
-            for group in _groups(sizes):
+            await self._mark(dict.fromkeys(left, (DocumentStatus.RUNNING, None)), left)
+            for group in _groups({document_id: upload.size for document_id, upload in there.items()}):
                 await self._index(group)
-                left -= set(group)
+                left = {document_id: upload for document_id, upload in left.items() if document_id not in group}
         except KbchatError as error:
-            await self._mark(dict.fromkeys(left, (DocumentStatus.FAILED, error.message)))
+            await self._mark(dict.fromkeys(left, (DocumentStatus.FAILED, error.message)), left)
             raise
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await self._mark(dict.fromkeys(left, (DocumentStatus.TODO, None)))
+                await self._mark(dict.fromkeys(left, (DocumentStatus.TODO, None)), left)
             raise
 
     async def _index(self, ids: Sequence[int]) -> None:
@@ -109,12 +109,16 @@ class Indexing:
             kept = await self._catalog.uploads(self._space_id, ids)
             ingester = await self._ingester()
             report = await ingester.ingest([_source(upload) for upload in kept.values()], progress=self._progress)
-        reasons = {failure.name: failure.reason for failure in report.failed}
-        await self._mark({document_id: _state(reasons.get(upload.name)) for document_id, upload in kept.items()})
+            reasons = {failure.name: failure.reason for failure in report.failed}
+            # Before anybody else indexes: what was uploaded meanwhile is still to be done.
+            await self._mark(
+                {document_id: _state(reasons.get(upload.name)) for document_id, upload in kept.items()},
+                {document_id: upload.id for document_id, upload in kept.items()},
+            )
 
-    async def _mark(self, states: Mapping[int, State]) -> None:
+    async def _mark(self, states: Mapping[int, State], uploads: Mapping[int, int]) -> None:
         if states:
-            await self._catalog.mark_documents(self._space_id, states)
+            await self._catalog.mark_documents(self._space_id, states, uploads=uploads)
 
 
 def _source(upload: Upload) -> Source:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _WELL_KNOWN = frozenset({"readme", "license", "licence", "notice", "changelog", "changes", "authors", "contributing"})
 """Files that are documents though they may have no suffix."""
+_SHOWN_CHARS = 80
 _WILDCARDS = frozenset("*?[")
 
 
@@ -53,26 +54,37 @@ class Found:
 
 
 def discover(
-    paths: Iterable[Path], selection: Selection = EVERYTHING, *, allow_empty: bool = False, without: Path | None = None
+    paths: Iterable[Path],
+    selection: Selection = EVERYTHING,
+    *,
+    field: str = "paths",
+    allow_empty: bool = False,
+    without: Path | None = None,
 ) -> Found:
     """The documents that paths stand for: a file for itself, a folder for the files in it that the selection takes.
 
     A path that does not exist and holds `*`, `?` or `[` is a pattern (`docs/**/*.md`). Hidden files and folders are
     passed over, links to folders are not followed. Sorted, so that runs are repeatable. Raises `InvalidInputError` for
     a path that is not there, and for a folder or pattern that stands for nothing unless `allow_empty`. `without` is a
-    folder that is passed over wherever it is found.
+    folder that is passed over wherever it is found, `field` what an error calls the paths.
     """
     found: dict[str, FileSource] = {}
     roots: list[str] = []
     closed: list[FileSource] = []
     for path in paths:
-        root, chosen = _resolved(path, selection)
+        try:
+            root, chosen = _resolved(path, selection, field)
+        except (OSError, ValueError) as error:
+            # A name that no file system takes: most likely a text.
+            shown, reason = str(path)[:_SHOWN_CHARS], getattr(error, "strerror", None) or error
+            remedy = "a text is given as kbchat.TextDocument(name=…, text=…)"
+            raise InvalidInputError(field, f"{shown!r} cannot be a path ({reason}); {remedy}") from None
         sources = [FileSource(str(root), root.name)]
         if root.is_dir():
             roots.append(f"{root}{os.sep}")
             sources = list(_files(root, chosen, closed, str(without.resolve()) if without else ""))
             if not sources and not allow_empty:
-                raise InvalidInputError("paths", f"{str(path)!r} holds no readable documents; see `kbchat formats`")
+                raise InvalidInputError(field, f"{str(path)!r} holds no readable documents; see `kbchat formats`")
         found.update((source.path, source) for source in sources)
     return Found(tuple(found.values()), tuple(roots), tuple(closed))
 
@@ -113,17 +125,17 @@ def _check(source: FileSource, state: os.stat_result, max_bytes: int) -> None:
         raise UnreadableDocumentError(source.name, reason)
 
 
-def _resolved(path: Path, selection: Selection) -> tuple[Path, Selection]:
+def _resolved(path: Path, selection: Selection, field: str) -> tuple[Path, Selection]:
     """The file or folder meant, and what is taken from it: of a pattern, the folder before its first wildcard."""
     root = path.resolve()
     if root.is_dir() or root.is_file():
         return root, selection
     if root.exists():
-        raise InvalidInputError("paths", f"{str(path)!r} is neither a file nor a folder")
+        raise InvalidInputError(field, f"{str(path)!r} is neither a file nor a folder")
     parts = path.parts
     first = next((number for number, part in enumerate(parts) if _WILDCARDS & set(part)), None)
     if first is None or not (folder := Path(*parts[:first]).resolve()).is_dir():
-        raise InvalidInputError("paths", f"there is no file or folder {str(path)!r}")
+        raise InvalidInputError(field, f"there is no file or folder {str(path)!r}")
     pattern = "/" + "/".join(parts[first:])
     return folder, Selection((pattern,), selection.exclude, selection.gitignore)
 

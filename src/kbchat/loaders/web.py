@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from kbchat.addresses import without_credentials
 from kbchat.errors import UnreadableDocumentError
 
 if TYPE_CHECKING:
@@ -84,12 +85,20 @@ async def _follow(session: ClientSession, url: str, policy: WebPolicy) -> bytes:
         _check(url, target, policy)
         async with session.get(target, allow_redirects=False) as response:
             if response.status in _REDIRECTS and "Location" in response.headers:
-                target = urljoin(target, response.headers["Location"])
+                target = _joined(url, target, response.headers["Location"])
                 continue
             if response.status != 200:
                 raise UnreadableDocumentError(url, f"the server answered {response.status} {response.reason}")
             return await _body(response, url, policy)
     raise UnreadableDocumentError(url, f"redirected more than {MAX_REDIRECTS} times")
+
+
+def _joined(url: str, target: str, location: str) -> str:
+    """Where a redirect leads."""
+    try:
+        return urljoin(target, location)
+    except ValueError:
+        raise UnreadableDocumentError(url, "redirected to what is no URL") from None
 
 
 async def _body(response: ClientResponse, url: str, policy: WebPolicy) -> bytes:
@@ -104,7 +113,7 @@ async def _body(response: ClientResponse, url: str, policy: WebPolicy) -> bytes:
 
 def _check(url: str, target: str, policy: WebPolicy) -> None:
     """Raise `UnreadableDocumentError` for a place that may not be asked. `url` is what the document was asked by."""
-    via = "" if target == url else f" (it was redirected to {target!r})"
+    via = "" if target == url else f" (it was redirected to {without_credentials(target)!r})"
     try:
         parts = urlsplit(target)
         port = parts.port

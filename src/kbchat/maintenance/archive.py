@@ -14,15 +14,18 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import anyio
 import msgspec
 from pydantic import ValidationError
 
 from kbchat.catalog import NewChunk, NewGeneration
 from kbchat.errors import InvalidInputError
 from kbchat.ingestion.preparing import Prepared
+from kbchat.inputs import checked_name, checked_text
 from kbchat.models import IngestProgress, SpaceInfo
 from kbchat.text.splitting import chunk_key, embedded_text
 
@@ -84,8 +87,9 @@ async def export(
     Documents that never were indexed are left out. The caller holds the writer's lock, so that it is one state of them.
     """
     listed, _ = await catalog.list_documents(space.id)
-    writer = await threads.write(_Writing, path, dimension)
+    writer = _Writing(path, dimension)
     try:
+        await threads.write(writer.open)
         for done, document in enumerate(listed, 1):
             whole = await catalog.get_document(space.id, document.id, with_text=True)
             if whole.text is None:
@@ -99,7 +103,8 @@ async def export(
                 progress(IngestProgress(done=done, total=len(listed), chunks=writer.chunks, name=document.name))
         await threads.write(writer.finish, space)
     finally:
-        await threads.write(writer.close)
+        with anyio.CancelScope(shield=True):
+            await threads.write(writer.close)
     return writer.documents
 
 
@@ -110,11 +115,21 @@ class _Writing:
         self._path = path
         self._dimension = dimension
         self.documents = self.chunks = 0
-        self._folder = tempfile.TemporaryDirectory(dir=path.resolve().parent, prefix=".kbchat-export-")
-        self._files: dict[str, IO[bytes]] = {
-            name: Path(self._folder.name, name).open("wb")  # noqa: SIM115 (closed by close)
-            for name in (DOCUMENTS, VECTORS, PACKED)
-        }
+        self._made = ExitStack()
+        self._files: dict[str, IO[bytes]] = {}
+
+    def open(self) -> None:
+        """Begin, beside where the archive is to be. Raises `InvalidInputError` where there can be none."""
+        try:
+            if self._path.is_dir():
+                raise InvalidInputError("path", f"{str(self._path)!r} is a folder; name a file in it")
+            beside = tempfile.TemporaryDirectory(dir=self._path.resolve().parent, prefix=".kbchat-export-")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InvalidInputError("path", f"{str(self._path)!r} cannot be written: {reason}") from None
+        self._folder = Path(self._made.enter_context(beside))
+        for name in (DOCUMENTS, VECTORS, PACKED):
+            self._files[name] = self._made.enter_context(self._folder.joinpath(name).open("wb"))
 
     def add(
         self, document: Document, chunks: Sequence[Chunk], vectors: dict[int, Any], packed: Sequence[bytes]
@@ -149,9 +164,9 @@ class _Writing:
         """Put the archive together and in its place."""
         for file in self._files.values():
             file.close()
-        whole = Path(self._folder.name, "archive.zip")
+        whole = self._folder / "archive.zip"
         with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive:
-            digests = {name: _digest(Path(self._folder.name, name)) for name in self._files}
+            digests = {name: _digest(self._folder / name) for name in self._files}
             keep = {"name", "owner", "vector_type", "desc", "context", "embedder", "splitting"}
             about = About(
                 VERSION,
@@ -163,16 +178,14 @@ class _Writing:
             )
             archive.writestr(ABOUT, msgspec.json.format(msgspec.json.encode(about)))
             for name in self._files:
-                archive.write(Path(self._folder.name, name), name)
+                archive.write(self._folder / name, name)
         with whole.open("rb+") as file:
             os.fsync(file.fileno())
         whole.replace(self._path)
 
     def close(self) -> None:
         """Leave nothing but the archive."""
-        for file in self._files.values():
-            file.close()
-        self._folder.cleanup()
+        self._made.close()
 
 
 class Archive:
@@ -187,6 +200,8 @@ class Archive:
             raise InvalidInputError("path", f"{str(path)!r} cannot be read: {error.strerror}") from None
         except (zipfile.BadZipFile, KeyError, msgspec.MsgspecError, ValidationError) as error:
             raise InvalidInputError("path", f"{str(path)!r} is no archive of a space, or damaged ({error})") from None
+        if self.about.dimension < 1:
+            raise InvalidInputError("path", f"{str(path)!r} is damaged: vectors of {self.about.dimension} dimensions")
         if self.about.version > VERSION:
             raise InvalidInputError("path", f"the archive is of version {self.about.version}; update kbchat to read it")
 
@@ -209,7 +224,7 @@ class Archive:
             self._archive.open(PACKED) as packed,
         ):
             for line in lines:
-                batch.append(self._prepared(msgspec.json.decode(line, type=_Line), vectors, packed))
+                batch.append(self._prepared(_read(line), vectors, packed))
                 if len(batch) == BATCH_DOCUMENTS:
                     yield batch
                     batch = []
@@ -220,14 +235,14 @@ class Archive:
         import numpy as np
 
         count, width = len(line.chunks), self.about.dimension
-        rows = np.frombuffer(vectors.read(4 * count * width), dtype="<f4").reshape(count, width).astype(np.float32)
+        rows = np.frombuffer(_exactly(vectors, 4 * count * width), dtype="<f4").reshape(count, width).astype(np.float32)
         chunks, texts = [], []
         for place in line.chunks:
-            content = line.text[place.start : place.end]
-            if not content:
+            if not 0 <= place.start < place.end <= len(line.text):
                 raise InvalidInputError("path", f"the archive's document {line.name!r} has a chunk beyond its text")
+            content = line.text[place.start : place.end]
             headings = _headings(place.metadata)
-            kept = packed.read(int.from_bytes(packed.read(4), "little"))
+            kept = _exactly(packed, int.from_bytes(_exactly(packed, 4), "little"))
             key = chunk_key(headings, content)
             chunks.append(NewChunk(place.start, place.end, content, place.metadata, key, kept))
             texts.append(embedded_text(headings, content))
@@ -261,6 +276,28 @@ async def read_into(
         done, chunks = done + len(batch), chunks + sum(len(item.texts) for item in batch)
         if progress is not None:
             progress(IngestProgress(done=done, total=archive.about.documents, chunks=chunks))
+
+
+def _read(line: bytes) -> _Line:
+    """A document, checked as if it came from anywhere else. Raises `InvalidInputError`."""
+    try:
+        found = msgspec.json.decode(line, type=_Line)
+        found.name = checked_name(found.name, field="name")
+        for field in ("text", "doc_type", "source", "content_hash"):
+            checked_text(getattr(found, field) or "", field=field)
+    except msgspec.MsgspecError as error:
+        raise InvalidInputError("path", f"the archive's {DOCUMENTS} is damaged ({error})") from None
+    except InvalidInputError as error:
+        raise InvalidInputError("path", f"the archive has a document that cannot be: {error.message}") from None
+    return found
+
+
+def _exactly(member: IO[bytes], size: int) -> bytes:
+    """So many bytes of a member. Raises `InvalidInputError` where it has less."""
+    data = member.read(size)
+    if len(data) < size:
+        raise InvalidInputError("path", f"the archive's {member.name} is shorter than its documents' chunks need")
+    return data
 
 
 def _headings(metadata: Mapping[str, Any]) -> tuple[str, ...]:

@@ -41,9 +41,8 @@ class Processes:
         """
         message = msgspec.msgpack.encode(Call(function, argument))
         async with self._turns:
-            worker = self._waiting()
-            if worker is None:
-                worker = await self._threads.write(_Worker)
+            while (worker := self._waiting()) is None:
+                await self._threads.write(self._start)
             answer: Answer | None = None
             try:
                 with anyio.fail_after(seconds):
@@ -55,6 +54,10 @@ class Processes:
                 else:
                     self._idle.append(worker)
         return None if answer is None else answer.value
+
+    def _start(self) -> None:
+        # Among the others from its first moment: whoever wanted it may be cancelled before it is there.
+        self._idle.append(_Worker())
 
     def _waiting(self) -> "_Worker | None":
         """A process that waits for work. One that was killed while it waited is no loss."""

@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from kbchat.addresses import without_credentials
 from kbchat.errors import CollectionNotFoundError, KbchatError, StoreError, StoreUnavailableError, VectorError
 from kbchat.stores import Vector, VectorHit, Vectors
 from kbchat.stores.blocking import BlockingStore
-from kbchat.stores.records import without_credentials
 from kbchat.threads import Threads
 
 if TYPE_CHECKING:

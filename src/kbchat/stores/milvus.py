@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from kbchat.addresses import without_credentials
 from kbchat.errors import (
     CollectionNotFoundError,
     KbchatError,
@@ -23,7 +24,6 @@ from kbchat.stores.blocking import BlockingStore
 from kbchat.stores.lite import LiteServer
 from kbchat.stores.milvus_collection import REFUSED, MilvusCollection, is_loading
 from kbchat.stores.milvus_names import TERMS, ours_of, theirs_of
-from kbchat.stores.records import without_credentials
 from kbchat.threads import Threads
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ A vendor's own checks differ (one stores NaN, another answers numpy's text), so 
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 
@@ -117,9 +116,3 @@ def best_first_of_each(
         return best_first(again, limit=limit, most=most)
 
     return list(map(best, questions, search(questions, together)))
-
-
-def without_credentials(url: str) -> str:
-    """The address alone, for messages and logs."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
