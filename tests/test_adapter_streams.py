@@ -215,7 +215,7 @@ async def test_a_reader_that_takes_nothing_does_not_keep_a_cut_answer() -> None:
     closed = asyncio.Event()
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        events = EventStream(request, write_seconds=0.1)
+        events = EventStream(request, write_timeout=0.1)
         transport = request.transport
         assert transport is not None
         await events.write(b"x" * 1000)

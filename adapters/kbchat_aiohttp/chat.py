@@ -199,7 +199,7 @@ class Chat:
         self, call: Call, stream: AnswerStream, encoder: FrameEncoder, memory: Memory | None
     ) -> web.StreamResponse:
         """Send each event as soon as it comes, in one piece. The status goes out with the first frame."""
-        events = EventStream(call.request, write_seconds=self._kb.settings.write_seconds)
+        events = EventStream(call.request, write_timeout=self._kb.settings.write_timeout)
         keep_alive = self._kb.settings.keep_alive_seconds
         try:
             async with self._readers.admit(call, events) as reader, events.kept_alive(keep_alive), stream:

@@ -141,11 +141,11 @@ def _hang_up(request: web.Request) -> None:
 class EventStream:
     """A response of server-sent events that begins with the first thing written to it.
 
-    Until then (`begun`) a failure is still an ordinary status. A reader has `write_seconds` to take the end of an
+    Until then (`begun`) a failure is still an ordinary status. A reader has `write_timeout` to take the end of an
     answer that fails.
     """
 
-    def __init__(self, request: web.Request, *, write_seconds: float) -> None:
+    def __init__(self, request: web.Request, *, write_timeout: float) -> None:
         self.begun = False
         self.writing_since = math.inf
         """`time.monotonic()` when the write began that the reader still makes us wait for."""
@@ -157,7 +157,7 @@ class EventStream:
             }
         )
         self._request = request
-        self._write_seconds = write_seconds
+        self._write_seconds = write_timeout
         self._opening = asyncio.Lock()
         self._written = time.monotonic()
 

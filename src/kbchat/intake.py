@@ -249,19 +249,17 @@ async def watch(
         )
 
     async def reports() -> AsyncIterator[IngestReport]:
-        report = await look()
+        yield await look()
         while True:
-            if report is not None:
-                yield report
             await changes.wait()
             try:
                 report = await look()
-                if not (report.added or report.updated or report.moved or report.removed):
-                    report = None
             except InvalidInputError as error:
                 if error.field != "paths":
                     raise
-                report = None  # A path is not there; when it is back, that is a change.
+                continue  # A path is not there; when it is back, that is a change.
+            if report.added or report.updated or report.moved or report.removed:
+                yield report
 
     try:
         async with anyio.create_task_group() as tasks:
