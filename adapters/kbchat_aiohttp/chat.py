@@ -4,6 +4,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 from aiohttp import web
 
@@ -11,8 +12,9 @@ from kbchat.answers import AnswerStream
 from kbchat.chat import collect
 from kbchat.errors import ModelNotFoundError, SpaceNotFoundError
 from kbchat.frames import DONE, Flavour, FrameEncoder, whole
+from kbchat.inputs import named_or_numbered
 from kbchat.knowledge import KnowledgeBase
-from kbchat.models import Citation, Deltas, EngineEvent, Message, Reference, References
+from kbchat.models import Citation, Deltas, EngineEvent, Message, Reference, References, Sampling
 from kbchat.space import KnowledgeSpace
 from kbchat_aiohttp.answers import json_response
 from kbchat_aiohttp.auth import Principal, Role
@@ -103,9 +105,10 @@ class Chat:
         asked = await read_json(call.request, KnowledgeChatCompletion, limit=self._kb.settings.max_body_bytes)
         source: KnowledgeBase | KnowledgeSpace = self._kb
         if asked.chat_mode == "chat_knowledge":
-            source = await self._kb.get_space(asked.chat_param or "", owner=call.principal.scope)
+            found = partial(self._kb.get_space, owner=call.principal.scope)
+            source = await named_or_numbered(found, asked.chat_param or "")
         turns, memory = await self._recall(call, asked, source)
-        stream = source.stream(turns, model=asked.model, sampling=asked.sampling())
+        stream = _ask(source, turns, asked.model, asked.sampling())
         return await self._answer(call, asked, stream, flavour="v2", incremental=asked.incremental, memory=memory)
 
     @route(
@@ -125,7 +128,7 @@ class Chat:
         if model is not None and model.startswith(SPACE_PREFIX):
             source, model = await self._space(model, call.principal), None
         turns, memory = await self._recall(call, asked, source)
-        stream = source.stream(turns, model=model, sampling=asked.sampling())
+        stream = _ask(source, turns, model, asked.sampling())
         return await self._answer(call, asked, stream, flavour="openai", incremental=True, memory=memory)
 
     @route("GET", "/v1/models", Role.READER, "List models, and spaces as models", answer=ModelList)
@@ -154,7 +157,8 @@ class Chat:
 
     async def _space(self, model: str, principal: Principal) -> KnowledgeSpace:
         try:
-            return await self._kb.get_space(model.removeprefix(SPACE_PREFIX), owner=principal.scope)
+            found = partial(self._kb.get_space, owner=principal.scope)
+            return await named_or_numbered(found, model.removeprefix(SPACE_PREFIX))
         except SpaceNotFoundError:
             raise ModelNotFoundError(model, self._kb.models()) from None
 
@@ -212,6 +216,15 @@ class Chat:
                 raise
             await events.fail(error)
         return events.response
+
+
+def _ask(
+    source: KnowledgeBase | KnowledgeSpace, turns: Sequence[Message], model: str | None, sampling: Sampling
+) -> AnswerStream:
+    """Ask a space, or the model alone."""
+    if isinstance(source, KnowledgeSpace):
+        return source.stream(turns, model=model, sampling=sampling)
+    return source.stream(turns, spaces=None, model=model, sampling=sampling)
 
 
 async def _noted(events: AsyncIterator[EngineEvent], call: Call, memory: Memory | None) -> AsyncIterator[EngineEvent]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
+from kbchat.chunking import Splitting
 from kbchat.errors import DocumentNotFoundError, InvalidInputError
 from kbchat.knowledge import KnowledgeBase
 from kbchat.models import Document
@@ -13,7 +14,7 @@ from kbchat_aiohttp.answers import Envelope, Page, success
 from kbchat_aiohttp.auth import Principal, Role
 from kbchat_aiohttp.bodies import Upload, read_form, read_json, read_query, validate
 from kbchat_aiohttp.errors import InvalidRequestError
-from kbchat_aiohttp.indexer import Chunking, Indexer
+from kbchat_aiohttp.indexer import Indexer
 from kbchat_aiohttp.routes import Call, route
 from kbchat_aiohttp.schemas.base import ID
 from kbchat_aiohttp.schemas.documents import (
@@ -106,7 +107,8 @@ class Documents:
             documents = await space.documents(offset=asked.offset, limit=asked.page_size)
             total = space.info.document_count
         else:
-            documents, total = await self._kb.list_documents(owner=scope, offset=asked.offset, limit=asked.page_size)
+            documents = await self._kb.list_documents(owner=scope, offset=asked.offset, limit=asked.page_size)
+            total = await self._kb.count_documents(owner=scope)
         items = await self._objects(documents)
         return success(Page[DocumentObject].of(items, total=total, page=asked.page, page_size=asked.page_size))
 
@@ -199,15 +201,15 @@ class Documents:
         return await self._kb.get_document(int(document_id), owner=principal.scope, with_text=with_text)
 
 
-def chunking(asked: ChunkParameters | None) -> Chunking:
-    """How documents are split when a client asks for it in these words."""
-    if asked is None or asked.chunk_strategy != BY_SIZE:
-        return Chunking()
+def chunking(asked: ChunkParameters | None) -> Splitting | None:
+    """How documents are split when a client asks for it in these words; None: as their space and the settings say."""
+    if asked is None or asked.chunk_strategy != BY_SIZE or (asked.chunk_size is None and asked.chunk_overlap is None):
+        return None
     if asked.chunk_overlap is not None and asked.chunk_overlap >= (asked.chunk_size or 16):
         raise InvalidRequestError(
             "chunk_parameters.chunk_overlap: must be smaller than chunk_size", param="chunk_parameters.chunk_overlap"
         )
-    return Chunking(asked.chunk_size, asked.chunk_overlap)
+    return Splitting(max_tokens=asked.chunk_size, overlap=asked.chunk_overlap or 0)
 
 
 def _part(text: str, start: int, end: int | None) -> str:

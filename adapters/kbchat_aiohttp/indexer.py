@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass
 
+from kbchat.chunking import Splitting
 from kbchat.errors import KbchatError, SpaceNotFoundError
 from kbchat.knowledge import KnowledgeBase
 
@@ -11,14 +11,6 @@ logger = logging.getLogger("kbchat.http")
 
 SPACES_AT_ONCE = 2
 """Each takes memory for what it reads."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chunking:
-    """How documents are to be split; None: as the settings say."""
-
-    tokens: int | None = None
-    overlap: int | None = None
 
 
 class Indexer:
@@ -30,14 +22,14 @@ class Indexer:
 
     def __init__(self, kb: KnowledgeBase) -> None:
         self._kb = kb
-        self._asked: dict[int, dict[Chunking, dict[int, None]]] = {}
+        self._asked: dict[int, dict[Splitting | None, dict[int, None]]] = {}
         self._runs: dict[int, asyncio.Task[None]] = {}
         self._room = asyncio.Semaphore(SPACES_AT_ONCE)
 
-    def submit(self, space_id: int, document_ids: list[int], chunking: Chunking) -> None:
-        """Have documents of a space indexed soon."""
+    def submit(self, space_id: int, document_ids: list[int], splitting: Splitting | None) -> None:
+        """Have documents of a space indexed soon, split as said (None: as the space and the settings say)."""
         asked = self._asked.setdefault(space_id, {})
-        asked.setdefault(chunking, {}).update(dict.fromkeys(document_ids))
+        asked.setdefault(splitting, {}).update(dict.fromkeys(document_ids))
         if space_id not in self._runs:
             self._runs[space_id] = asyncio.create_task(self._run(space_id))
 
@@ -53,15 +45,15 @@ class Indexer:
         try:
             while asked := self._asked.pop(space_id, None):
                 async with self._room:
-                    for chunking, document_ids in asked.items():
-                        await self._index(space_id, list(document_ids), chunking)
+                    for splitting, document_ids in asked.items():
+                        await self._index(space_id, list(document_ids), splitting)
         finally:
             del self._runs[space_id]
 
-    async def _index(self, space_id: int, document_ids: list[int], chunking: Chunking) -> None:
+    async def _index(self, space_id: int, document_ids: list[int], splitting: Splitting | None) -> None:
         try:
             space = await self._kb.get_space(space_id)
-            await space.index_documents(document_ids, chunk_tokens=chunking.tokens, chunk_overlap=chunking.overlap)
+            await space.index_documents(document_ids, splitting=splitting)
         except SpaceNotFoundError:
             pass  # deleted meanwhile, with its documents
         except KbchatError as error:

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from kbchat.errors import ModelNotFoundError
+from kbchat.errors import InvalidInputError, ModelNotFoundError
 from kbchat.models import Delta, Deltas, EngineEvent, Event, Message, Reference, Sampling
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ def open_answer(
     from kbchat.chat import open_chat
     from kbchat.wiring import EXTRACTIVE
 
+    if sampling is not None and not isinstance(sampling, Sampling):
+        raise InvalidInputError("sampling", f"must be a kbchat.Sampling, not {type(sampling).__name__}")
     if model is None or model == DEFAULT_MODEL_ALIAS:
         model = next(iter(parts.generators))
     elif model not in parts.generators:

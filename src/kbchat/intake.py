@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,6 +12,7 @@ import anyio
 
 from kbchat.chunking import Splitting
 from kbchat.errors import EmbedderMismatchError, UnreadableDocumentError
+from kbchat.inputs import checked_splitting, composed
 from kbchat.models import DocumentFailure, EmbedderPin, IngestProgress, IngestReport, SpaceInfo, TextDocument
 from kbchat.threads import bare
 
@@ -47,14 +48,13 @@ async def open_writer(
     parts: Parts,
     space_id: int,
     splitting: Splitting | None = None,
-    sizes: Mapping[str, int] | None = None,
     *,
     create: bool = True,
 ) -> Writer:
     """A writer for a space that was embedded by the embedder in use. Its collection is made unless it is there.
 
-    `sizes` go before those of the splitting that holds otherwise. The caller holds the data's writer lock. Raises
-    `SpaceNotFoundError` and `EmbedderMismatchError`.
+    `splitting` goes before the space's own, and that before the settings'. The caller holds the data's writer lock.
+    Raises `SpaceNotFoundError` and `EmbedderMismatchError`.
     """
     from kbchat.ingestion.ingest import Ingester
     from kbchat.ingestion.preparing import Preparer
@@ -67,13 +67,12 @@ async def open_writer(
     await parts.see_vectors(info)
     if create:
         await store.create_collection(info.collection, dimension=pin.dimension)
-    holds = splitting or info.splitting or parts.settings.splitting
     preparer = Preparer(
         threads=parts.threads,
         readers=parts.readers,
         static=parts.static,
         is_static=parts.embedder is parts.static,
-        splitting=holds.model_copy(update=dict(sizes)) if sizes else holds,
+        splitting=checked_splitting(splitting) or info.splitting or parts.settings.splitting,
         max_document_bytes=parts.settings.max_document_bytes,
     )
     ingester = Ingester(
@@ -100,10 +99,10 @@ async def ingest(
 ) -> IngestReport:
     """Take in what is new or changed."""
     given = [sources] if isinstance(sources, str | os.PathLike | TextDocument) else list(sources)
-    texts = [source for source in given if isinstance(source, TextDocument)]
+    texts = [_composed(source) for source in given if isinstance(source, TextDocument)]
     urls = [source for source in given if isinstance(source, str) and source.startswith(WEB)]
     paths = [Path(it) for it in given if not isinstance(it, TextDocument) and it not in urls]
-    found = await _discover(parts, paths, selection)
+    found = await _discover(parts, paths, selection, field="sources")
     fetched, failed = await _fetch(parts, urls)
     async with parts.writing(space_id):
         writer = await open_writer(parts, space_id, splitting)
@@ -139,17 +138,14 @@ async def sync(
         return await folders.run(found, progress)
 
 
-async def index(
-    parts: Parts, space_id: int, ids: Sequence[int], *, splitting: Splitting | None, sizes: Mapping[str, int | None]
-) -> None:
-    """Index documents that were added, in chunks of the sizes that are given."""
-    from kbchat.ingestion.indexing import Indexing, check_chunks
+async def index(parts: Parts, space_id: int, ids: Sequence[int], *, splitting: Splitting | None) -> None:
+    """Index documents that were added."""
+    from kbchat.ingestion.indexing import Indexing
 
-    check_chunks(sizes["max_tokens"], sizes["overlap"])
-    given = {name: size for name, size in sizes.items() if size is not None}
+    checked_splitting(splitting)
 
     async def ingester() -> Ingester:
-        return (await open_writer(parts, space_id, splitting, given)).ingester
+        return (await open_writer(parts, space_id, splitting)).ingester
 
     indexing = Indexing(space_id, catalog=parts.catalog, writing=lambda: parts.writing(space_id), ingester=ingester)
     await indexing.run(ids)
@@ -249,12 +245,20 @@ async def _fetch(parts: Parts, urls: Sequence[str]) -> tuple[list[FileContent], 
     return [outcome for outcome in in_turn if isinstance(outcome, FileContent)], failed
 
 
-async def _discover(parts: Parts, paths: Sequence[Path], selection: Selection, *, allow_empty: bool = False) -> Found:
+async def _discover(
+    parts: Parts, paths: Sequence[Path], selection: Selection, *, allow_empty: bool = False, field: str = "paths"
+) -> Found:
     from kbchat.loaders.files import discover
 
     return await parts.threads.read(
-        lambda: discover(paths, selection, allow_empty=allow_empty, without=parts.folder.path)
+        lambda: discover(paths, selection, allow_empty=allow_empty, without=parts.folder.path, field=field)
     )
+
+
+def _composed(source: TextDocument) -> TextDocument:
+    """Under its name in composed form, as every name is."""
+    name = composed(source.name)
+    return source if name == source.name else source.model_copy(update={"name": name})
 
 
 def _paths(paths: Paths) -> list[Path]:

@@ -91,6 +91,7 @@ class SpaceInfo(Value):
     vector_type: VectorType = VectorType.CHROMA
     desc: str = ""
     context: str | None = None
+    """Kept for clients of the HTTP interface, which has such a field; without effect."""
     collection: str
     embedder: EmbedderPin | None = None
     splitting: Splitting | None = None
@@ -310,7 +311,8 @@ SUPPORTED = 0.5
 
 
 class Answer(ShownAnswer, Value):
-    """A whole answer. `text` carries no references tag; `dropped` are hits the prompt's budget left no room for.
+    """A whole answer. `text` carries no references tag; `references` are the chunks that the model was given, and
+    `dropped` are hits the prompt's budget left no room for.
 
     `citations` are the checks of its cited sentences, in their order.
     """
@@ -352,7 +354,7 @@ class Deltas:
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """After the last delta: the chunks the answer rests on. Not sent when there are none."""
+    """After the last delta: the chunks that the model was given. Not sent when there are none."""
 
     references: tuple[Reference, ...]
 

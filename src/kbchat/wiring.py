@@ -368,7 +368,10 @@ def make_generators(settings: Settings) -> dict[str, Generator]:
     models: dict[str, ModelSettings] = {}
     if settings.llm_base_url and settings.llm_model:
         models[settings.llm_model] = ModelSettings(
-            base_url=settings.llm_base_url, model=settings.llm_model, api_key=settings.llm_api_key
+            base_url=settings.llm_base_url,
+            model=settings.llm_model,
+            api_key=settings.llm_api_key,
+            context_tokens=settings.llm_context_tokens,
         )
     models.update(settings.models)
     generators = {name: _model_server(name, model, settings) for name, model in models.items()}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from kbchat.agents import results
 from kbchat.agents.grep import Pattern, matcher
 from kbchat.errors import DocumentNotFoundError, InvalidInputError, NotFoundError, SpaceNotFoundError
+from kbchat.inputs import MAX_ID, named_or_numbered
 from kbchat.models import Document, TextDocument
 from kbchat.threads import Threads
 
@@ -26,7 +27,6 @@ READ_CHARS = 20_000
 """What a read gives at once."""
 GREP_SECONDS = 5.0
 LISTED = 200
-MAX_ID_DIGITS = 18
 _PAGE = 500
 
 SpaceName = Annotated[str | int, Field(description="A space's name or id, as list_spaces gives them.")]
@@ -39,7 +39,7 @@ Where = Annotated[
         "le, lt, prefix or exists; joined by and, or, not."
     ),
 ]
-Offset = Annotated[int, Field(ge=0, description="How many documents to pass over.")]
+Offset = Annotated[int, Field(ge=0, le=MAX_ID, description="How many documents to pass over.")]
 
 
 class _Arguments(BaseModel):
@@ -67,8 +67,10 @@ class SearchArguments(_Arguments):
 class ReadArguments(_Arguments):
     space: SpaceName
     document: DocumentName
-    start: int = Field(default=0, ge=0, description="The first character.")
-    end: int | None = Field(default=None, ge=0, description=f"At most {READ_CHARS} characters are given at once.")
+    start: int = Field(default=0, ge=0, le=MAX_ID, description="The first character.")
+    end: int | None = Field(
+        default=None, ge=0, le=MAX_ID, description=f"At most {READ_CHARS} characters are given at once."
+    )
 
 
 class GrepArguments(_Arguments):
@@ -289,19 +291,17 @@ class Toolbox:
 
     async def _space(self, name: str | int) -> KnowledgeSpace:
         try:
-            return await self._kb.get_space(name, owner=self._owner)
+            return await named_or_numbered(partial(self._kb.get_space, owner=self._owner), name)
         except SpaceNotFoundError:
             raise NotFoundError(f"there is no space {name!r}{_hint(name)}; list_spaces gives those there are") from None
 
     async def _document(self, space: KnowledgeSpace, name: str | int) -> Document:
-        with suppress(DocumentNotFoundError):
-            return await space.get_document(name)
-        if isinstance(name, str) and name.isascii() and name.isdigit() and len(name) <= MAX_ID_DIGITS:
-            with suppress(DocumentNotFoundError):
-                return await space.get_document(int(name))
-        raise NotFoundError(
-            f"there is no document {name!r} in this space{_hint(name)}; list_documents gives those there are"
-        )
+        try:
+            return await named_or_numbered(space.get_document, name)
+        except DocumentNotFoundError:
+            raise NotFoundError(
+                f"there is no document {name!r} in this space{_hint(name)}; list_documents gives those there are"
+            ) from None
 
 
 def _hint(name: str | int) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,17 @@ _WILDCARDS = frozenset("*?[")
 
 
 class FileSource(NamedTuple):
-    """A file to ingest. `name` is the document's: relative to the folder that was given, which it starts with."""
+    """A file to ingest. `name` is the document's: relative to the folder that was given, which it starts with.
+
+    The path is as the disk has it; the name is composed (NFC), as every name is.
+    """
 
     path: str
     name: str
+
+    @classmethod
+    def named(cls, path: str, name: str) -> "FileSource":
+        return cls(path, unicodedata.normalize("NFC", name.replace(os.sep, "/")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +60,31 @@ class Found:
 
 
 def discover(
-    paths: Iterable[Path], selection: Selection = EVERYTHING, *, allow_empty: bool = False, without: Path | None = None
+    paths: Iterable[Path],
+    selection: Selection = EVERYTHING,
+    *,
+    allow_empty: bool = False,
+    without: Path | None = None,
+    field: str = "paths",
 ) -> Found:
     """The documents that paths stand for: a file for itself, a folder for the files in it that the selection takes.
 
     A path that does not exist and holds `*`, `?` or `[` is a pattern (`docs/**/*.md`). Hidden files and folders are
     passed over, links to folders are not followed. Sorted, so that runs are repeatable. Raises `InvalidInputError` for
     a path that is not there, and for a folder or pattern that stands for nothing unless `allow_empty`. `without` is a
-    folder that is passed over wherever it is found.
+    folder that is passed over wherever it is found, `field` what the caller calls the paths.
     """
     found: dict[str, FileSource] = {}
     roots: list[str] = []
     closed: list[FileSource] = []
     for path in paths:
-        root, chosen = _resolved(path, selection)
-        sources = [FileSource(str(root), root.name)]
+        root, chosen = _resolved(path, selection, field)
+        sources = [FileSource.named(str(root), root.name)]
         if root.is_dir():
             roots.append(f"{root}{os.sep}")
             sources = list(_files(root, chosen, closed, str(without.resolve()) if without else ""))
             if not sources and not allow_empty:
-                raise InvalidInputError("paths", f"{str(path)!r} holds no readable documents; see `kbchat formats`")
+                raise InvalidInputError(field, f"{str(path)!r} holds no readable documents; see `kbchat formats`")
         found.update((source.path, source) for source in sources)
     return Found(tuple(found.values()), tuple(roots), tuple(closed))
 
@@ -112,17 +125,17 @@ def _check(source: FileSource, state: os.stat_result, max_bytes: int) -> None:
         raise UnreadableDocumentError(source.name, reason)
 
 
-def _resolved(path: Path, selection: Selection) -> tuple[Path, Selection]:
+def _resolved(path: Path, selection: Selection, field: str) -> tuple[Path, Selection]:
     """The file or folder meant, and what is taken from it: of a pattern, the folder before its first wildcard."""
     root = path.resolve()
     if root.is_dir() or root.is_file():
         return root, selection
     if root.exists():
-        raise InvalidInputError("paths", f"{str(path)!r} is neither a file nor a folder")
+        raise InvalidInputError(field, f"{str(path)!r} is neither a file nor a folder")
     parts = path.parts
     first = next((number for number, part in enumerate(parts) if _WILDCARDS & set(part)), None)
     if first is None or not (folder := Path(*parts[:first]).resolve()).is_dir():
-        raise InvalidInputError("paths", f"there is no file or folder {str(path)!r}")
+        raise InvalidInputError(field, f"there is no file or folder {str(path)!r}")
     pattern = "/" + "/".join(parts[first:])
     return folder, Selection((pattern,), selection.exclude, selection.gitignore)
 
@@ -137,7 +150,7 @@ def _files(root: Path, selection: Selection, closed: list[FileSource], without: 
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError:
-            closed.append(FileSource(folder, folder[prefix:].replace(os.sep, "/")))
+            closed.append(FileSource.named(folder, folder[prefix:]))
             continue
         chosen.enter(folder)
         folders = []
@@ -148,7 +161,7 @@ def _files(root: Path, selection: Selection, closed: list[FileSource], without: 
                 if entry.path != without and chosen.takes_folder(entry.path):
                     folders.append(entry.path)
             elif chosen.takes_file(entry.path, entry.name) and not (entry.is_symlink() and Path(entry.path).is_dir()):
-                yield FileSource(entry.path, entry.path[prefix:].replace(os.sep, "/"))
+                yield FileSource.named(entry.path, entry.path[prefix:])
         pending.extend(reversed(folders))
 
 
