@@ -179,5 +179,5 @@ async def test_an_answer_keeps_what_it_rests_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("uid", ["", " ", "a\x00", "x" * 300, "a\nb"])
 async def test_a_name_that_cannot_be_kept_is_refused(kept: Conversations, uid: str) -> None:
     """With the field that it comes in."""
-    with pytest.raises(InvalidInputError, match="conv_uid"):
+    with pytest.raises(InvalidInputError, match="uid: "):
         await kept.remember(uid, "q", "a")

@@ -183,7 +183,7 @@ def ways(
     made = []
     for strategy, diversity, expand in product(_each(strategies, None), _each(diversities, None), _each(expands, None)):
         stages: Stages = {"strategy": strategy, "diversity": diversity, "expand": expand}
-        bounds = checked_bounds(None, None, None, stages, settings=settings)
+        bounds = checked_bounds(None, None, None, stages, settings=settings, caller="a trial")
         made.append(Asking(bounds.strategy, bounds.diversity, bounds.expand))
     return made
 
