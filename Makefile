@@ -47,11 +47,13 @@ check: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/sync_face.py --check
+	$(BIN)/python tools/signatures.py --check
 	$(BIN)/mypy
 
-# Write the face for programs without `await` anew, after a change of the async one.
+# Write the face for programs without `await`, and the list of public signatures, anew, after a change of the async one.
 sync: $(VENV)/.ready
 	$(BIN)/python tools/sync_face.py
+	$(BIN)/python tools/signatures.py
 
 # Build the documentation as a site, strictly: a broken link or a name that is not there is an error.
 docs: $(VENV)/docs/.ready

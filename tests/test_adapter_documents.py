@@ -370,7 +370,7 @@ async def test_a_stopped_server_leaves_nothing_running(tmp_path: Path) -> None:
         while (await served.get(f"{DOCUMENTS}/{ids[0]}"))[1]["data"]["status"] == "TODO":
             await asyncio.sleep(0.001)
         await served.runner.cleanup()
-        statuses = {document.status for document in (await served.kb.list_documents())[0]}
+        statuses = {document.status for document in await served.kb.list_documents()}
         assert DocumentStatus.RUNNING not in statuses
 
 

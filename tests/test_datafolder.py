@@ -84,7 +84,7 @@ def test_paths_are_in_the_folder() -> None:
     """Each part has its own place. Naming them touches nothing."""
     folder = DataFolder("somewhere", threads=Threads())
     paths = {folder.catalog, folder.chroma, folder.milvus, folder.lexical}
-    assert len(paths) == 5
+    assert len(paths) == 4
     assert {path.parent for path in paths} == {Path("somewhere")}
     assert not Path("somewhere").exists()
 

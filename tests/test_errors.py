@@ -25,7 +25,7 @@ def made(kind: type[KbchatError]) -> KbchatError:
     """One of that class, with every argument given."""
     if not any("__init__" in vars(base) for base in kind.__mro__ if base.__module__ == errors.__name__):
         return kind("went wrong; mend it")
-    given = list(inspect.signature(kind).parameters.values())
+    given = inspect.signature(kind).parameters.values()
     values = {it.name: FILLED[str(it.annotation).removeprefix("<class '").removesuffix("'>")] for it in given}
     return kind(**values)
 
@@ -55,7 +55,7 @@ def test_the_value_at_fault_is_an_attribute() -> None:
 
 
 def test_python_s_own_kinds() -> None:
-    """Who asks for Python's own errors is answered: a bad value is a ValueError, a missing part an ImportError."""
+    """A bad value is a ValueError too, and a part that is not installed an ImportError."""
     with pytest.raises(ValueError, match="top_k: must be"):
         raise errors.InvalidInputError("top_k", "must be between 1 and 10")
     with pytest.raises(ImportError, match=r"pip install 'kbchat\[milvus\]'"):

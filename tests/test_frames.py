@@ -15,6 +15,12 @@ from kbchat.events import Deltas, Done, EngineEvent, References, Retrieved
 from kbchat.frames import DONE, KEEP_ALIVE, Flavour, FrameEncoder
 from kbchat.models import Answer, Citation, Reference, Usage
 
+
+def harmless(text: str) -> str:
+    """The text in which nothing can be taken for the tag."""
+    return text.replace("<references", "&lt;references")
+
+
 ID = "chatcmpl-86f60a0c-e686-11ee-9322-acde48001122"
 BREAKS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 FOUND = Reference(
@@ -112,7 +118,7 @@ def test_the_text_so_far(texts: tuple[str, ...], found: bool) -> None:
     events += [References((FOUND,))] * found
     sent = contents(run(made, *events, Done()))
     tag = "\n\n" + references.render([FOUND]) if found else ""
-    assert sent[-1] == references.neutralise("".join(texts)) + tag
+    assert sent[-1] == harmless("".join(texts)) + tag
     assert all(after.startswith(before) for before, after in pairwise(sent))
 
 
@@ -255,5 +261,5 @@ def test_citations_follow_what_is_neutralised(texts: list[str]) -> None:
     sent = "".join(piece for text in texts for piece in neutraliser.feed_all((text,)))
     text = "".join(texts)
     sent += neutraliser.flush()
-    assert sent == references.neutralise(text)
+    assert sent == harmless(text)
     assert all(sent[neutraliser.shift(at)] == char for at, char in enumerate(text) if char in " x")

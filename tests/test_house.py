@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import itertools
 import os
 import re
@@ -253,6 +254,12 @@ def test_imports_point_down() -> None:
     assert wrong == []
 
 
+def test_each_neighbour_is_one() -> None:
+    """What is allowed and no longer used is forbidden again."""
+    used = {(room_of(module), room_of(target)) for module in MODULES for target in imports_of(module)}
+    assert sorted(NEIGHBOURS - used) == []
+
+
 def test_no_circles() -> None:
     """Rooms can be put in an order in which each only uses earlier ones."""
     uses = {room: set[str]() for room in {room_of(module) for module in MODULES}}
@@ -415,6 +422,33 @@ def test_the_public_face_is_sorted_and_complete() -> None:
     assert public - imported == set(kbchat.__all__) - submodules
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = kbchat.nonsense
+
+
+def test_the_face_is_the_one_that_was_agreed() -> None:
+    """Every public signature stands in `tests/typing/signatures.txt`; `make sync` writes it anew."""
+    command = [sys.executable, "tools/signatures.py", "--check"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_what_the_face_takes_and_gives_is_public() -> None:
+    """Each of kbchat's classes that a signature of the face names can be had from `kbchat`; parts of one's own and the
+    details of a trace are in their rooms."""
+    elsewhere = {"Embedder", "Generator", "VectorStore", "Catalog", "Parts", "Event", "EngineEvent", "Source"}
+    face = (kbchat.KnowledgeBase, kbchat.KnowledgeSpace, kbchat.AnswerStream, kbchat.Keys, kbchat.Conversations)
+    known = {node.name for path in MODULES.values() for node in ast.parse(path.read_text()).body if is_class(node)}
+    missing = set()
+    for kind in face:
+        for name, member in inspect.getmembers(kind):
+            function = member.fget if isinstance(member, property) else member
+            if not name.startswith("_") and inspect.isfunction(function):
+                words = re.findall(r"\w+", " ".join(map(str, inspect.get_annotations(function).values())))
+                missing |= {word for word in words if word in known} - set(kbchat.__all__) - elsewhere
+    assert missing == set()
+
+
+def is_class(node: ast.stmt) -> bool:
+    return isinstance(node, ast.ClassDef) and not node.name.startswith("_")
 
 
 def test_every_all_is_complete() -> None:

@@ -95,7 +95,7 @@ async def test_indexing_again_changes_nothing_unless_chunks_are_to_be_others(spa
     await space.index_documents([added.id])
     same = await space.get_document(added.id)
     assert (same.chunk_count, same.status) == (before.chunk_count, DocumentStatus.FINISHED)
-    await space.index_documents([added.id], chunk_tokens=32, chunk_overlap=0)
+    await space.index_documents([added.id], splitting=kbchat.Splitting(max_tokens=32))
     assert (await space.get_document(added.id)).chunk_count > before.chunk_count
 
 
@@ -122,15 +122,18 @@ async def test_what_cannot_be_kept_is_refused(tmp_path: Path, arguments: dict[st
         assert await space.documents() == []
 
 
-@pytest.mark.parametrize(
-    "chunks", [{"chunk_tokens": 1}, {"chunk_tokens": 10_000}, {"chunk_tokens": 64, "chunk_overlap": 64}]
-)
-async def test_chunks_that_cannot_be_are_refused(space: kbchat.KnowledgeSpace, chunks: dict[str, int]) -> None:
-    """Before anything is begun."""
-    added = await space.add_document("keys.md", text=KEYS)
-    with pytest.raises(InvalidInputError, match="chunk"):
-        await space.index_documents([added.id], **chunks)
-    assert (await space.get_document(added.id)).status is DocumentStatus.TODO
+async def test_a_splitting_given_holds_wholly(tmp_path: Path) -> None:
+    """Nothing of the settings' own, such as an overlap as large as the chunk, gets into it."""
+    text = " ".join(f"word{number}" for number in range(290))
+    settings = kbchat.Settings(data_dir=tmp_path, chunk_strategy="tokens", chunk_tokens=128, chunk_overlap=64)
+    async with kbchat.KnowledgeBase(settings=settings) as kb:
+        space = await kb.create_space("handbook")
+        added = await space.add_document("words", text=text)
+        await space.index_documents([added.id], splitting=kbchat.Splitting(strategy="tokens", max_tokens=32))
+        chunks = await space.document_chunks("words")
+        assert sum(len(chunk.content.split()) for chunk in chunks) == 290
+        with pytest.raises(InvalidInputError, match="splitting"):
+            await space.index_documents([added.id], splitting={"max_tokens": 1})  # type: ignore[arg-type]
 
 
 async def test_a_part_that_fails_is_told_in_the_documents(space: kbchat.KnowledgeSpace) -> None:
@@ -179,17 +182,20 @@ async def test_documents_are_found_in_whatever_space(tmp_path: Path) -> None:
         for owner in ("alice", "bob", "alice"):
             space = await kb.create_space(f"s{len(documents)}", owner=owner)
             documents.append(await space.add_document("a", text=KEYS))
-        assert await kb.list_documents() == (documents, 3)
-        assert await kb.list_documents(owner="alice") == ([documents[0], documents[2]], 2)
-        assert await kb.list_documents(owner="alice", offset=1, limit=1) == ([documents[2]], 2)
-        assert await kb.list_documents(owner="carol") == ([], 0)
+        assert await kb.list_documents() == documents
+        assert await kb.count_documents() == 3
+        assert await kb.list_documents(owner="alice") == [documents[0], documents[2]]
+        assert await kb.count_documents(owner="alice") == 2
+        assert await kb.list_documents(owner="alice", offset=1, limit=1) == [documents[2]]
+        assert await kb.list_documents(owner="carol") == []
+        assert await kb.count_documents(owner="carol") == 0
         assert (await kb.get_document(documents[1].id)).id == documents[1].id
         with pytest.raises(DocumentNotFoundError):
             await kb.get_document(documents[1].id, owner="alice")
         await kb.delete_space("s1")
         with pytest.raises(DocumentNotFoundError):
             await kb.get_document(documents[1].id)
-        assert (await kb.list_documents())[1] == 2
+        assert await kb.count_documents() == 2
 
 
 async def test_uploads_that_meet_go_in_together(space: kbchat.KnowledgeSpace) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kbchat.errors import InvalidInputError
+from kbchat.errors import InvalidInputError, SpaceNotFoundError
 from kbchat.inputs import (
     MAX_NAME,
     checked_messages,
@@ -18,6 +18,7 @@ from kbchat.inputs import (
     checked_threshold,
     checked_top_k,
     checked_vector_type,
+    named_or_numbered,
 )
 from kbchat.models import Message, VectorType
 
@@ -119,3 +120,20 @@ def test_a_threshold_is_a_score(threshold: float) -> None:
     """A threshold outside of [0, 1] would drop all or nothing."""
     with pytest.raises(InvalidInputError, match="score_threshold: must be between 0 and 1"):
         checked_threshold(threshold)
+
+
+async def test_a_word_is_a_name_or_else_an_id() -> None:
+    """Where people and clients write either: the name wins, then the id, and the error tells the word."""
+    there: dict[str | int, str] = {"7": "named seven", 8: "the eighth", "notes": "notes"}
+
+    async def find(handle: str | int) -> str:
+        if handle not in there:
+            raise SpaceNotFoundError(handle)
+        return there[handle]
+
+    for word, found in (("7", "named seven"), ("8", "the eighth"), (8, "the eighth"), ("notes", "notes")):
+        assert await named_or_numbered(find, word) == found
+    for word in ("9", "９", "-8", "8.0", "8 ", "", "9" * 5000, 9):
+        with pytest.raises(SpaceNotFoundError) as caught:
+            await named_or_numbered(find, word)
+        assert caught.value.space == word

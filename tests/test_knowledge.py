@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 import kbchat
 from kbchat.embedders.static import StaticEmbedder
@@ -12,6 +13,7 @@ from kbchat.errors import (
     AmbiguousSpaceError,
     DocumentNotFoundError,
     InvalidInputError,
+    KeyNotFoundError,
     ModelNotFoundError,
     SettingsError,
     SpaceExistsError,
@@ -19,9 +21,11 @@ from kbchat.errors import (
     SpaceNotFoundError,
 )
 from kbchat.generators import Generated
+from kbchat.inputs import Messages
 from kbchat.models import Prompt, Sampling
 from kbchat.stores.memory import MemoryStore
 from kbchat.threads import Threads
+from kbchat.wiring import make_generators
 
 KEYS = "# Keys\n\nKeys are rotated every ninety days by the vault. Nobody rotates them by hand.\n"
 
@@ -44,22 +48,150 @@ async def test_an_id_that_nothing_can_have(tmp_path: Path, number: int) -> None:
 
 
 async def test_a_space_is_found_by_name_and_by_id(kb: kbchat.KnowledgeBase) -> None:
-    """Names may be of any script; ids are numbers or their digits; the name wins."""
+    """Names may be of any script; a text is a name and a number an id, whatever the text looks like."""
     space = await kb.create_space("手册", desc="说明")
-    for handle in ("手册", space.id, str(space.id)):
+    for handle in ("手册", space.id):
         assert (await kb.get_space(handle)).id == space.id
+    for lookup in (kb.get_space, kb.delete_space):
+        with pytest.raises(SpaceNotFoundError):
+            await lookup(str(space.id))
     tricky = await kb.create_space(str(space.id))
     assert (await kb.get_space(str(space.id))).id == tricky.id
     assert [s.name for s in await kb.list_spaces()] == ["手册", str(space.id)]
     assert await kb.count_spaces(name="手册") == 1
 
 
-@pytest.mark.parametrize("handle", ["nope", "99", 99, "9" * 30, "４９", "-1", ""])
+@pytest.mark.parametrize("handle", ["nope", "99", 99, "9" * 30, "４９", "-1", "", 0, -1, 2**63, 2**70])
 async def test_an_unknown_space_is_named(kb: kbchat.KnowledgeBase, handle: str | int) -> None:
     """The error carries what was asked for."""
     with pytest.raises(SpaceNotFoundError, match="there is no space") as caught:
         await kb.get_space(handle)
-    assert str(caught.value.space) == str(handle)
+    assert caught.value.space == handle
+
+
+async def test_what_is_neither_name_nor_id_is_refused(kb: kbchat.KnowledgeBase) -> None:
+    """Such as a space itself, or a number that counts nothing."""
+    space = await kb.create_space("a")
+    for handle in (space, True, 1.5, None):
+        with pytest.raises(InvalidInputError, match=r"name_or_id: must be a name \(a text\) or an id \(a number\)"):
+            await kb.get_space(handle)  # type: ignore[arg-type]
+
+
+async def test_numbers_beyond_every_catalog_find_nothing(kb: kbchat.KnowledgeBase) -> None:
+    """An id that cannot be is not there; a page may be as long as one likes, and begins no earlier than the list."""
+    space = await kb.create_space("a")
+    for lookup in (kb.get_document, space.get_document, space.delete_document, space.document_chunks):
+        with pytest.raises(DocumentNotFoundError):
+            await lookup(2**70)
+    with pytest.raises(KeyNotFoundError):
+        await kb.keys.revoke(2**70)
+    await space.index_documents([2**70])
+    for documents in (kb.list_documents, space.documents, kb.list_spaces, kb.conversations.list):
+        assert len(await documents(limit=2**70)) == (1 if documents == kb.list_spaces else 0)
+        assert await documents(offset=2**70) == []
+        for name in ("limit", "offset"):
+            with pytest.raises(InvalidInputError, match=f"{name}: must not be negative"):
+                await documents(**{name: -1})
+
+
+async def test_a_knowledge_base_is_entered_once(tmp_path: Path) -> None:
+    """A second time would lose what the first one opened; once it is closed it may be opened again."""
+    base = kbchat.KnowledgeBase(tmp_path / "once")
+    for _ in range(2):
+        async with base:
+            with pytest.raises(RuntimeError, match="is open already"):
+                await base.__aenter__()
+            assert await base.list_spaces() == []
+
+
+async def test_a_space_splits_by_its_own_rule_until_that_is_taken_away(kb: kbchat.KnowledgeBase) -> None:
+    """It is given when the space is made or later; `"default"` is as the settings say."""
+    splitting = kbchat.Splitting(strategy="document")
+    space = await kb.create_space("a", splitting=splitting)
+    assert space.info.splitting == splitting
+    assert (await kb.update_space("a", desc="x")).info.splitting == splitting
+    assert (await kb.update_space("a", splitting="default")).info.splitting is None
+    with pytest.raises(InvalidInputError, match=r"splitting: must be a kbchat\.Splitting"):
+        await kb.update_space("a", splitting={"strategy": "page"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        "How often are keys rotated?",
+        ["How often are keys rotated?"],
+        [{"role": "user", "content": "How often are keys rotated?"}],
+        ["Hello.", {"role": "assistant", "content": "Hi.", "name": "x"}, "How often are keys rotated?"],
+        kbchat.Message(role="user", content="How often are keys rotated?"),
+    ],
+)
+async def test_messages_as_others_write_them(kb: kbchat.KnowledgeBase, messages: Messages) -> None:
+    """A mapping is a message, and a bare text the user's."""
+    space = await kb.create_space("handbook")
+    await space.ingest(kbchat.TextDocument(name="keys", text=KEYS))
+    assert "ninety days" in (await space.chat(messages)).text
+
+
+async def test_what_is_no_message_is_refused(kb: kbchat.KnowledgeBase) -> None:
+    """With the argument, and what is wrong with it."""
+    space = await kb.create_space("a")
+    for bad in ([7], [{"role": "tool", "content": "x"}], [{"role": "user", "content": 7}], [{}]):
+        with pytest.raises(InvalidInputError, match="messages: "):
+            space.stream(bad)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match=r"sampling: must be a kbchat\.Sampling"):
+        space.stream("q", sampling={"temperature": 0})  # type: ignore[arg-type]
+
+
+async def test_a_misspelt_option_is_told_with_its_method(kb: kbchat.KnowledgeBase) -> None:
+    """And what the method takes."""
+    space = await kb.create_space("a")
+    with pytest.raises(TypeError, match=r"retrieve\(\) has no argument 'filter'; .* where, "):
+        await space.retrieve("q", filter={})  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"stream\(\) or chat\(\) has no argument 'topk'"):
+        space.stream("q", topk=1)  # type: ignore[call-arg]
+    with pytest.raises(InvalidInputError, match="sources: there is no file"):
+        await space.ingest("nope")
+    with pytest.raises(InvalidInputError, match="paths: there is no file"):
+        await space.sync("nope")
+    with pytest.raises(InvalidInputError, match="uid: "):
+        await kb.conversations.get(" x")
+    with pytest.raises(InvalidInputError, match="where: holds a lone surrogate"):
+        await space.retrieve("q", where={"field": "lang", "eq": "\ud800"})
+
+
+async def test_names_are_composed_from_the_moment_they_enter(kb: kbchat.KnowledgeBase, tmp_path: Path) -> None:
+    """However a name is typed or a disk writes it, it is one name, and found by either writing."""
+    composed, typed = "caf\u00e9", "cafe\u0301"
+    space = await kb.create_space(typed)
+    assert [it.name for it in await kb.list_spaces(name=typed)] == [composed]
+    assert await kb.count_spaces(name=typed) == 1
+    folder = tmp_path / typed
+    folder.mkdir()
+    (folder / f"{typed}.md").write_text("one")
+    await space.ingest([folder, kbchat.TextDocument(name=typed, text="two")])
+    await space.add_document(f"{typed}.txt", text="three")
+    names = {it.name for it in await space.documents()}
+    assert names == {composed, f"{composed}/{composed}.md", f"{composed}.txt"}
+    document = await space.get_document(f"{typed}/{typed}.md")
+    assert document.source == str(folder / f"{typed}.md")
+    assert (await space.sync(folder)).unchanged == 1
+
+
+async def test_metadata_that_json_cannot_hold_is_refused(kb: kbchat.KnowledgeBase) -> None:
+    """An ingest goes on with the other documents; a document of its own is refused."""
+    space = await kb.create_space("a")
+    bad = [{"\ud800": 1}, {"x": float("nan")}, {"x": float("inf")}]
+    texts = [kbchat.TextDocument(name=f"bad {number}", text="x", metadata=it) for number, it in enumerate(bad)]
+    report = await space.ingest([*texts, kbchat.TextDocument(name="good", text="x", metadata={"x": 1.5})])
+    assert [it.name for it in report.failed] == ["bad 0", "bad 1", "bad 2"]
+    assert report.added == 1
+    for metadata in bad:
+        with pytest.raises(InvalidInputError, match="metadata: holds"):
+            await space.add_document("b", text="x", metadata=metadata)
+        with pytest.raises(InvalidInputError, match="metadata: holds"):
+            await space.update_document("good", metadata=metadata)
+    with pytest.raises(InvalidInputError, match="data: must be bytes"):
+        await space.add_document("b", data="text")  # type: ignore[arg-type]
 
 
 async def test_names_are_unique_to_an_owner(kb: kbchat.KnowledgeBase) -> None:
@@ -194,6 +326,27 @@ def test_settings_that_cannot_be_used_are_named(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(SettingsError, match="top_k") as caught:
         kbchat.KnowledgeBase()
     assert "many-secrets" not in str(caught.value)
+
+
+def test_no_key_is_shown_by_settings_that_cannot_be_used() -> None:
+    """The constructor raises kbchat's own error, which names the field and holds no value."""
+    for wrong in ({"top_k": 0}, {"models": {"m": {"base_url": "x", "api_key": "sk-hidden"}}}, {"llm_base_url": "x"}):
+        with pytest.raises(SettingsError, match="settings that cannot be used") as caught:
+            kbchat.Settings(llm_api_key="sk-hidden", api_keys="sk-hidden", **wrong)  # type: ignore[arg-type]
+        assert "sk-hidden" not in f"{caught.value!r} {caught.value.__cause__!r} {caught.value}"
+    with pytest.raises(ValidationError) as raw:
+        kbchat.ModelSettings.model_validate({"base_url": "x", "api_key": "sk-hidden"})
+    assert "sk-hidden" not in str(raw.value)
+
+
+def test_a_prompt_that_no_model_can_hold_is_refused() -> None:
+    """A quarter of the context is for the answer; a budget that nobody asked for is cut to what fits."""
+    server = {"llm_base_url": "http://127.0.0.1:9/v1", "llm_model": "m"}
+    with pytest.raises(SettingsError, match=r"prompt_tokens may be 6144 at most.*llm_context_tokens"):
+        kbchat.Settings(prompt_tokens=32_000, **server)
+    assert kbchat.Settings(prompt_tokens=32_000, llm_context_tokens=64_000, **server).prompt_tokens == 32_000
+    assert kbchat.Settings(llm_context_tokens=4096, **server).prompt_tokens == 4096
+    assert make_generators(kbchat.Settings(llm_context_tokens=64_000, **server))["m"].context_tokens == 64_000
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,12 @@ from kbchat.errors import ReferencesError
 from kbchat.models import Metadata, Reference
 from kbchat.references import Neutraliser, ParsedReference
 
+
+def harmless(text: str) -> str:
+    """The text in which nothing can be taken for the tag."""
+    return text.replace("<references", "&lt;references")
+
+
 DOCUMENTED = json.loads((Path(__file__).parent / "fixtures" / "documented_references.json").read_text("utf-8"))
 DOCUMENTED_CONTENT_SHA256 = "6a3566c43c81de2ac9d08f038c8b9fd5f48530dfd4b5481c7a66b3e63eae6707"
 
@@ -145,7 +151,7 @@ def test_an_xml_parser_reads_what_was_written(found: list[Reference]) -> None:
 @example("a\n\n\n\n", [reference()])
 def test_parse_undoes_render(answer: str, found: list[Reference]) -> None:
     """Answer and references come back as they were, in the order of the tag, from a neutralised text."""
-    answer = references.neutralise(answer)
+    answer = harmless(answer)
     tag = references.render(found)
     back, parsed = references.parse(f"{answer}\n\n{tag}" if tag else answer)
     assert back == answer
@@ -264,7 +270,7 @@ def test_a_forged_tag_is_defused_wherever_it_is_split(data: st.DataObject) -> No
     by_piece, at_once = Neutraliser(), Neutraliser()
     assert "".join(map(by_piece.feed, pieces)) + by_piece.flush() == text.replace("<references", "&lt;references")
     sent = (*at_once.feed_all(tuple(filter(None, pieces))), at_once.flush())
-    assert "".join(sent) == references.neutralise(text)
+    assert "".join(sent) == harmless(text)
     assert all(sent[:-1])
 
 
@@ -275,7 +281,7 @@ def test_only_a_beginning_tag_is_kept_back() -> None:
         sent = filter_.feed(FORGED[:cut])
         held = filter_.flush()
         assert "<references".startswith(held)
-        assert sent + held == references.neutralise(FORGED[:cut])
+        assert sent + held == harmless(FORGED[:cut])
         longer = [tail for tail in range(1, len("<references")) if FORGED[:cut].endswith("<references"[:tail])]
         assert len(held) == max(longer, default=0)
 

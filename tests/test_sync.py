@@ -1,11 +1,13 @@
 """The face without `await`: the async one's own answers, from a script, a thread or within a running loop."""
 
+import ast
+import inspect
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import assert_type
+from typing import assert_type, get_args, get_type_hints
 
 import anyio.to_thread
 import pytest
@@ -33,6 +35,37 @@ def filled(kb: kbchat.sync.KnowledgeBase) -> kbchat.sync.KnowledgeSpace:
 def test_the_face_is_what_would_be_written() -> None:
     """The committed face has every public method of the async one, with its signature and docstring."""
     subprocess.run([sys.executable, "tools/sync_face.py", "--check"], cwd=ROOT, check=True, timeout=60)
+
+
+def test_nothing_here_needs_await(kb: kbchat.sync.KnowledgeBase) -> None:
+    """No public member is a coroutine function, nor is anything that has some what it holds or returns."""
+    from kbchat.sync import calls, face
+
+    tree = ast.parse(Path(face.__file__).read_text())
+    typed = next(node for node in tree.body if isinstance(node, ast.If))  # what is imported for types only
+    names = {**vars(calls), **vars(face)}
+    exec(compile(ast.Module(typed.body, []), face.__file__, "exec"), names)
+    for kind in (getattr(kbchat.sync, name) for name in kbchat.sync.__all__):
+        for name, member in inspect.getmembers(kind):
+            if name.startswith("_"):
+                continue
+            function = member.fget if isinstance(member, property) else member
+            assert not inspect.iscoroutinefunction(function), f"{kind.__name__}.{name}"
+            returned = get_type_hints(function, names, {"list": list}).get("return")
+            for each in (returned, *get_args(returned)):
+                assert awaited(each) == [], f"{kind.__name__}.{name} returns {each}"
+    assert kb.conversations.list() == []
+    assert kb.conversations.count() == 0
+    for name in ("keys", "conversations", "settings", "default_model"):
+        assert awaited(type(getattr(kb, name))) == []
+
+
+def awaited(kind: object) -> list[str]:
+    return [
+        name
+        for name, member in (inspect.getmembers(kind) if isinstance(kind, type) else ())
+        if not name.startswith("_") and (inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member))
+    ]
 
 
 def test_a_whole_way(kb: kbchat.sync.KnowledgeBase) -> None:
@@ -128,9 +161,9 @@ async def test_leaving_a_stream_stops_the_model(tmp_path: Path) -> None:
 
         def leave() -> None:
             with kbchat.sync.KnowledgeBase(settings=settings) as kb:
-                with kb.stream("Hello?") as events:
+                with kb.stream("Hello?", spaces=None) as events:
                     next(iter(events))
-                for _ in kb.stream("Hello?"):
+                for _ in kb.stream("Hello?", spaces=None):
                     break
 
         await anyio.to_thread.run_sync(leave)

@@ -15,7 +15,12 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parent.parent / "src" / "kbchat"
 TARGET = SOURCE / "sync" / "face.py"
-CLASSES = {"KnowledgeBase": "knowledge", "KnowledgeSpace": "space", "Keys": "keys"}
+CLASSES = {
+    "KnowledgeBase": "knowledge",
+    "KnowledgeSpace": "space",
+    "Keys": "keys",
+    "Conversations": "conversations",
+}
 """What is delegated to, and the modules it is in."""
 
 HEAD = '''"""The face of kbchat for programs without `await`. Written by tools/sync_face.py: change that instead.
@@ -126,6 +131,15 @@ class Keys(_Delegate):
         super().__init__(loop, parent)
         self._async = face
 '''
+CONVERSATIONS = '''
+
+class Conversations(_Delegate):
+    """The conversations of one knowledge base. Each belongs to an owner: the same name with another is another one."""
+
+    def __init__(self, loop: Loop, face: conversations.Conversations, parent: object) -> None:
+        super().__init__(loop, parent)
+        self._async = face
+'''
 TAIL = '''
 
 def _close(loop: Loop, face: knowledge.KnowledgeBase) -> None:
@@ -138,6 +152,7 @@ RETURNS = {
     "AnswerStream": "AnswerStream(self._loop, {call}, self)",
     "AbstractAsyncContextManager[AsyncIterator[IngestReport]]": "ReportStream(self._loop, {call}, self)",
     "Keys": "Keys(self._loop, {call}, self)",
+    "Conversations": "Conversations(self._loop, {call}, self)",
 }
 """What is wrapped on its way out."""
 SKIPPED = {"aclose", "info"}
@@ -153,7 +168,7 @@ def main() -> None:
 
 def generate() -> str:
     trees = {module: ast.parse((SOURCE / f"{module}.py").read_text()) for module in CLASSES.values()}
-    heads = dict(zip(CLASSES, (HEAD, SPACE, KEYS), strict=True))
+    heads = dict(zip(CLASSES, (HEAD, SPACE, KEYS, CONVERSATIONS), strict=True))
     bodies = {}
     for name, module in CLASSES.items():
         node = next(it for it in trees[module].body if isinstance(it, ast.ClassDef) and it.name == name)
@@ -172,7 +187,7 @@ IMPORTS = """import threading
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from kbchat import keys, knowledge, space
+from kbchat import conversations, keys, knowledge, space
 from kbchat.models import KeyRole, VectorType
 from kbchat.sync.calls import AnswerStream, Loop, ReportStream, closed_at_exit"""
 

@@ -4,6 +4,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 from aiohttp import web
 
@@ -12,8 +13,9 @@ from kbchat.chat import collect
 from kbchat.errors import ModelNotFoundError, SpaceNotFoundError
 from kbchat.events import Deltas, EngineEvent, References
 from kbchat.frames import DONE, Flavour, FrameEncoder, whole
+from kbchat.inputs import named_or_numbered
 from kbchat.knowledge import KnowledgeBase
-from kbchat.models import Citation, Message, Reference
+from kbchat.models import Citation, Message, Reference, Sampling
 from kbchat.space import KnowledgeSpace
 from kbchat_aiohttp.answers import json_response
 from kbchat_aiohttp.auth import Principal, Role
@@ -106,10 +108,11 @@ class Chat:
         asked = await read_json(call.request, KnowledgeChatCompletion, limit=self._kb.settings.max_body_bytes)
         source: KnowledgeBase | KnowledgeSpace = self._kb
         if asked.chat_mode == "chat_knowledge":
-            source = await self._kb.get_space(asked.chat_param or "", owner=call.principal.scope)
+            found = partial(self._kb.get_space, owner=call.principal.scope)
+            source = await named_or_numbered(found, asked.chat_param or "")
         turns, memory = await self._recall(call, asked, source)
         model = None if asked.model == DEFAULT_MODEL else asked.model
-        stream = source.stream(turns, model=model, sampling=asked.sampling())
+        stream = _ask(source, turns, model, asked.sampling())
         return await self._answer(call, asked, stream, flavour="v2", incremental=asked.incremental, memory=memory)
 
     @route(
@@ -131,7 +134,7 @@ class Chat:
         elif model == DEFAULT_MODEL:
             model = None
         turns, memory = await self._recall(call, asked, source)
-        stream = source.stream(turns, model=model, sampling=asked.sampling())
+        stream = _ask(source, turns, model, asked.sampling())
         return await self._answer(call, asked, stream, flavour="openai", incremental=True, memory=memory)
 
     @route("GET", "/v1/models", Role.READER, "List models, and spaces as models", answer=ModelList)
@@ -160,7 +163,8 @@ class Chat:
 
     async def _space(self, model: str, principal: Principal) -> KnowledgeSpace:
         try:
-            return await self._kb.get_space(model.removeprefix(SPACE_PREFIX), owner=principal.scope)
+            found = partial(self._kb.get_space, owner=principal.scope)
+            return await named_or_numbered(found, model.removeprefix(SPACE_PREFIX))
         except SpaceNotFoundError:
             raise ModelNotFoundError(model, self._kb.models()) from None
 
@@ -218,6 +222,15 @@ class Chat:
                 raise
             await events.fail(error)
         return events.response
+
+
+def _ask(
+    source: KnowledgeBase | KnowledgeSpace, turns: Sequence[Message], model: str | None, sampling: Sampling
+) -> AnswerStream:
+    """Ask a space, or the model alone."""
+    if isinstance(source, KnowledgeSpace):
+        return source.stream(turns, model=model, sampling=sampling)
+    return source.stream(turns, spaces=None, model=model, sampling=sampling)
 
 
 async def _noted(events: AsyncIterator[EngineEvent], call: Call, memory: Memory | None) -> AsyncIterator[EngineEvent]:

@@ -29,9 +29,11 @@ class ConversationRoutes:
     )
     async def list_all(self, call: Call) -> web.Response:
         asked = read_query(call.request, ListConversations)
-        found, total = await self._kb.conversations.list(
-            owner=call.principal.owner, space_id=asked.space_id, offset=asked.offset, limit=asked.page_size
+        owner, conversations = call.principal.owner, self._kb.conversations
+        found = await conversations.list(
+            owner=owner, space_id=asked.space_id, offset=asked.offset, limit=asked.page_size
         )
+        total = await conversations.count(owner=owner, space_id=asked.space_id)
         items = [ConversationObject.of(info) for info in found]
         return success(Page[ConversationObject].of(items, total=total, page=asked.page, page_size=asked.page_size))
 

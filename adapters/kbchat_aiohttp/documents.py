@@ -106,7 +106,8 @@ class Documents:
             documents = await space.documents(offset=asked.offset, limit=asked.page_size)
             total = space.info.document_count
         else:
-            documents, total = await self._kb.list_documents(owner=scope, offset=asked.offset, limit=asked.page_size)
+            documents = await self._kb.list_documents(owner=scope, offset=asked.offset, limit=asked.page_size)
+            total = await self._kb.count_documents(owner=scope)
         items = await self._objects(documents)
         return success(Page[DocumentObject].of(items, total=total, page=asked.page, page_size=asked.page_size))
 

@@ -168,6 +168,10 @@ RETRY_AFTER = 5
 """Seconds a client is told to wait when nobody knows better."""
 
 
+WIRE_NAMES = {"uid": "conv_uid"}
+"""What the wire calls an argument of the face, where that is another name on every route."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A failure as it is told to a client."""
@@ -191,6 +195,9 @@ def describe(error: Exception) -> Failure:
     match error:
         case RequestError():
             message, param, headers = error.message, error.param, error.headers
+        case core.InvalidInputError():
+            param = WIRE_NAMES.get(error.field, error.field)
+            message = f"{param}: {error.message.removeprefix(f'{error.field}: ')}"
         case core.KbchatError():
             message, param = error.message, _param(error)
         case _:
@@ -203,8 +210,6 @@ def describe(error: Exception) -> Failure:
 
 def _param(error: core.KbchatError) -> str | None:
     match error:
-        case core.InvalidInputError():
-            return error.field
         case core.ModelNotFoundError():
             return "model"
         case _:
@@ -242,4 +247,5 @@ def markdown() -> str:
 
 
 def _first_sentence(error: type[Exception]) -> str:
-    return f"{(inspect.getdoc(error) or '').partition('. ')[0].rstrip('.')}."
+    paragraph = (inspect.getdoc(error) or "").partition("\n\n")[0]
+    return f"{paragraph.partition('. ')[0].rstrip('.')}."

@@ -1,8 +1,11 @@
 """The routes of knowledge spaces."""
 
+from functools import partial
+
 from aiohttp import web
 
 from kbchat.errors import SpaceNotFoundError
+from kbchat.inputs import named_or_numbered
 from kbchat.knowledge import KnowledgeBase
 from kbchat.space import KnowledgeSpace
 from kbchat_aiohttp.answers import Envelope, Page, json_response, success
@@ -61,7 +64,8 @@ class Spaces:
         if asked.id is not None:
             found = await self._by_id(asked.id, call.principal)
         else:
-            found = await self._kb.get_space(asked.name or "", owner=call.principal.scope)
+            named = partial(self._kb.get_space, owner=call.principal.scope)
+            found = await named_or_numbered(named, asked.name or "")
         space = await self._kb.update_space(
             found.info.id,
             name=asked.name if asked.id is not None else None,

@@ -15,19 +15,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kbchat import errors, filters, references
     from kbchat.answers import AnswerStream
+    from kbchat.chunking import ChunkStrategy, Splitting
+    from kbchat.conversations import Conversations
     from kbchat.errors import KbchatError
     from kbchat.events import Delta, Done, References, Retrieved
+    from kbchat.keys import Keys
     from kbchat.knowledge import KnowledgeBase
+    from kbchat.maintenance.checking import CheckReport
+    from kbchat.maintenance.moving import Agreement
     from kbchat.models import (
         Answer,
+        Chunk,
         Citation,
         Document,
         DocumentFailure,
         DocumentStatus,
+        EmbedderPin,
         IngestProgress,
         IngestReport,
         IngestStage,
+        KeyInfo,
+        KeyRole,
         Message,
+        Passage,
         Reference,
         Sampling,
         SpaceInfo,
@@ -38,16 +48,26 @@ if TYPE_CHECKING:
     from kbchat.retrieval.explaining import Explanation
     from kbchat.settings import ModelSettings, Settings
     from kbchat.space import KnowledgeSpace
+    from kbchat.strategies import Expand, Stages, Strategy
+    from kbchat.summaries import ConversationInfo, Sources, SpaceStats, Turn
 
 __all__ = [
+    "Agreement",
     "Answer",
     "AnswerStream",
+    "CheckReport",
+    "Chunk",
+    "ChunkStrategy",
     "Citation",
+    "ConversationInfo",
+    "Conversations",
     "Delta",
     "Document",
     "DocumentFailure",
     "DocumentStatus",
     "Done",
+    "EmbedderPin",
+    "Expand",
     "Explanation",
     "IngestProgress",
     "IngestReport",
@@ -55,17 +75,25 @@ __all__ = [
     "KbchatError",
     "KeyInfo",
     "KeyRole",
+    "Keys",
     "KnowledgeBase",
     "KnowledgeSpace",
     "Message",
     "ModelSettings",
+    "Passage",
     "Reference",
     "References",
     "Retrieved",
     "Sampling",
     "Settings",
+    "Sources",
     "SpaceInfo",
+    "SpaceStats",
+    "Splitting",
+    "Stages",
+    "Strategy",
     "TextDocument",
+    "Turn",
     "Usage",
     "VectorType",
     "errors",
@@ -77,17 +105,30 @@ __version__ = "0.1.0"
 
 # Every name is loaded when it is first used: building the models alone takes longer than importing pydantic does.
 _HOMES = {
+    "Agreement": "maintenance.moving",
     "AnswerStream": "answers",
+    "CheckReport": "maintenance.checking",
+    "ChunkStrategy": "chunking",
+    "ConversationInfo": "summaries",
+    "Conversations": "conversations",
     "Delta": "events",
     "Done": "events",
+    "Expand": "strategies",
     "Explanation": "retrieval.explaining",
     "KbchatError": "errors",
+    "Keys": "keys",
     "KnowledgeBase": "knowledge",
     "KnowledgeSpace": "space",
     "ModelSettings": "settings",
     "References": "events",
     "Retrieved": "events",
     "Settings": "settings",
+    "Sources": "summaries",
+    "SpaceStats": "summaries",
+    "Splitting": "chunking",
+    "Stages": "strategies",
+    "Strategy": "strategies",
+    "Turn": "summaries",
     "errors": "",
     "filters": "",
     "references": "",

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from kbchat.errors import ModelNotFoundError
+from kbchat.errors import InvalidInputError, ModelNotFoundError
 from kbchat.events import Delta, Deltas, EngineEvent, Event
 from kbchat.models import Message, Reference, Sampling
 
@@ -89,6 +89,8 @@ def open_answer(
     """An answer by the model asked for, grounded in what `retrieve` finds, or not at all when that is None."""
     from kbchat.chat import open_chat
 
+    if sampling is not None and not isinstance(sampling, Sampling):
+        raise InvalidInputError("sampling", f"must be a kbchat.Sampling, not {type(sampling).__name__}")
     if model is None:
         model = next(iter(parts.generators))
     elif model not in parts.generators:

@@ -13,14 +13,13 @@ from kbchat.generators import Generator
 from kbchat.models import Answer, Citation, Message, Reference, Sampling, Usage
 from kbchat.prompting import Packed, pack, without_command
 from kbchat.retrieval.explaining import Explanation, InPrompt, Room
+from kbchat.settings import ANSWER_SHARE
 from kbchat.telemetry import Span
 from kbchat.text.tokens import TokenCounter, estimate
 from kbchat.threads import Threads
 
 FOUND = 0.5
 """A best hit with a lower `recall_score` means that the space does not hold the answer."""
-ANSWER_SHARE = 0.25
-"""What is kept free of a model's context for its answer, when the request does not say how long that may be."""
 REWRITE_TOKENS = 100
 REWRITE_SECONDS = 5.0
 """How long a rewritten question may be, and how long it is waited for."""
@@ -58,7 +57,7 @@ async def open_chat(
     """Open the answer to the last question of a conversation.
 
     The events are `Retrieved`, `Deltas` as the model sends them (with a `Citation` after the one that ends a sentence,
-    for each passage that it cites), `References` when the answer rests on any, and `Done`. Without `retrieve` the model
+    for each passage that it cites), `References` when the model was given any, and `Done`. Without `retrieve` the model
     answers alone: there is neither a `Retrieved` nor references. A question that leans on earlier ones is put into
     words of its own by `rewriter` before it is searched for, or joined with them where there is none. Nothing is done
     before the iterator is; leaving the block stops the generation at once.

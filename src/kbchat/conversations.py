@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from kbchat.errors import ConversationNotFoundError, SpaceNotFoundError
-from kbchat.inputs import checked_name
+from kbchat.inputs import checked_name, checked_page
 from kbchat.models import Chunk, Citation, Message, Reference
 from kbchat.summaries import ConversationInfo, Sources, Turn
 
@@ -50,8 +50,9 @@ class Conversations:
         return [Message(role=turn.role, content=turn.content) for turn in turns]
 
     async def show(self, uid: str, *, owner: str = "") -> list[Turn]:
-        """What was said so far with what the answers rest on. A passage that is no longer in the space, because its
-        document was removed or has newer content, has an empty `content`. Raises `ConversationNotFoundError`."""
+        """What was said so far, with the passages that each answer was given and its checked citations. A passage that
+        is no longer in the space, because its document was removed or has newer content, has an empty `content`. Raises
+        `ConversationNotFoundError`."""
         turns = await self._catalog.conversation_turns(owner, _checked(uid), most=self._keep, since=self._since)
         wanted: dict[int, set[int]] = {}
         for turn in turns:
@@ -84,7 +85,7 @@ class Conversations:
         references: Sequence[Reference] = (),
         citations: Sequence[Citation] = (),
     ) -> None:
-        """Keep a question with its answer and, where a space was asked, what that rests on."""
+        """Keep a question with its answer and, where a space was asked, its references and citations."""
         uid = _checked(uid)
         now = self._clock()
         if now - self._expired > EXPIRE_EVERY:
@@ -103,12 +104,18 @@ class Conversations:
 
     async def list(
         self, *, owner: str = "", space_id: int | None = None, offset: int = 0, limit: int | None = None
-    ) -> tuple[list[ConversationInfo], int]:
-        """A page of an owner's conversations, the newest first, and how many there are in all: those that asked the
-        space last, where one is given."""
-        return await self._catalog.list_conversations(
+    ) -> list[ConversationInfo]:
+        """An owner's conversations, the newest first: those that asked the space last, where one is given."""
+        offset, limit = checked_page(offset, limit)
+        found, _ = await self._catalog.list_conversations(
             owner, since=self._since, space_id=space_id, offset=offset, limit=limit
         )
+        return found
+
+    async def count(self, *, owner: str = "", space_id: int | None = None) -> int:
+        """How many conversations `list` has in all."""
+        _, total = await self._catalog.list_conversations(owner, since=self._since, space_id=space_id, limit=0)
+        return total
 
     async def delete(self, uid: str, *, owner: str = "") -> ConversationInfo:
         """Forget a conversation; returns it as it was. Raises `ConversationNotFoundError`."""
@@ -117,7 +124,7 @@ class Conversations:
 
 def _checked(uid: str) -> str:
     """Raises `InvalidInputError` for a name that cannot be kept."""
-    return checked_name(uid, field="conv_uid")
+    return checked_name(uid, field="uid")
 
 
 def _bare(sources: Sources) -> Sources:

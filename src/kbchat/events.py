@@ -38,7 +38,7 @@ class Deltas:
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """After the last delta: the chunks the answer rests on. Not sent when there are none."""
+    """After the last delta: the chunks that the model was given. Not sent when there are none."""
 
     references: tuple[Reference, ...]
 

@@ -16,6 +16,7 @@ each of its elements: it is enough that one fits. `ne` is exactly `not eq`, so i
 `and` holds, an empty `or` does not.
 """
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias, assert_never
@@ -178,7 +179,11 @@ def parse(value: object, *, field: str = "filter") -> Filter:
     """A filter from JSON's values (or from a filter). Raises `InvalidInputError`, which names the spot."""
     _check_size(value, field)
     try:
-        return _ADAPTER.validate_python(value)
+        where = _ADAPTER.validate_python(value)
+        json.dumps(dump(where), ensure_ascii=False).encode()
+        return where
+    except UnicodeEncodeError:
+        raise InvalidInputError(field, "holds a lone surrogate; decode the text again") from None
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         spot = _spot(problem["loc"])
@@ -189,8 +194,6 @@ def parse(value: object, *, field: str = "filter") -> Filter:
 
 def loads(text: str, *, field: str = "filter") -> Filter:
     """A filter from JSON text. Raises `InvalidInputError`."""
-    import json
-
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

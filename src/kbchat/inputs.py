@@ -1,13 +1,15 @@
 """What people hand in, checked: names, texts, questions and numbers. Every error names the field and the remedy."""
 
+import json
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
-from kbchat.errors import InvalidInputError
+from kbchat.chunking import Splitting
+from kbchat.errors import InvalidInputError, NotFoundError
 from kbchat.filters import Filter, parse
 from kbchat.models import Message, VectorType
 from kbchat.settings import Settings
@@ -20,10 +22,13 @@ MAX_PROSE = 10_000
 MAX_TOP_K = 1000
 MAX_EXPAND_TOKENS = 100_000
 MAX_WEIGHT = 10.0
+MAX_ID = 2**63 - 1
 
 Word = TypeVar("Word", bound=StrEnum)
-Messages = str | Sequence[Message]
-"""A question, or the turns of a conversation that ends with one."""
+T = TypeVar("T")
+Messages = str | Sequence[Message | Mapping[str, str] | str]
+"""A question, or the turns of a conversation that ends with one. A turn may be a mapping with `role` and `content`; a
+bare text is the user's."""
 Where = Filter | Mapping[str, JsonValue]
 """A filter on documents' metadata, or its JSON form."""
 
@@ -46,6 +51,64 @@ def checked_name(name: str, *, field: str) -> str:
                 field, f"holds the character U+{ord(character):04X} at position {position}, which no name may hold"
             )
     return unicodedata.normalize("NFC", name)
+
+
+def composed(name: str) -> str:
+    """A name as it is kept: what looks the same is the same."""
+    return unicodedata.normalize("NFC", name)
+
+
+def checked_handle(handle: str | int, *, field: str) -> str | int:
+    """What names a thing: a text is a name, in composed form, and a number an id. One that no id can be becomes 0,
+    which is nobody's. Raises `InvalidInputError` for anything else."""
+    if isinstance(handle, str):
+        return composed(handle)
+    if isinstance(handle, bool) or not isinstance(handle, int):
+        raise InvalidInputError(field, f"must be a name (a text) or an id (a number), not {type(handle).__name__}")
+    return handle if 0 < handle <= MAX_ID else 0
+
+
+async def named_or_numbered(find: Callable[[str | int], Awaitable[T]], handle: str | int) -> T:
+    """What a person or a client means by a word, who may write an id as well as a name: the name wins, then the id."""
+    try:
+        return await find(handle)
+    except NotFoundError:
+        if not isinstance(handle, str) or not (handle.isascii() and handle.isdigit()):
+            raise
+        try:
+            return await find(int(handle[:20]))  # What is longer is no id: ids are 64-bit numbers.
+        except NotFoundError:
+            pass
+        raise
+
+
+def checked_page(offset: int, limit: int | None) -> tuple[int, int | None]:
+    """Where a page of a list begins and how long it is at most; None: as long as there is more."""
+    for field, value in (("offset", offset), ("limit", limit)):
+        if value is not None and value < 0:
+            raise InvalidInputError(field, f"must not be negative, not {value}")
+    return min(offset, MAX_ID), None if limit is None else min(limit, MAX_ID)
+
+
+def checked_metadata(metadata: Mapping[str, JsonValue], *, field: str) -> dict[str, JsonValue]:
+    """Metadata that can be kept as JSON. Raises `InvalidInputError` for NaN and infinity, lone surrogates, and what
+    JSON has no word for."""
+    try:
+        json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(field, "holds a lone surrogate; decode the text again") from None
+    except (ValueError, RecursionError):
+        raise InvalidInputError(field, "holds NaN, infinity or itself; use finite numbers and texts") from None
+    except TypeError as error:
+        raise InvalidInputError(field, f"cannot be written as JSON: {error}") from None
+    return dict(metadata)
+
+
+def checked_splitting(splitting: Splitting | None) -> Splitting | None:
+    """Raises `InvalidInputError` for anything else, such as a mapping."""
+    if splitting is not None and not isinstance(splitting, Splitting):
+        raise InvalidInputError("splitting", f"must be a kbchat.Splitting, not {type(splitting).__name__}")
+    return splitting
 
 
 def checked_owner(owner: str) -> str:
@@ -91,15 +154,31 @@ def checked_question(question: str, *, field: str, limit: int) -> str:
 
 def checked_messages(messages: Messages, *, limit: int) -> tuple[Message, ...]:
     """The turns of a conversation, which end with a question of the user's."""
-    if isinstance(messages, str):
-        messages = [Message(role="user", content=messages)]
-    turns = tuple(messages)
+    turns = tuple(map(_turn, [messages] if isinstance(messages, str | Mapping | Message) else messages))
     if not turns or turns[-1].role != "user":
         raise InvalidInputError("messages", "must end with a message of the role 'user': the question")
     checked_question(turns[-1].content, field="messages", limit=limit)
     for turn in turns[:-1]:
         checked_text(turn.content, field="messages")
     return turns
+
+
+def _turn(given: object) -> Message:
+    match given:
+        case Message():
+            return given
+        case str():
+            return Message(role="user", content=given)
+        case Mapping():
+            try:
+                return Message.model_validate({key: given[key] for key in ("role", "content") if key in given})
+            except ValidationError as error:
+                problem = error.errors(include_url=False, include_input=False)[0]
+                where = ".".join(map(str, problem["loc"]))
+                raise InvalidInputError("messages", f"{where} of a message: {problem['msg']}") from None
+        case _:
+            what = f"a kbchat.Message, a mapping with role and content, or a text, not {type(given).__name__}"
+            raise InvalidInputError("messages", f"each must be {what}")
 
 
 def checked_top_k(top_k: int) -> int:
@@ -139,12 +218,14 @@ def checked_bounds(
     *,
     settings: Settings,
     reranks: bool,
+    caller: str,
 ) -> Bounds:
     """The bounds, as the settings say where nothing was said. `reranks` is whether there is a reranker. Raises
-    `InvalidInputError` naming the argument."""
+    `InvalidInputError` naming the argument, and `TypeError` naming the method for one that it has not."""
+    if unknown := stages.keys() - Stages.__annotations__.keys():
+        known = ", ".join(["top_k", "score_threshold", "where", *Stages.__annotations__])
+        raise TypeError(f"{caller} has no argument {min(unknown)!r}; what is retrieved is said by {known}")
     given = {name: value for name, value in stages.items() if value is not None}
-    if unknown := given.keys() - Stages.__annotations__.keys():
-        raise TypeError(f"there is no argument {min(unknown)!r}")
     return Bounds(
         checked_top_k(settings.top_k if top_k is None else top_k),
         checked_threshold(settings.score_threshold if score_threshold is None else score_threshold),

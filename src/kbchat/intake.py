@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +20,7 @@ from kbchat.errors import (
     StoreError,
     UnreadableDocumentError,
 )
+from kbchat.inputs import checked_splitting, composed
 from kbchat.models import (
     DocumentFailure,
     EmbedderPin,
@@ -67,7 +68,6 @@ async def open_writer(
     parts: Parts,
     space_id: int,
     splitting: Splitting | None = None,
-    sizes: Mapping[str, int] | None = None,
     *,
     create: bool = True,
     keep: VectorType | None = None,
@@ -75,9 +75,9 @@ async def open_writer(
     """A writer for a space that was embedded by the embedder in use. The collection of an empty one is made unless it
     is there, and what moves left over is removed, but for that on the store to `keep`; nothing is without `create`.
 
-    `sizes` go before those of the splitting that holds otherwise. The caller holds the data's writer lock. Raises
-    `SpaceNotFoundError`, `EmbedderMismatchError`, and `CollectionNotFoundError` or `VectorError` when another took the
-    collection away or put one of another dimension in its place.
+    `splitting` goes before the space's own, and that before the settings'. The caller holds the data's writer lock.
+    Raises `SpaceNotFoundError`, `EmbedderMismatchError`, and `CollectionNotFoundError` or `VectorError` when another
+    took the collection away or put one of another dimension in its place.
     """
     from kbchat.ingestion.ingest import Ingester
     from kbchat.ingestion.preparing import Preparer
@@ -98,13 +98,12 @@ async def open_writer(
             # One made now would hold what comes in and miss what was there.
             raise CollectionNotFoundError(info.collection)
         await store.create_collection(info.collection, dimension=pin.dimension)
-    holds = splitting or info.splitting or parts.settings.splitting
     preparer = Preparer(
         threads=parts.threads,
         readers=parts.readers,
         static=parts.static,
         is_static=parts.embedder is parts.static,
-        splitting=holds.model_copy(update=dict(sizes)) if sizes else holds,
+        splitting=checked_splitting(splitting) or info.splitting or parts.settings.splitting,
         max_document_bytes=parts.settings.max_document_bytes,
     )
     ingester = Ingester(
@@ -155,7 +154,7 @@ async def ingest(
 ) -> IngestReport:
     """Take in what is new or changed."""
     given = [sources] if isinstance(sources, str | os.PathLike | TextDocument) else list(sources)
-    texts = [source for source in given if isinstance(source, TextDocument)]
+    texts = [_composed(source) for source in given if isinstance(source, TextDocument)]
     urls = [source for source in given if isinstance(source, str) and source.startswith(WEB)]
     paths = [_path(it, "sources") for it in given if not isinstance(it, TextDocument) and it not in urls]
     found = await _discover(parts, paths, selection, field="sources")
@@ -195,22 +194,15 @@ async def sync(
 
 
 async def index(
-    parts: Parts,
-    space_id: int,
-    ids: Sequence[int],
-    *,
-    splitting: Splitting | None,
-    sizes: Mapping[str, int | None],
-    progress: Progress,
+    parts: Parts, space_id: int, ids: Sequence[int], *, splitting: Splitting | None, progress: Progress
 ) -> None:
-    """Index documents that were added, in chunks of the sizes that are given."""
-    from kbchat.ingestion.indexing import Indexing, check_chunks
+    """Index documents that were added."""
+    from kbchat.ingestion.indexing import Indexing
 
-    check_chunks(sizes["max_tokens"], sizes["overlap"])
-    given = {name: size for name, size in sizes.items() if size is not None}
+    checked_splitting(splitting)
 
     async def ingester() -> Ingester:
-        return (await open_writer(parts, space_id, splitting, given)).ingester
+        return (await open_writer(parts, space_id, splitting)).ingester
 
     indexing = Indexing(
         space_id,
@@ -368,6 +360,12 @@ async def _discover(
     return await parts.threads.read(
         lambda: discover(paths, selection, field=field, allow_empty=allow_empty, without=parts.folder.path)
     )
+
+
+def _composed(source: TextDocument) -> TextDocument:
+    """Under its name in composed form, as every name is."""
+    name = composed(source.name)
+    return source if name == source.name else source.model_copy(update={"name": name})
 
 
 def _paths(paths: Paths) -> list[Path]:

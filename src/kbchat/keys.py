@@ -6,7 +6,8 @@ import hashlib
 import secrets
 from typing import TYPE_CHECKING
 
-from kbchat.inputs import checked_name, checked_owner
+from kbchat.errors import KeyNotFoundError
+from kbchat.inputs import checked_handle, checked_name, checked_owner
 from kbchat.models import KeyInfo, KeyRole
 
 if TYPE_CHECKING:
@@ -48,8 +49,12 @@ class Keys:
         return await self._catalog.has_keys()
 
     async def revoke(self, name_or_id: str | int) -> KeyInfo:
-        """Make a key worthless, at once and for ever. Raises `KeyNotFoundError`."""
-        return await self._catalog.revoke_key(name_or_id)
+        """Make a key worthless, at once and for ever: a text is its name, a number its id. Raises
+        `KeyNotFoundError`."""
+        handle = checked_handle(name_or_id, field="name_or_id")
+        if not handle:
+            raise KeyNotFoundError(name_or_id)
+        return await self._catalog.revoke_key(handle)
 
 
 def digest(key: str) -> str:

@@ -4,36 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Literal, Self, Unpack
 
 import anyio
 import anyio.to_thread
 
-from kbchat import several
+from kbchat import inputs, several
 from kbchat.answers import AnswerStream, open_answer
 from kbchat.chunking import Splitting
 from kbchat.errors import (
     AmbiguousSpaceError,
     BusyError,
+    DocumentNotFoundError,
     MissingExtraError,
     SpaceExistsError,
     SpaceNotFoundError,
     StoreError,
 )
-from kbchat.inputs import (
-    Messages,
-    Where,
-    checked_messages,
-    checked_name,
-    checked_owner,
-    checked_prose,
-    checked_question,
-    checked_vector_type,
-)
+from kbchat.inputs import Messages, Where
 from kbchat.models import Answer, Document, IngestProgress, Reference, Sampling, SpaceInfo, VectorType
 from kbchat.space import KnowledgeSpace
 from kbchat.strategies import Stages
@@ -49,9 +40,6 @@ if TYPE_CHECKING:
     from kbchat.wiring import Parts
 
 _log = logging.getLogger("kbchat.knowledge")
-
-MAX_ID_DIGITS = 18
-"""Ids are 64-bit integers."""
 
 
 class KnowledgeBase:
@@ -87,22 +75,31 @@ class KnowledgeBase:
         if data_dir is not None:
             settings = settings.model_copy(update={"data_dir": Path(data_dir)})
         self.settings = settings
-        behind = {checked_vector_type(word): store for word, store in (stores or {}).items()}
+        behind = {inputs.checked_vector_type(word): store for word, store in (stores or {}).items()}
         self._own = OwnParts(embedder=embedder, generator=generator, reranker=reranker, stores=behind)
         self._parts: Parts | None = None
+        self._entered = False
         self._conversations: Conversations | None = None
 
     async def __aenter__(self) -> Self:
-        """Open the catalog. Raises `CatalogError` when it cannot be used."""
+        """Open the catalog. Raises `CatalogError` when it cannot be used, `RuntimeError` when it is open already."""
         from kbchat.wiring import Parts
 
-        # In a thread, because the parts' libraries take a second to import.
-        parts = await anyio.to_thread.run_sync(Parts, self.settings, self._own)
+        if self._entered:
+            raise RuntimeError("the knowledge base is open already; make another one, or share this one")
+        self._entered = True
+        try:
+            # In a thread, because the parts' libraries take a second to import.
+            parts = await anyio.to_thread.run_sync(Parts, self.settings, self._own)
+        except BaseException:
+            self._entered = False
+            raise
         try:
             await parts.folder.open()
             await parts.catalog.open()
             await self._finish_deletions(parts)
         except BaseException:
+            self._entered = False
             await parts.aclose()
             raise
         self._parts = parts
@@ -118,6 +115,7 @@ class KnowledgeBase:
         parts, self._parts = self._parts, None
         self._conversations = None
         if parts is not None:
+            self._entered = False
             await parts.aclose()
 
     # -- spaces ------------------------------------------------------------------------------------------------------
@@ -130,20 +128,23 @@ class KnowledgeBase:
         desc: str = "",
         owner: str = "",
         context: str | None = None,
+        splitting: Splitting | None = None,
         exist_ok: bool = False,
     ) -> KnowledgeSpace:
         """Make an empty space. Its name may be of any script and is unique to its owner.
 
-        With `exist_ok`, a space of that name and owner that is already there is returned as it is. Raises
-        `SpaceExistsError`, or `InvalidInputError` naming the argument.
+        Its documents are split as `splitting` says, or else as the settings do. `context` is kept for clients of the
+        HTTP interface and has no effect. With `exist_ok`, a space of that name and owner that is already there is
+        returned as it is. Raises `SpaceExistsError`, or `InvalidInputError` naming the argument.
         """
         try:
             info = await self._open.catalog.create_space(
-                name=checked_name(name, field="name"),
-                owner=checked_owner(owner),
-                vector_type=checked_vector_type(vector_type),
-                desc=checked_prose(desc, field="desc"),
-                context=None if context is None else checked_prose(context, field="context"),
+                name=inputs.checked_name(name, field="name"),
+                owner=inputs.checked_owner(owner),
+                vector_type=inputs.checked_vector_type(vector_type),
+                desc=inputs.checked_prose(desc, field="desc"),
+                context=None if context is None else inputs.checked_prose(context, field="context"),
+                splitting=inputs.checked_splitting(splitting),
             )
         except SpaceExistsError:
             if not exist_ok:
@@ -152,7 +153,8 @@ class KnowledgeBase:
         return KnowledgeSpace(self._open, info)
 
     async def get_space(self, name_or_id: str | int, *, owner: str | None = None) -> KnowledgeSpace:
-        """The space of that name, else of that id. With an owner, no other's spaces are seen.
+        """The space of that name, or of that id: a text is a name, a number an id. With an owner, no other's spaces are
+        seen.
 
         Raises `SpaceNotFoundError`, and `AmbiguousSpaceError` when several owners have one of that name.
         """
@@ -168,9 +170,11 @@ class KnowledgeBase:
         limit: int | None = None,
     ) -> list[KnowledgeSpace]:
         """Spaces in the order they were made, those that match every filter given."""
-        kind = None if vector_type is None else checked_vector_type(vector_type)
+        kind = None if vector_type is None else inputs.checked_vector_type(vector_type)
+        offset, limit = inputs.checked_page(offset, limit)
+        named = None if name is None else inputs.composed(name)
         infos, _ = await self._open.catalog.list_spaces(
-            owner=owner, name=name, vector_type=kind, offset=offset, limit=limit
+            owner=owner, name=named, vector_type=kind, offset=offset, limit=limit
         )
         return [KnowledgeSpace(self._open, info) for info in infos]
 
@@ -178,8 +182,9 @@ class KnowledgeBase:
         self, *, owner: str | None = None, name: str | None = None, vector_type: VectorType | str | None = None
     ) -> int:
         """How many spaces match every filter given."""
-        kind = None if vector_type is None else checked_vector_type(vector_type)
-        _, total = await self._open.catalog.list_spaces(owner=owner, name=name, vector_type=kind, limit=0)
+        kind = None if vector_type is None else inputs.checked_vector_type(vector_type)
+        named = None if name is None else inputs.composed(name)
+        _, total = await self._open.catalog.list_spaces(owner=owner, name=named, vector_type=kind, limit=0)
         return total
 
     async def update_space(
@@ -191,19 +196,19 @@ class KnowledgeBase:
         vector_type: VectorType | str | None = None,
         desc: str | None = None,
         context: str | None = None,
-        splitting: Splitting | None = None,
+        splitting: Splitting | Literal["default"] | None = None,
     ) -> KnowledgeSpace:
         """Change what is given. The vector type can only change while the space is empty (`SpaceInUseError`). With
-        another splitting each document is split anew when it is next ingested."""
+        another splitting each document is split anew when it is next ingested; `"default"` is as the settings say."""
         found = await self._find(name_or_id)
         info = await self._open.catalog.update_space(
             found.id,
-            name=None if name is None else checked_name(name, field="name"),
-            owner=None if owner is None else checked_owner(owner),
-            vector_type=None if vector_type is None else checked_vector_type(vector_type),
-            desc=None if desc is None else checked_prose(desc, field="desc"),
-            context=None if context is None else checked_prose(context, field="context"),
-            splitting=splitting,
+            name=None if name is None else inputs.checked_name(name, field="name"),
+            owner=None if owner is None else inputs.checked_owner(owner),
+            vector_type=None if vector_type is None else inputs.checked_vector_type(vector_type),
+            desc=None if desc is None else inputs.checked_prose(desc, field="desc"),
+            context=None if context is None else inputs.checked_prose(context, field="context"),
+            splitting="default" if splitting == "default" else inputs.checked_splitting(splitting),
         )
         return KnowledgeSpace(self._open, info)
 
@@ -240,7 +245,10 @@ class KnowledgeBase:
 
     async def get_document(self, document_id: int, *, owner: str | None = None, with_text: bool = True) -> Document:
         """The document of that id, in whatever space; with an owner, of no other's. Raises `DocumentNotFoundError`."""
-        return await self._open.catalog.find_document_anywhere(document_id, owner=owner, with_text=with_text)
+        handle = inputs.checked_handle(document_id, field="document_id")
+        if not isinstance(handle, int) or not handle:
+            raise DocumentNotFoundError(document_id)
+        return await self._open.catalog.find_document_anywhere(handle, owner=owner, with_text=with_text)
 
     async def get_documents(self, document_ids: Sequence[int], *, owner: str | None = None) -> list[Document]:
         """Documents by their ids, in that order, in whatever spaces, without their texts. Raises
@@ -249,9 +257,15 @@ class KnowledgeBase:
 
     async def list_documents(
         self, *, owner: str | None = None, offset: int = 0, limit: int | None = None
-    ) -> tuple[list[Document], int]:
-        """A page of the documents of all spaces, in the order they came, and how many there are in all."""
-        return await self._open.catalog.list_all_documents(owner=owner, offset=offset, limit=limit)
+    ) -> list[Document]:
+        """The documents of all spaces in the order they came, without their texts; with an owner, of no other's."""
+        offset, limit = inputs.checked_page(offset, limit)
+        found, _ = await self._open.catalog.list_all_documents(owner=owner, offset=offset, limit=limit)
+        return found
+
+    async def count_documents(self, *, owner: str | None = None) -> int:
+        """How many documents there are in all spaces; with an owner, in that one's."""
+        return (await self._open.catalog.list_all_documents(owner=owner, limit=0))[1]
 
     # -- keys --------------------------------------------------------------------------------------------------------
 
@@ -286,7 +300,7 @@ class KnowledgeBase:
         self,
         messages: Messages,
         *,
-        spaces: Iterable[str | int] | None = None,
+        spaces: Iterable[str | int] | None,
         owner: str | None = None,
         model: str | None = None,
         top_k: int | None = None,
@@ -295,12 +309,12 @@ class KnowledgeBase:
         sampling: Sampling | None = None,
         **stages: Unpack[Stages],
     ) -> AnswerStream:
-        """Chat over several spaces, or with a model alone where none is named. The rest is as in `retrieve` and
-        `KnowledgeSpace.stream`. Raises `ModelNotFoundError` or `InvalidInputError`; spaces are looked up while it is
-        iterated."""
+        """Answer from several spaces, by name or id. `spaces=None` asks the model alone: nothing is retrieved, and the
+        answer is from no document. The rest is as in `retrieve` and `KnowledgeSpace.stream`. Raises
+        `ModelNotFoundError` or `InvalidInputError`; spaces are looked up while it is iterated."""
         parts = self._open
-        turns = checked_messages(messages, limit=self.settings.max_question_chars)
-        bounds = parts.bounds(top_k, score_threshold, where, stages)
+        turns = inputs.checked_messages(messages, limit=self.settings.max_question_chars)
+        bounds = parts.bounds(top_k, score_threshold, where, stages, caller="stream() or chat()")
         if spaces is None:
             return open_answer(parts, turns, model=model, sampling=sampling, retrieve=None)
         names = several.checked(spaces)
@@ -314,7 +328,7 @@ class KnowledgeBase:
         self,
         messages: Messages,
         *,
-        spaces: Iterable[str | int] | None = None,
+        spaces: Iterable[str | int] | None,
         owner: str | None = None,
         model: str | None = None,
         top_k: int | None = None,
@@ -344,9 +358,9 @@ class KnowledgeBase:
 
     async def retrieve(
         self,
-        spaces: Iterable[str | int],
         query: str,
         *,
+        spaces: Iterable[str | int],
         owner: str | None = None,
         top_k: int | None = None,
         score_threshold: float | None = None,
@@ -358,8 +372,8 @@ class KnowledgeBase:
         With an owner, no other's spaces are seen. The rest is as in `KnowledgeSpace.retrieve`: scores mean the same in
         every space. Raises `SpaceNotFoundError` or `AmbiguousSpaceError` when one of them is not there.
         """
-        question = checked_question(query, field="query", limit=self.settings.max_question_chars)
-        bounds = self._open.bounds(top_k, score_threshold, where, stages)
+        question = inputs.checked_question(query, field="query", limit=self.settings.max_question_chars)
+        bounds = self._open.bounds(top_k, score_threshold, where, stages, caller="retrieve()")
         return await several.retrieve(await self._spaces(spaces, owner), question, bounds)
 
     async def ping(self) -> None:
@@ -378,19 +392,16 @@ class KnowledgeBase:
         return self._parts
 
     async def _find(self, name_or_id: str | int, *, owner: str | None = None) -> SpaceInfo:
-        catalog = self._open.catalog
-        if isinstance(name_or_id, str):
-            found = await catalog.find_spaces(unicodedata.normalize("NFC", name_or_id), owner=owner)
-            if len(found) > 1:
-                raise AmbiguousSpaceError(name_or_id, [info.id for info in found])
-            if found:
-                return found[0]
-            if not (name_or_id.isascii() and name_or_id.isdigit() and len(name_or_id) <= MAX_ID_DIGITS):
-                raise SpaceNotFoundError(name_or_id)
-        info = await catalog.get_space(int(name_or_id))
-        if owner is not None and info.owner != owner:
+        catalog, handle = self._open.catalog, inputs.checked_handle(name_or_id, field="name_or_id")
+        if isinstance(handle, str):
+            found = await catalog.find_spaces(handle, owner=owner)
+        else:
+            found = [await catalog.get_space(handle)] if handle else []
+        if len(found) > 1:
+            raise AmbiguousSpaceError(str(name_or_id), [info.id for info in found])
+        if not found or (owner is not None and found[0].owner != owner):
             raise SpaceNotFoundError(name_or_id)
-        return info
+        return found[0]
 
     async def _finish_deletions(self, parts: Parts) -> None:
         """Finish what a process that died left of its deletions, unless another one is at work or the store is away."""

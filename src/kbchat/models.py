@@ -94,6 +94,7 @@ class SpaceInfo(Value):
     vector_type: VectorType = VectorType.CHROMA
     desc: str = ""
     context: str | None = None
+    """Kept for clients of the HTTP interface, which has such a field; without effect."""
     collection: str
     embedder: EmbedderPin | None = None
     words: Words | None = None
@@ -330,7 +331,8 @@ SUPPORTED = 0.5
 
 
 class Answer(ShownAnswer, Value):
-    """A whole answer. `text` carries no references tag; `dropped` are hits the prompt's budget left no room for.
+    """A whole answer. `text` carries no references tag; `references` are the chunks that the model was given, and
+    `dropped` are hits the prompt's budget left no room for.
 
     `question` is what was searched for in the end: the question, or what it means after what was said before; empty
     where nothing was. `citations` are the checks of its cited sentences, in their order.

@@ -1,4 +1,4 @@
-"""The references tag: what an answer rests on, written into its text and read back.
+"""The references tag: the passages that an answer was written from, written into its text and read back.
 
     <references title="References" references="[{&quot;name&quot;: …, &quot;chunks&quot;: [{…}]}]" />
 
@@ -123,13 +123,11 @@ def meta_info(reference: Citable) -> str:
     return reference.meta_info if isinstance(reference, ParsedReference) else str(reference.metadata)
 
 
-def neutralise(text: str) -> str:
-    """A text of a model's or a document's own in which nothing can be taken for the tag."""
-    return text.replace(_FORGED, _HARMLESS)
-
-
 class Neutraliser:
-    """`neutralise` for a text that comes in pieces. It keeps back only what may yet become `<references`."""
+    """Makes of a text, as it comes in pieces, one in which nothing can be taken for the tag.
+
+    It keeps back only what may yet become `<references`.
+    """
 
     def __init__(self) -> None:
         self._held = ""

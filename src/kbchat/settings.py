@@ -22,6 +22,9 @@ from kbchat.chunking import ChunkStrategy, Splitting
 from kbchat.errors import SettingsError
 from kbchat.strategies import Expand, Strategy
 
+ANSWER_SHARE = 0.25
+"""What is kept free of a model's context for its answer, when the request does not say how long that may be."""
+
 
 class ModelSettings(BaseModel):
     """One OpenAI-compatible model server. `model` is the name the server knows.
@@ -141,6 +144,7 @@ class Settings(BaseSettings):
     llm_base_url: str | None = None
     llm_api_key: SecretStr | None = None
     llm_model: str | None = None
+    llm_context_tokens: int = Field(default=8192, ge=256, description="What that model can hold, prompt and answer")
     models: dict[str, ModelSettings] = Field(default={}, description="Further model servers by name")
     default_model: str | None = Field(default=None, description="Default: the llm_* one, else extractive")
     unknown_model: Literal["error", "default"] = "error"
@@ -189,7 +193,19 @@ class Settings(BaseSettings):
             raise ValueError("llm_base_url needs llm_model: the name of a model on that server")
         if self.rerank_base_url and not self.rerank_model:
             raise ValueError("rerank_base_url needs rerank_model: the name of a model on that server")
+        self._check_prompt()
         return self
+
+    def _check_prompt(self) -> None:
+        """A budget that was asked for must fit one of the models at least; the others are given what fits them."""
+        contexts = [it.context_tokens for it in self.models.values()]
+        contexts += [self.llm_context_tokens] if self.llm_model else []
+        room = max(contexts, default=0) - int(max(contexts, default=0) * ANSWER_SHARE)
+        if contexts and "prompt_tokens" in self.model_fields_set and self.prompt_tokens > room:
+            raise ValueError(
+                f"prompt_tokens may be {room} at most: of a model's context of {max(contexts)} tokens a quarter is "
+                "for the answer; lower it, or say what it can hold (llm_context_tokens, context_tokens)"
+            )
 
     @property
     def splitting(self) -> Splitting:

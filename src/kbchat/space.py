@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Unpack
 
-from kbchat import finding, intake
+from kbchat import finding, inputs, intake
 from kbchat.answers import AnswerStream, explain_answer, open_answer
 from kbchat.chunking import Splitting
 from kbchat.errors import DocumentNotFoundError
-from kbchat.inputs import Bounds, Messages, Where, checked_messages, checked_name, checked_question
+from kbchat.inputs import Bounds, Messages, Where
 from kbchat.models import (
     Answer,
     Chunk,
@@ -168,8 +168,7 @@ class KnowledgeSpace:
         """
         from kbchat.ingestion.indexing import upload
 
-        parts = self._parts
-        limit = parts.settings.max_document_bytes
+        parts, limit = self._parts, self._parts.settings.max_document_bytes
         given = upload(name, data=data, text=text, source=source, metadata=metadata, max_bytes=limit)
         return await parts.catalog.keep_upload(self.id, given, replace=replace, writer=parts.writer)
 
@@ -177,24 +176,25 @@ class KnowledgeSpace:
         self,
         ids: Sequence[int],
         *,
-        chunk_tokens: int | None = None,
-        chunk_overlap: int | None = None,
         splitting: Splitting | None = None,
         progress: Callable[[IngestProgress], None] | None = None,
     ) -> None:
         """Index documents that were added. Their status says how far each is: RUNNING, then FINISHED or FAILED.
 
-        `progress` is told more closely how far each is, by its name. Chunks are as the space and the settings say
-        unless said otherwise, wholly by `splitting` or by size. Raises the error of a part that failed; the documents
-        that it stopped are FAILED with its reason.
+        `splitting` goes before the space's own and the settings'; `progress` is told more closely how far each is, by
+        its name. Raises the error of a part that failed; the documents that it stopped are FAILED with its reason.
         """
-        sizes = {"max_tokens": chunk_tokens, "overlap": chunk_overlap}
-        await intake.index(self._parts, self.id, ids, splitting=splitting, sizes=sizes, progress=progress)
+        await intake.index(self._parts, self.id, ids, splitting=splitting, progress=progress)
 
     async def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:
         """The space's documents in the order they came, without their texts."""
+        offset, limit = inputs.checked_page(offset, limit)
         found, _ = await self._parts.catalog.list_documents(self.id, offset=offset, limit=limit)
         return found
+
+    async def count_documents(self) -> int:
+        """How many documents the space holds."""
+        return (await self._parts.catalog.list_documents(self.id, limit=0))[1]
 
     async def get_document(self, id_or_name: int | str) -> Document:
         """A document with its text. Raises `DocumentNotFoundError`."""
@@ -230,7 +230,9 @@ class KnowledgeSpace:
         """
         from kbchat.catalog import DocumentEdit
 
-        edit = DocumentEdit(name=None if name is None else checked_name(name, field="name"), metadata=metadata)
+        name = None if name is None else inputs.checked_name(name, field="name")
+        metadata = None if metadata is None else inputs.checked_metadata(metadata, field="metadata")
+        edit = DocumentEdit(name=name, metadata=metadata)
         async with self._parts.writing(self.id):
             document = await self._document(id_or_name, with_text=False)
             return await self._parts.catalog.edit_document(self.id, document.id, edit, writer=self._parts.writer)
@@ -293,7 +295,7 @@ class KnowledgeSpace:
         A best hit with a `recall_score` below 0.5 means that the space does not hold the answer. Raises
         `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
         """
-        bounds = self._bounds(top_k, score_threshold, where, stages)
+        bounds = self._bounds(top_k, score_threshold, where, stages, "retrieve()")
         return list(await self._retrieve(self._question(query), bounds))
 
     async def explain(
@@ -309,9 +311,9 @@ class KnowledgeSpace:
         scores and rank at every stage and why it was cut, how sure the best hit is and why, what a prompt would quote,
         and what took how long. Of a conversation's messages the last is searched for as `stream` does it. Raises what
         `retrieve` does."""
-        parts, bounds = self._parts, self._bounds(top_k, score_threshold, where, stages)
+        parts, bounds = self._parts, self._bounds(top_k, score_threshold, where, stages, "explain()")
         limit = parts.settings.max_question_chars
-        asked = self._question(query) if isinstance(query, str) else checked_messages(query, limit=limit)
+        asked = self._question(query) if isinstance(query, str) else inputs.checked_messages(query, limit=limit)
         info = await self._ready()
         store = parts.store(info.vector_type)
 
@@ -331,14 +333,16 @@ class KnowledgeSpace:
         sampling: Sampling | None = None,
         **stages: Unpack[Stages],
     ) -> AnswerStream:
-        """Answer a question, or the last of a conversation's messages, from the space's documents, event by event.
+        """Answer a question, or the last of a conversation's messages, from the space's documents, event by event. A
+        message is a `kbchat.Message`, or a mapping with `role` and `content`. The references are the passages that the
+        model was given; which of them carry a sentence, the citations say.
 
         `top_k`, `score_threshold`, `where` and the rest say what is retrieved, as in `retrieve`.
 
         Raises `ModelNotFoundError` or `InvalidInputError` at once, the errors of parts while it is iterated.
         """
-        turns = checked_messages(messages, limit=self._parts.settings.max_question_chars)
-        bounds = self._bounds(top_k, score_threshold, where, stages)
+        turns = inputs.checked_messages(messages, limit=self._parts.settings.max_question_chars)
+        bounds = self._bounds(top_k, score_threshold, where, stages, "stream() or chat()")
 
         async def retrieve(question: str) -> Sequence[Reference]:
             self.info, found = await finding.find(self._parts, self.info, question, bounds)
@@ -375,10 +379,12 @@ class KnowledgeSpace:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _question(self, query: str) -> str:
-        return checked_question(query, field="query", limit=self._parts.settings.max_question_chars)
+        return inputs.checked_question(query, field="query", limit=self._parts.settings.max_question_chars)
 
-    def _bounds(self, top_k: int | None, score_threshold: float | None, where: Where | None, stages: Stages) -> Bounds:
-        return self._parts.bounds(top_k, score_threshold, where, stages)
+    def _bounds(
+        self, top_k: int | None, score_threshold: float | None, where: Where | None, stages: Stages, caller: str
+    ) -> Bounds:
+        return self._parts.bounds(top_k, score_threshold, where, stages, caller=caller)
 
     async def _retrieve(self, question: str, bounds: Bounds) -> Sequence[Reference]:
         self.info, found = await finding.find(self._parts, self.info, question, bounds)
@@ -389,10 +395,11 @@ class KnowledgeSpace:
         return self.info
 
     async def _document(self, id_or_name: int | str, *, with_text: bool) -> Document:
-        catalog = self._parts.catalog
-        if isinstance(id_or_name, int):
-            return await catalog.get_document(self.id, id_or_name, with_text=with_text)
-        document = await catalog.find_document(self.id, id_or_name, with_text=with_text)
+        catalog, handle = self._parts.catalog, inputs.checked_handle(id_or_name, field="id_or_name")
+        if isinstance(handle, str):
+            document = await catalog.find_document(self.id, handle, with_text=with_text)
+        else:
+            document = await catalog.get_document(self.id, handle, with_text=with_text) if handle else None
         if document is None:
             raise DocumentNotFoundError(id_or_name)
         return document

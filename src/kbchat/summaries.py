@@ -1,4 +1,4 @@
-"""Words for what is told of things as a whole: what is in a space, what a conversation is and rests on."""
+"""Words for what is told of things as a whole: what is in a space, what a conversation is."""
 
 from datetime import datetime
 from typing import Literal
@@ -35,7 +35,7 @@ class ConversationInfo(Value):
 
 
 class Sources(Value):
-    """What a remembered answer rests on, in the space that was asked."""
+    """What a remembered answer was written from: the passages that the model was given, and its checked citations."""
 
     space_id: int
     references: tuple[Reference, ...] = ()

@@ -139,10 +139,9 @@ async def import_space(
             vector_type=checked_vector_type(vector_type or kept.vector_type),
             desc=kept.desc,
             context=kept.context,
+            splitting=kept.splitting,
         )
         try:
-            if kept.splitting is not None:
-                await parts.catalog.update_space(info.id, splitting=kept.splitting)
             async with parts.writing(info.id):
                 writer = await open_writer(parts, info.id)
                 await read_into(archive, writer.ingester, threads=parts.threads, progress=progress)

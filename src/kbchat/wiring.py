@@ -123,10 +123,14 @@ class Parts:
             self._stores[vector_type] = make_store(vector_type, self.settings, self.folder, self.threads)
         return self._stores[vector_type]
 
-    def bounds(self, top_k: int | None, score_threshold: float | None, where: Where | None, stages: Stages) -> Bounds:
+    def bounds(
+        self, top_k: int | None, score_threshold: float | None, where: Where | None, stages: Stages, *, caller: str
+    ) -> Bounds:
         """What is asked for, checked, and for the rest what the settings say. Raises `InvalidInputError`."""
         reranks = self.reranker is not None
-        return checked_bounds(top_k, score_threshold, where, stages, settings=self.settings, reranks=reranks)
+        return checked_bounds(
+            top_k, score_threshold, where, stages, settings=self.settings, reranks=reranks, caller=caller
+        )
 
     def open_stores(self) -> list[VectorStore]:
         """The stores that were asked for so far."""
@@ -331,7 +335,10 @@ def make_generators(settings: Settings) -> dict[str, Generator]:
     models: dict[str, ModelSettings] = {}
     if settings.llm_base_url and settings.llm_model:
         models[settings.llm_model] = ModelSettings(
-            base_url=settings.llm_base_url, model=settings.llm_model, api_key=settings.llm_api_key
+            base_url=settings.llm_base_url,
+            model=settings.llm_model,
+            api_key=settings.llm_api_key,
+            context_tokens=settings.llm_context_tokens,
         )
     models.update(settings.models)
     generators = {name: _model_server(name, model, settings) for name, model in models.items()}

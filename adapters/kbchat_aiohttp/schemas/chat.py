@@ -199,7 +199,7 @@ class CheckedCitation(AnswerModel):
 
 
 class OpenAICompletion(Completion):
-    """A whole answer, with what it rests on beside it."""
+    """A whole answer, with the passages that it was written from beside it."""
 
     references: list[ReferenceDocument]
 
@@ -247,7 +247,7 @@ class ConversationObject(AnswerModel):
 
 
 class SaidTurn(AnswerModel):
-    """One turn; an answer from a space has what it rests on. The `content` of a passage that is gone is empty."""
+    """One turn; one from a space has its passages. The `content` of a passage that is gone is empty."""
 
     role: str
     content: str

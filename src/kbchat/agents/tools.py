@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictStr, ValidationError
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictStr, Validat
 from kbchat.agents import refusing, results
 from kbchat.agents.grep import Pattern, matcher
 from kbchat.errors import DocumentNotFoundError, InvalidInputError, NotFoundError, SpaceNotFoundError
+from kbchat.inputs import MAX_ID, named_or_numbered
 from kbchat.models import Document, TextDocument
 from kbchat.prompting import numbers
 from kbchat.threads import Threads
@@ -27,12 +28,11 @@ READ_CHARS = 20_000
 """What a read gives at once."""
 GREP_SECONDS = 5.0
 LISTED = 200
-MAX_ID_DIGITS = 18
 ALIKE_AMONG = 2000
 """Names that are looked through for one that may have been meant."""
 _PAGE = 500
 
-_Id = Annotated[int, Field(strict=True, ge=0, lt=10**MAX_ID_DIGITS)]
+_Id = Annotated[int, Field(strict=True, ge=0, le=MAX_ID)]
 
 SpaceName = Annotated[StrictStr | _Id, Field(description="A space's name or id, as list_spaces gives them.")]
 DocumentName = Annotated[StrictStr | _Id, Field(description="A document's name or id, as list_documents gives them.")]
@@ -44,7 +44,7 @@ Where = Annotated[
         "le, lt, prefix or exists; joined by and, or, not."
     ),
 ]
-Offset = Annotated[int, Field(ge=0, lt=10**MAX_ID_DIGITS, description="How many documents to pass over.")]
+Offset = Annotated[int, Field(ge=0, le=MAX_ID, description="How many documents to pass over.")]
 
 
 class _Arguments(BaseModel):
@@ -72,8 +72,10 @@ class SearchArguments(_Arguments):
 class ReadArguments(_Arguments):
     space: SpaceName
     document: DocumentName
-    start: int = Field(default=0, ge=0, description="The first character.")
-    end: int | None = Field(default=None, ge=0, description=f"At most {READ_CHARS} characters are given at once.")
+    start: int = Field(default=0, ge=0, le=MAX_ID, description="The first character.")
+    end: int | None = Field(
+        default=None, ge=0, le=MAX_ID, description=f"At most {READ_CHARS} characters are given at once."
+    )
 
 
 class GrepArguments(_Arguments):
@@ -311,20 +313,18 @@ class Toolbox:
 
     async def _space(self, name: str | int) -> KnowledgeSpace:
         try:
-            return await self._kb.get_space(name, owner=self._owner)
+            return await named_or_numbered(partial(self._kb.get_space, owner=self._owner), name)
         except SpaceNotFoundError:
             known = [space.name for space in await self._kb.list_spaces(owner=self._owner, limit=ALIKE_AMONG)]
             raise NotFoundError(refusing.not_there("space", name, known, "list_spaces")) from None
 
     async def _document(self, space: KnowledgeSpace, name: str | int) -> Document:
-        with suppress(DocumentNotFoundError):
-            return await space.get_document(name)
-        if isinstance(name, str) and name.isascii() and name.isdigit() and len(name) <= MAX_ID_DIGITS:
-            with suppress(DocumentNotFoundError):
-                return await space.get_document(int(name))
-        known = [document.name for document in await space.documents(limit=ALIKE_AMONG)]
-        words = await self._threads.read(refusing.not_there, "document", name, known, "list_documents")
-        raise NotFoundError(words)
+        try:
+            return await named_or_numbered(space.get_document, name)
+        except DocumentNotFoundError:
+            known = [document.name for document in await space.documents(limit=ALIKE_AMONG)]
+            words = await self._threads.read(refusing.not_there, "document", name, known, "list_documents")
+            raise NotFoundError(words) from None
 
 
 async def _documents(space: KnowledgeSpace, glob: str, offset: int) -> AsyncIterator[tuple[int, Document]]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import anyio
 from sqlalchemy import Connection
@@ -103,15 +104,19 @@ class Catalog(Places):
     # -- spaces ------------------------------------------------------------------------------------------------------
 
     async def create_space(
-        self, *, name: str, owner: str, vector_type: VectorType, desc: str, context: str | None
+        self,
+        *,
+        name: str,
+        owner: str,
+        vector_type: VectorType,
+        desc: str,
+        context: str | None,
+        splitting: Splitting | None = None,
     ) -> SpaceInfo:
         """Make an empty space. Its id is never given to another one. Raises `SpaceExistsError`."""
         now = self._clock()
-        return await self._write(
-            lambda connection: spaces.create(
-                connection, name=name, owner=owner, vector_type=vector_type, desc=desc, context=context, now=now
-            )
-        )
+        new = spaces.NewSpace(name, owner, vector_type, desc, context, splitting)
+        return await self._write(lambda connection: spaces.create(connection, new, now=now))
 
     async def get_space(self, space_id: int) -> SpaceInfo:
         """With counts, which are kept, not counted."""
@@ -143,10 +148,11 @@ class Catalog(Places):
         vector_type: VectorType | None = None,
         desc: str | None = None,
         context: str | None = None,
-        splitting: Splitting | None = None,
+        splitting: Splitting | Literal["default"] | None = None,
     ) -> SpaceInfo:
-        """Change what is not None. Raises `SpaceExistsError`, and `SpaceInUseError` for another vector type once the
-        space holds documents or vectors that are not collected."""
+        """Change what is not None; with the splitting "default" it has none of its own any more. Raises
+        `SpaceExistsError`, and `SpaceInUseError` for another vector type once the space holds documents or vectors that
+        are not collected."""
         now = self._clock()
         change = spaces.SpaceChange(name, owner, vector_type, desc, context, splitting)
         return await self._write(lambda connection: moves.update(connection, space_id, change, now=now))

@@ -67,6 +67,8 @@ def catalog_error(error: Exception, where: str) -> KbchatError | None:
     match error:
         case UnicodeEncodeError() | exc.StatementError(orig=UnicodeEncodeError()) | exc.DataError():
             return InvalidInputError("text", _UNUSABLE)
+        case OverflowError() | exc.StatementError(orig=OverflowError()):
+            return InvalidInputError("id", "is a larger number than the catalog can keep")
         case msgspec.DecodeError():
             message = f"catalog {where} holds metadata that cannot be read; put a copy in its place"
             return CatalogCorruptError(message, place=where)

@@ -1,7 +1,7 @@
 """Transactions on spaces. Each function runs inside the caller's transaction."""
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -39,15 +39,26 @@ class SpaceFilter(NamedTuple):
     vector_type: VectorType | None = None
 
 
+class NewSpace(NamedTuple):
+    """What a space is made with."""
+
+    name: str
+    owner: str
+    vector_type: VectorType
+    desc: str
+    context: str | None
+    splitting: Splitting | None = None
+
+
 class SpaceChange(NamedTuple):
-    """What an update sets; None leaves as it is."""
+    """What an update sets; None leaves as it is, and "default" takes the space's own splitting away."""
 
     name: str | None = None
     owner: str | None = None
     vector_type: VectorType | None = None
     desc: str | None = None
     context: str | None = None
-    splitting: Splitting | None = None
+    splitting: Splitting | Literal["default"] | None = None
 
 
 def pin_of(row: sa.Row[Any]) -> EmbedderPin | None:
@@ -110,18 +121,12 @@ def lock(conn: Connection, space_id: int) -> SpaceInfo:
     return _info(_one(conn, _EXCLUSIVE, space_id))
 
 
-def create(
-    conn: Connection, *, name: str, owner: str, vector_type: VectorType, desc: str, context: str | None, now: datetime
-) -> SpaceInfo:
+def create(conn: Connection, new: NewSpace, *, now: datetime) -> SpaceInfo:
     statement = (
         schema.insert_new(conn, _spaces)
         .values(
             state=SpaceState.LIVE,
-            name=name,
-            owner=owner,
-            vector_type=vector_type,
-            desc=desc,
-            context=context,
+            **new._asdict() | {"splitting": _kept(new.splitting)},
             collection=f"kb-{uuid4().hex}",
             revision=0,
             last_writer="",
@@ -134,8 +139,12 @@ def create(
     )
     row = conn.execute(statement).one_or_none()
     if row is None:
-        raise SpaceExistsError(name, owner)
+        raise SpaceExistsError(new.name, new.owner)
     return _info(row)
+
+
+def _kept(splitting: Splitting | Literal["default"] | None) -> str | None:
+    return splitting.model_dump_json() if isinstance(splitting, Splitting) else None
 
 
 def visible_to(owner: str | None) -> sa.ColumnElement[bool]:
@@ -170,7 +179,7 @@ def update(conn: Connection, space_id: int, change: SpaceChange, *, now: datetim
     if change.vector_type not in (None, space.vector_type):
         values["words"] = None
     if change.splitting is not None:
-        values["splitting"] = change.splitting.model_dump_json()
+        values["splitting"] = _kept(change.splitting)
     statement = _spaces.update().where(_spaces.c.id == space_id).values(**values, updated_at=now).returning(_spaces)
     try:
         return _info(conn.execute(statement).one())

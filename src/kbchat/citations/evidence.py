@@ -252,11 +252,6 @@ def _after(text: Text, number: numbers.Number) -> str:
     return ""
 
 
-def _neighbourhood(source: Source, one: _Sentence) -> list[numbers.Number]:
-    beside = source.sentences[max(0, one.position - 1) : one.position + 2]
-    return [number for near in beside for number in near.text.numbers]
-
-
 def _missing_names(claim: Text, sources: Sequence[Source]) -> Iterator[tuple[int, int]]:
     keys = frozenset().union(*(source.keys for source in sources)) if sources else frozenset()
     for unit in claim.units:

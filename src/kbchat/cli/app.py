@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from kbchat.cli import bench, doctor, keys, moving, screen, spaces, tune
 from kbchat.cli.exits import Exit, say
 from kbchat.cli.explained import print_trace
-from kbchat.cli.session import AsJson, DataDir, read_settings, run
+from kbchat.cli.session import AsJson, DataDir, find_space, read_settings, run
 from kbchat.cli.spaces import Space
 from kbchat.cli.stages import Diversity, Expanded, Rerank, Strategies
 from kbchat.errors import KbchatError, SpaceNotFoundError
@@ -152,7 +152,7 @@ def fsck(
     """Check spaces: vectors, lexical index, texts and original files against the catalog."""
 
     async def action(kb: "KnowledgeBase") -> int:
-        named = [await kb.get_space(name) for name in spaces_] if spaces_ else await kb.list_spaces()
+        named = [await find_space(kb, name) for name in spaces_] if spaces_ else await kb.list_spaces()
         reports = [await space.check(repair=repair) for space in named]
         if json:
             screen.print_json([report.model_dump(mode="json") for report in reports])
@@ -173,7 +173,7 @@ def export(
     """Write a space to one file that `kbchat import` reads, on any machine and store, without embedding again."""
 
     async def action(kb: "KnowledgeBase") -> None:
-        target = await kb.get_space(space)
+        target = await find_space(kb, space)
         with screen.progress_bar() as advance:
             documents = await target.export(path, progress=advance)
         screen.console().print(f"{screen.one_line(target.name)}: {documents} documents written to {path}")
@@ -233,7 +233,7 @@ def search(
     """Find passages, best first, with their scores. A best score below 0.5 means: the answer is not here."""
 
     async def action(kb: "KnowledgeBase") -> None:
-        target = await kb.get_space(space)
+        target = await find_space(kb, space)
         chosen = _filter(where)
         stages = Stages(strategy=strategy, rerank=rerank, diversity=diversity, expand=expand)
         if explain:
@@ -268,10 +268,10 @@ def ask(
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> int:
-    """Answer a question from a space. The answer streams; the passages it rests on follow as a table."""
+    """Answer a question from a space. The answer streams; the passages it was given follow as a table."""
 
     async def action(kb: "KnowledgeBase") -> None:
-        target = await kb.get_space(space)
+        target = await find_space(kb, space)
         chosen = _filter(where)
         stages = Stages(strategy=strategy, rerank=rerank, diversity=diversity, expand=expand)
         if json:
@@ -337,7 +337,7 @@ async def _watch(target: "KnowledgeSpace", paths: list[str], chosen: "Chosen", *
 
 async def _find_or_create(kb: "KnowledgeBase", name: str) -> "tuple[KnowledgeSpace, bool]":
     try:
-        return await kb.get_space(name), False
+        return await find_space(kb, name), False
     except SpaceNotFoundError:
         return await kb.create_space(name), True
 

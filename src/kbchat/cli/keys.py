@@ -81,18 +81,12 @@ def revoke(
     """Make a key worthless, at once and for ever."""
 
     async def action(kb: "KnowledgeBase") -> None:
-        info = await kb.keys.revoke(await _named(kb, key))
+        from kbchat.inputs import named_or_numbered
+
+        info = await named_or_numbered(kb.keys.revoke, key)
         if json:
             screen.print_json(info.model_dump(mode="json"))
         else:
             screen.console().print(f"revoked {screen.one_line(info.name)!r}")
 
     return run(read_settings(data_dir), action)
-
-
-async def _named(kb: "KnowledgeBase", key: str) -> str | int:
-    """The name wins, then the id, as with spaces."""
-    valid = [info for info in await kb.keys.list() if info.revoked_at is None]
-    if key.isascii() and key.isdigit() and all(info.name != key for info in valid):
-        return int(key)
-    return key

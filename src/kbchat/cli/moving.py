@@ -6,7 +6,7 @@ import typer
 
 from kbchat.cli import screen
 from kbchat.cli.exits import say
-from kbchat.cli.session import AsJson, DataDir, read_settings, run
+from kbchat.cli.session import AsJson, DataDir, find_space, read_settings, run
 from kbchat.cli.spaces import Space, Store, show_space
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def migrate(
         )
 
     async def action(kb: "KnowledgeBase") -> None:
-        found = await kb.get_space(space)
+        found = await find_space(kb, space)
         with screen.progress_bar() as advance:
             info = await found.migrate(to, progress=advance, before_switch=tell)
         show_space(info, json=json)

@@ -9,7 +9,7 @@ import typer
 from kbchat.cli.exits import Exit
 
 if TYPE_CHECKING:
-    from kbchat import KnowledgeBase, Settings
+    from kbchat import KnowledgeBase, KnowledgeSpace, Settings
 
 DataDir = Annotated[
     Path | None,
@@ -25,6 +25,13 @@ def read_settings(data_dir: Path | None = None, **given: object) -> "Settings":
     arguments = {"data_dir": data_dir, **given}
     # pydantic checks them
     return Settings(**{name: value for name, value in arguments.items() if value is not None})  # type: ignore[arg-type]
+
+
+async def find_space(kb: "KnowledgeBase", word: str) -> "KnowledgeSpace":
+    """The space that a word on the command line means: the name wins, then the id."""
+    from kbchat.inputs import named_or_numbered
+
+    return await named_or_numbered(kb.get_space, word)
 
 
 def run(settings: "Settings", action: Callable[["KnowledgeBase"], Awaitable[int | None]]) -> int:

@@ -7,7 +7,7 @@ import typer
 
 from kbchat.cli import screen
 from kbchat.cli.exits import Exit, say
-from kbchat.cli.session import AsJson, DataDir, read_settings, run
+from kbchat.cli.session import AsJson, DataDir, find_space, read_settings, run
 
 if TYPE_CHECKING:
     from kbchat import KnowledgeBase
@@ -77,7 +77,7 @@ def show(
     """Show a space, and with --documents what is in it."""
 
     async def action(kb: "KnowledgeBase") -> None:
-        found = await kb.get_space(space)
+        found = await find_space(kb, space)
         inside = await found.documents() if documents else []
         if json:
             listed = {"documents": [it.model_dump(mode="json", exclude={"text"}) for it in inside]}
@@ -107,7 +107,7 @@ def update(
     """Change a space. What is not given stays."""
 
     async def action(kb: "KnowledgeBase") -> None:
-        found = await kb.get_space(space)
+        found = await find_space(kb, space)
         changed = await kb.update_space(found.id, name=name, desc=desc, owner=owner, vector_type=vector_type)
         show_space(changed.info, json=json)
 
@@ -124,7 +124,7 @@ def delete(
     """Remove a space and everything in it. Asks first on a terminal."""
 
     async def action(kb: "KnowledgeBase") -> int:
-        info = (await kb.get_space(space)).info
+        info = (await find_space(kb, space)).info
         question = f"Remove {screen.one_line(info.name)!r} with its {info.document_count} documents?"
         if not yes and sys.stdin.isatty() and not typer.confirm(question, err=True):
             say("nothing was removed")

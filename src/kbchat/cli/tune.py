@@ -7,7 +7,7 @@ import typer
 
 from kbchat.cli import bench, screen
 from kbchat.cli.exits import Exit, say
-from kbchat.cli.session import AsJson, DataDir, read_settings, run
+from kbchat.cli.session import AsJson, DataDir, find_space, read_settings, run
 from kbchat.cli.spaces import Space
 from kbchat.errors import InvalidInputError
 
@@ -115,7 +115,7 @@ def _read_space(settings: "Settings", space: str) -> "tuple[str, Splitting | Non
     found: list[tuple[str, Splitting | None, dict[str, str]]] = []
 
     async def action(kb: "KnowledgeBase") -> None:
-        target = await kb.get_space(space)
+        target = await find_space(kb, space)
         found.append((target.name, target.info.splitting, await texts_of(target)))
 
     run(settings, action)
@@ -148,7 +148,7 @@ def _make(settings: "Settings", texts: dict[str, str], path: Path, count: int, m
 
 def _asking(kb: "KnowledgeBase", model: str) -> "Ask":
     async def ask(prompt: str) -> str:
-        return (await kb.chat(prompt, model=model)).text
+        return (await kb.chat(prompt, spaces=None, model=model)).text
 
     return ask
 

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from kbchat.catalog import Upload
 from kbchat.errors import InvalidInputError, KbchatError
-from kbchat.inputs import checked_name, checked_text
+from kbchat.inputs import checked_metadata, checked_name, checked_text
 from kbchat.models import DocumentStatus, IngestProgress, TextDocument
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 GROUP_BYTES = 48 * 1024 * 1024
 GROUP_DOCUMENTS = 256
 """How much is taken out of the catalog at once."""
-CHUNK_TOKENS = (16, 8192)
-"""The smallest and the largest chunk that may be asked for."""
 
 State = tuple[DocumentStatus, str | None]
 
@@ -43,22 +41,21 @@ def upload(
         raise InvalidInputError("data", "give either a file's bytes or a text")
     if text is not None:
         data = checked_text(text, field="text").encode()
-    assert data is not None
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise InvalidInputError("data", f"must be bytes, not {type(data).__name__}; a text goes to `text`")
+    data = bytes(data)
     if not data.strip():
         raise InvalidInputError("text" if text is not None else "data", "the document is empty")
     if len(data) > max_bytes:
         raise InvalidInputError("data", f"{len(data):,} bytes are more than the limit of {max_bytes:,}")
     doc_type = "DOCUMENT" if text is None else "TEXT"
-    return Upload(name=name, data=data, doc_type=doc_type, source=source, metadata=metadata or {})
-
-
-def check_chunks(chunk_tokens: int | None, chunk_overlap: int | None) -> None:
-    """Raise `InvalidInputError` for chunks of a size that cannot be."""
-    smallest, largest = CHUNK_TOKENS
-    if chunk_tokens is not None and not smallest <= chunk_tokens <= largest:
-        raise InvalidInputError("chunk_tokens", f"must be between {smallest} and {largest}, not {chunk_tokens}")
-    if chunk_overlap is not None and not 0 <= chunk_overlap < (chunk_tokens or largest):
-        raise InvalidInputError("chunk_overlap", "must be smaller than the chunk")
+    return Upload(
+        name=name,
+        data=data,
+        doc_type=doc_type,
+        source=source,
+        metadata=checked_metadata(metadata or {}, field="metadata"),
+    )
 
 
 class Indexing:

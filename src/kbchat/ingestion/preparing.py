@@ -27,7 +27,7 @@ from kbchat.loaders.processes import DocumentReaders
 from kbchat.models import DocumentFailure, DocumentStatus, LoadedDocument, Metadata, TextDocument
 from kbchat.text import analysis
 from kbchat.text.analysis import JoinedTerms
-from kbchat.text.readable import can_be_kept, check_name, check_text, is_text, printable
+from kbchat.text.readable import can_be_kept, check_metadata, check_name, check_text, is_text, printable
 from kbchat.text.splitting import chunk_key, embedded_text, fingerprint
 from kbchat.threads import Threads
 
@@ -258,6 +258,7 @@ class Preparer:
 
     def _take_text(self, source: TextDocument, known: SourceState | None) -> _Loaded | Unchanged:
         check_text(source.text, name=source.name)
+        check_metadata({**source.metadata, "source": source.source}, name=source.name)
         facts = json.dumps([source.metadata, source.source], sort_keys=True, ensure_ascii=False)
         content_hash = self.hash(source.text.encode(), facts.encode())
         if known is not None and is_current(known, content_hash):
@@ -412,6 +413,7 @@ def _failed(error: UnreadableDocumentError | MissingExtraError, source: Source) 
     if not can_be_kept(source.name):
         return Failed(failure, None)
     kind, place = ("TEXT", source.source) if isinstance(source, TextDocument) else ("DOCUMENT", source.path)
+    place = None if place is None else printable(place)
     return Failed(failure, FailedSource(source.name, error.message, place, kind))
 
 

@@ -26,21 +26,22 @@ if TYPE_CHECKING:
 
 @component
 class KbchatRetriever:
-    """Finds the passages of a space, which is given by its name (then it can be saved with its pipeline) or itself."""
+    """Finds the passages of a space, which is given by its name or id (then it can be saved with its pipeline) or
+    itself."""
 
-    def __init__(self, space: str | Space, *, data_dir: str | None = None, top_k: int | None = None) -> None:
-        """`data_dir` is where a space given by name is; None: as the settings say."""
+    def __init__(self, space: str | int | Space, *, data_dir: str | None = None, top_k: int | None = None) -> None:
+        """`data_dir` is where a space given by name or id is; None: as the settings say."""
         self.space = space
         self.data_dir = data_dir
         self.top_k = top_k
-        self._opened: Space | None = None if isinstance(space, str) else space
+        self._opened: Space | None = None if isinstance(space, str | int) else space
 
     def warm_up(self) -> None:
         """Open the space."""
-        if self._opened is None:
+        if isinstance(self.space, str | int) and self._opened is None:
             from kbchat.sync import KnowledgeBase
 
-            self._opened = KnowledgeBase(self.data_dir).get_space(str(self.space))
+            self._opened = KnowledgeBase(self.data_dir).get_space(self.space)
 
     @component.output_types(documents=list[Document])
     def run(self, query: str, top_k: int | None = None) -> dict[str, list[Document]]:
@@ -58,7 +59,7 @@ class KbchatRetriever:
 
     def to_dict(self) -> dict[str, Any]:
         """What is saved with a pipeline."""
-        if not isinstance(self.space, str):
+        if not isinstance(self.space, str | int):
             raise TypeError("a space that was given itself cannot be saved; give its name and data_dir")
         saved: dict[str, Any] = default_to_dict(self, space=self.space, data_dir=self.data_dir, top_k=self.top_k)
         return saved

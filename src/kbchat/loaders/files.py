@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,17 @@ _WILDCARDS = frozenset("*?[")
 
 
 class FileSource(NamedTuple):
-    """A file to ingest. `name` is the document's: relative to the folder that was given, which it starts with."""
+    """A file to ingest. `name` is the document's: relative to the folder that was given, which it starts with.
+
+    The path is as the disk has it; the name is composed (NFC), as every name is.
+    """
 
     path: str
     name: str
+
+    @classmethod
+    def named(cls, path: str, name: str) -> "FileSource":
+        return cls(path, unicodedata.normalize("NFC", name.replace(os.sep, "/")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +87,7 @@ def discover(
             shown, reason = str(path)[:_SHOWN_CHARS], getattr(error, "strerror", None) or error
             remedy = "a text is given as kbchat.TextDocument(name=…, text=…)"
             raise InvalidInputError(field, f"{shown!r} cannot be a path ({reason}); {remedy}") from None
-        sources = [FileSource(str(root), root.name)]
+        sources = [FileSource.named(str(root), root.name)]
         if root.is_dir():
             roots.append(f"{root}{os.sep}")
             sources = list(_files(root, chosen, closed, str(without.resolve()) if without else ""))
@@ -150,7 +158,7 @@ def _files(root: Path, selection: Selection, closed: list[FileSource], without: 
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError:
-            closed.append(FileSource(folder, folder[prefix:].replace(os.sep, "/")))
+            closed.append(FileSource.named(folder, folder[prefix:]))
             continue
         chosen.enter(folder)
         folders = []
@@ -161,7 +169,7 @@ def _files(root: Path, selection: Selection, closed: list[FileSource], without: 
                 if entry.path != without and chosen.takes_folder(entry.path):
                     folders.append(entry.path)
             elif chosen.takes_file(entry.path, entry.name) and not (entry.is_symlink() and Path(entry.path).is_dir()):
-                yield FileSource(entry.path, entry.path[prefix:].replace(os.sep, "/"))
+                yield FileSource.named(entry.path, entry.path[prefix:])
         pending.extend(reversed(folders))
 
 

@@ -22,7 +22,6 @@ _SLICE_ROWS = 500
 """Some 150 terms a row: a megabyte."""
 _INDEX = {"index_type": "SPARSE_INVERTED_INDEX", "metric_type": "IP", "params": {"inverted_index_algo": "TAAT_NAIVE"}}
 """Term by term: exact, and made for questions whose terms are mostly rare."""
-_LEAST_MARK = -(2**62)
 
 
 def has_sparse(version: str) -> bool:

@@ -14,7 +14,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from kbchat import keys, knowledge, space
+from kbchat import conversations, keys, knowledge, space
 from kbchat.models import KeyRole, VectorType
 from kbchat.sync.calls import AnswerStream, Loop, ReportStream, closed_at_exit
 
@@ -22,11 +22,10 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
-    from typing import Unpack
+    from typing import Literal, Unpack
 
     from kbchat import intake
     from kbchat.chunking import Splitting
-    from kbchat.conversations import Conversations
     from kbchat.embedders import Embedder
     from kbchat.generators import Generator
     from kbchat.inputs import Messages, Where
@@ -35,10 +34,12 @@ if TYPE_CHECKING:
     from kbchat.models import (
         Answer,
         Chunk,
+        Citation,
         Document,
         IngestProgress,
         IngestReport,
         KeyInfo,
+        Message,
         Metadata,
         Reference,
         Sampling,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from kbchat.settings import Settings
     from kbchat.stores import VectorStore
     from kbchat.strategies import Stages
-    from kbchat.summaries import SpaceStats
+    from kbchat.summaries import ConversationInfo, SpaceStats, Turn
 
 
 class _Delegate:
@@ -121,12 +122,14 @@ class KnowledgeBase(_Delegate):
         desc: str = "",
         owner: str = "",
         context: str | None = None,
+        splitting: Splitting | None = None,
         exist_ok: bool = False,
     ) -> KnowledgeSpace:
         """Make an empty space. Its name may be of any script and is unique to its owner.
 
-        With `exist_ok`, a space of that name and owner that is already there is returned as it is. Raises
-        `SpaceExistsError`, or `InvalidInputError` naming the argument.
+        Its documents are split as `splitting` says, or else as the settings do. `context` is kept for clients of the
+        HTTP interface and has no effect. With `exist_ok`, a space of that name and owner that is already there is
+        returned as it is. Raises `SpaceExistsError`, or `InvalidInputError` naming the argument.
         """
         return KnowledgeSpace(
             self._loop,
@@ -137,13 +140,15 @@ class KnowledgeBase(_Delegate):
                 desc=desc,
                 owner=owner,
                 context=context,
+                splitting=splitting,
                 exist_ok=exist_ok,
             ),
             self,
         )
 
     def get_space(self, name_or_id: str | int, *, owner: str | None = None) -> KnowledgeSpace:
-        """The space of that name, else of that id. With an owner, no other's spaces are seen.
+        """The space of that name, or of that id: a text is a name, a number an id. With an owner, no other's spaces are
+        seen.
 
         Raises `SpaceNotFoundError`, and `AmbiguousSpaceError` when several owners have one of that name.
         """
@@ -181,10 +186,10 @@ class KnowledgeBase(_Delegate):
         vector_type: VectorType | str | None = None,
         desc: str | None = None,
         context: str | None = None,
-        splitting: Splitting | None = None,
+        splitting: Splitting | Literal["default"] | None = None,
     ) -> KnowledgeSpace:
         """Change what is given. The vector type can only change while the space is empty (`SpaceInUseError`). With
-        another splitting each document is split anew when it is next ingested."""
+        another splitting each document is split anew when it is next ingested; `"default"` is as the settings say."""
         return KnowledgeSpace(
             self._loop,
             self._loop.call(
@@ -239,11 +244,13 @@ class KnowledgeBase(_Delegate):
         `DocumentNotFoundError` for the first that is not there, or not of the owner's."""
         return self._loop.call(self._async.get_documents, document_ids, owner=owner)
 
-    def list_documents(
-        self, *, owner: str | None = None, offset: int = 0, limit: int | None = None
-    ) -> tuple[list[Document], int]:
-        """A page of the documents of all spaces, in the order they came, and how many there are in all."""
+    def list_documents(self, *, owner: str | None = None, offset: int = 0, limit: int | None = None) -> list[Document]:
+        """The documents of all spaces in the order they came, without their texts; with an owner, of no other's."""
         return self._loop.call(self._async.list_documents, owner=owner, offset=offset, limit=limit)
+
+    def count_documents(self, *, owner: str | None = None) -> int:
+        """How many documents there are in all spaces; with an owner, in that one's."""
+        return self._loop.call(self._async.count_documents, owner=owner)
 
     @property
     def keys(self) -> Keys:
@@ -253,7 +260,7 @@ class KnowledgeBase(_Delegate):
     @property
     def conversations(self) -> Conversations:
         """The conversations that are remembered."""
-        return self._async.conversations
+        return Conversations(self._loop, self._async.conversations, self)
 
     def models(self) -> list[str]:
         """Names of the configured models, the default one first."""
@@ -268,7 +275,7 @@ class KnowledgeBase(_Delegate):
         self,
         messages: Messages,
         *,
-        spaces: Iterable[str | int] | None = None,
+        spaces: Iterable[str | int] | None,
         owner: str | None = None,
         model: str | None = None,
         top_k: int | None = None,
@@ -277,9 +284,9 @@ class KnowledgeBase(_Delegate):
         sampling: Sampling | None = None,
         **stages: Unpack[Stages],
     ) -> AnswerStream:
-        """Chat over several spaces, or with a model alone where none is named. The rest is as in `retrieve` and
-        `KnowledgeSpace.stream`. Raises `ModelNotFoundError` or `InvalidInputError`; spaces are looked up while it is
-        iterated."""
+        """Answer from several spaces, by name or id. `spaces=None` asks the model alone: nothing is retrieved, and the
+        answer is from no document. The rest is as in `retrieve` and `KnowledgeSpace.stream`. Raises
+        `ModelNotFoundError` or `InvalidInputError`; spaces are looked up while it is iterated."""
         return AnswerStream(
             self._loop,
             self._async.stream(
@@ -299,7 +306,7 @@ class KnowledgeBase(_Delegate):
         self,
         messages: Messages,
         *,
-        spaces: Iterable[str | int] | None = None,
+        spaces: Iterable[str | int] | None,
         owner: str | None = None,
         model: str | None = None,
         top_k: int | None = None,
@@ -323,9 +330,9 @@ class KnowledgeBase(_Delegate):
 
     def retrieve(
         self,
-        spaces: Iterable[str | int],
         query: str,
         *,
+        spaces: Iterable[str | int],
         owner: str | None = None,
         top_k: int | None = None,
         score_threshold: float | None = None,
@@ -338,7 +345,13 @@ class KnowledgeBase(_Delegate):
         every space. Raises `SpaceNotFoundError` or `AmbiguousSpaceError` when one of them is not there.
         """
         return self._loop.call(
-            self._async.retrieve, spaces, query, owner=owner, top_k=top_k, score_threshold=score_threshold, where=where
+            self._async.retrieve,
+            query,
+            spaces=spaces,
+            owner=owner,
+            top_k=top_k,
+            score_threshold=score_threshold,
+            where=where,
         )
 
     def ping(self) -> None:
@@ -497,29 +510,23 @@ class KnowledgeSpace(_Delegate):
         self,
         ids: Sequence[int],
         *,
-        chunk_tokens: int | None = None,
-        chunk_overlap: int | None = None,
         splitting: Splitting | None = None,
         progress: Callable[[IngestProgress], None] | None = None,
     ) -> None:
         """Index documents that were added. Their status says how far each is: RUNNING, then FINISHED or FAILED.
 
-        `progress` is told more closely how far each is, by its name. Chunks are as the space and the settings say
-        unless said otherwise, wholly by `splitting` or by size. Raises the error of a part that failed; the documents
-        that it stopped are FAILED with its reason.
+        `splitting` goes before the space's own and the settings'; `progress` is told more closely how far each is, by
+        its name. Raises the error of a part that failed; the documents that it stopped are FAILED with its reason.
         """
-        self._loop.call(
-            self._async.index_documents,
-            ids,
-            chunk_tokens=chunk_tokens,
-            chunk_overlap=chunk_overlap,
-            splitting=splitting,
-            progress=progress,
-        )
+        self._loop.call(self._async.index_documents, ids, splitting=splitting, progress=progress)
 
     def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:
         """The space's documents in the order they came, without their texts."""
         return self._loop.call(self._async.documents, offset=offset, limit=limit)
+
+    def count_documents(self) -> int:
+        """How many documents the space holds."""
+        return self._loop.call(self._async.count_documents)
 
     def get_document(self, id_or_name: int | str) -> Document:
         """A document with its text. Raises `DocumentNotFoundError`."""
@@ -621,7 +628,9 @@ class KnowledgeSpace(_Delegate):
         sampling: Sampling | None = None,
         **stages: Unpack[Stages],
     ) -> AnswerStream:
-        """Answer a question, or the last of a conversation's messages, from the space's documents, event by event.
+        """Answer a question, or the last of a conversation's messages, from the space's documents, event by event. A
+        message is a `kbchat.Message`, or a mapping with `role` and `content`. The references are the passages that the
+        model was given; which of them carry a sentence, the citations say.
 
         `top_k`, `score_threshold`, `where` and the rest say what is retrieved, as in `retrieve`.
 
@@ -686,8 +695,68 @@ class Keys(_Delegate):
         return self._loop.call(self._async.any)
 
     def revoke(self, name_or_id: str | int) -> KeyInfo:
-        """Make a key worthless, at once and for ever. Raises `KeyNotFoundError`."""
+        """Make a key worthless, at once and for ever: a text is its name, a number its id. Raises
+        `KeyNotFoundError`."""
         return self._loop.call(self._async.revoke, name_or_id)
+
+
+class Conversations(_Delegate):
+    """The conversations of one knowledge base. Each belongs to an owner: the same name with another is another one."""
+
+    def __init__(self, loop: Loop, face: conversations.Conversations, parent: object) -> None:
+        super().__init__(loop, parent)
+        self._async = face
+
+    def turns(self, uid: str, *, owner: str = "") -> list[Message]:
+        """What was said so far, in order; nothing in a conversation that is new."""
+        return self._loop.call(self._async.turns, uid, owner=owner)
+
+    def show(self, uid: str, *, owner: str = "") -> list[Turn]:
+        """What was said so far, with the passages that each answer was given and its checked citations. A passage that
+        is no longer in the space, because its document was removed or has newer content, has an empty `content`. Raises
+        `ConversationNotFoundError`."""
+        return self._loop.call(self._async.show, uid, owner=owner)
+
+    def remember(
+        self,
+        uid: str,
+        question: str,
+        answer: str,
+        *,
+        owner: str = "",
+        space_id: int | None = None,
+        references: Sequence[Reference] = (),
+        citations: Sequence[Citation] = (),
+    ) -> None:
+        """Keep a question with its answer and, where a space was asked, its references and citations."""
+        self._loop.call(
+            self._async.remember,
+            uid,
+            question,
+            answer,
+            owner=owner,
+            space_id=space_id,
+            references=references,
+            citations=citations,
+        )
+
+    def get(self, uid: str, *, owner: str = "") -> ConversationInfo:
+        """Raises `ConversationNotFoundError`."""
+        return self._loop.call(self._async.get, uid, owner=owner)
+
+    def list(
+        self, *, owner: str = "", space_id: int | None = None, offset: int = 0, limit: int | None = None
+    ) -> list[ConversationInfo]:
+        """An owner's conversations, the newest first: those that asked the space last, where one is given."""
+        return self._loop.call(self._async.list, owner=owner, space_id=space_id, offset=offset, limit=limit)
+
+    def count(self, *, owner: str = "", space_id: int | None = None) -> int:
+        """How many conversations `list` has in all."""
+        return self._loop.call(self._async.count, owner=owner, space_id=space_id)
+
+    def delete(self, uid: str, *, owner: str = "") -> ConversationInfo:
+        """Forget a conversation; returns it as it was. Raises `ConversationNotFoundError`."""
+        return self._loop.call(self._async.delete, uid, owner=owner)
 
 
 def _close(loop: Loop, face: knowledge.KnowledgeBase) -> None:

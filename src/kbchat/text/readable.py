@@ -1,7 +1,11 @@
 """Names and texts of documents, checked: what files bring is not all that a catalog can keep."""
 
+from collections.abc import Mapping
+
+from pydantic import JsonValue
+
 from kbchat.errors import InvalidInputError, UnreadableDocumentError
-from kbchat.inputs import checked_name
+from kbchat.inputs import checked_metadata, checked_name
 
 
 def is_text(name: str) -> bool:
@@ -18,6 +22,14 @@ def check_name(name: str) -> None:
     """Raise `UnreadableDocumentError` for a name that cannot be kept."""
     try:
         checked_name(name, field="name")
+    except InvalidInputError as error:
+        raise UnreadableDocumentError(name, error.message) from None
+
+
+def check_metadata(metadata: Mapping[str, JsonValue], *, name: str) -> None:
+    """Raise `UnreadableDocumentError` for metadata that cannot be kept."""
+    try:
+        checked_metadata(metadata, field="metadata")
     except InvalidInputError as error:
         raise UnreadableDocumentError(name, error.message) from None
 

@@ -176,7 +176,7 @@ def by_embedder(tried: Iterable[Configuration]) -> list[tuple[str | None, list[C
 
 def _asking(settings: Settings, stages: Stages) -> Asking:
     reranks = settings.rerank_model is not None
-    return Asking.of(checked_bounds(None, None, None, stages, settings=settings, reranks=reranks))
+    return Asking.of(checked_bounds(None, None, None, stages, settings=settings, reranks=reranks, caller="a trial"))
 
 
 def _each(given: Sequence[_Choice], otherwise: _Choice) -> Sequence[_Choice]:

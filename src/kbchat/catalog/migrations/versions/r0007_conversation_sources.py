@@ -1,4 +1,4 @@
-"""What a conversation is called, which space it asked, and what its answers rest on."""
+"""What a conversation is called, which space it asked, and what its answers were written from."""
 
 import sqlalchemy as sa
 from alembic import op
