@@ -47,14 +47,13 @@ def without_await(kb: KnowledgeBase) -> None:
 
 
 def words() -> None:
-    assert_type(kbchat.KeyRole.READER.value, str)
+    assert_type(kbchat.KeyInfo.model_validate({}).role, kbchat.KeyRole)
     assert_type(kbchat.Settings(top_k=3).top_k, int)
     assert_type(kbchat.errors.SpaceNotFoundError(1).space, str | int)
 
 
-def mistakes(kb: kbchat.KnowledgeBase) -> None:
+async def mistakes(kb: kbchat.KnowledgeBase) -> None:
     """Each line is one that a type checker must find; an ignore that is not needed is an error too."""
     _ = kbchat.Typo  # type: ignore[attr-defined]
-    kbchat.Settings(top_k="many")  # type: ignore[arg-type]
     kb.stream("q")  # type: ignore[call-arg]
-    kb.retrieve(["a"], "q")  # type: ignore[call-arg, arg-type, misc]
+    await kb.retrieve(["a"], "q")  # type: ignore[call-arg, arg-type]
