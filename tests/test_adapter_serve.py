@@ -58,7 +58,7 @@ async def test_a_signal_stops_it(tmp_path: Path, number: signal.Signals) -> None
 class WithoutSignals(asyncio.SelectorEventLoop):
     """As the event loops of Windows are."""
 
-    def add_signal_handler(self, *_: object) -> None:
+    def add_signal_handler(self, *_: Any, **__: Any) -> None:
         raise NotImplementedError
 
 
