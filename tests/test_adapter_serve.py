@@ -82,7 +82,7 @@ async def test_a_head_that_does_not_come_is_not_waited_for(
 class WithoutSignals(asyncio.SelectorEventLoop):
     """As the event loops of Windows are."""
 
-    def add_signal_handler(self, *_: object) -> None:
+    def add_signal_handler(self, *_: Any, **__: Any) -> None:
         raise NotImplementedError
 
 

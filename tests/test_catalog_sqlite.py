@@ -36,7 +36,15 @@ async def test_any_path_will_do(tmp_path: Path, name: str) -> None:
 async def test_an_address_is_one_of_two(tmp_path: Path) -> None:
     """Only SQLite files and PostgreSQL are catalogs; the error does not repeat what may hold a password."""
     await (await opened(f"sqlite:///{tmp_path}/catalog.sqlite")).aclose()
-    for url in ("mysql://u:secret@h/d", "sqlite://", "sqlite:///:memory:", "nonsense", "", "sqlite:"):
+    for url in (
+        "mysql://u:secret@h/d",
+        "postgresql://u:secret@h:x/d",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "x",
+        "",
+        "sqlite:",
+    ):
         with pytest.raises(SettingsError) as caught:
             Catalog(url, threads=Threads())
         assert "secret" not in str(caught.value)

@@ -51,6 +51,8 @@ UNITS = (
     ),
 )
 
+MARKUPS: tuple[Markup, ...] = ("plain", "markdown", "rst", "code")
+
 
 def nasty() -> Iterator[str]:
     for unit in UNITS:
@@ -139,8 +141,8 @@ READERS: dict[str, Callable[[str], object]] = {
     "reStructuredText": loaded(RstLoader()),
     "HTML": loaded(HtmlLoader()),
     "CSV": loaded(CsvLoader()),
-    **{f"{markup} outlines": outlined(markup) for markup in ("markdown", "rst", "code")},
-    **{f"{markup} chunks": chunked(markup) for markup in ("plain", "markdown", "rst", "code")},
+    **{f"{markup} outlines": outlined(markup) for markup in MARKUPS},
+    **{f"{markup} chunks": chunked(markup) for markup in MARKUPS},
 }
 
 

@@ -1,5 +1,7 @@
 """Every error that a vendor may raise has its own of ours."""
 
+from contextlib import aclosing
+
 import chromadb.errors
 import grpc
 import httpx
@@ -76,6 +78,14 @@ class Rpc(grpc.RpcError):  # type: ignore[misc]
 
     def code(self) -> grpc.StatusCode:
         return self._status
+
+
+async def test_an_address_that_milvus_does_not_know() -> None:
+    """Is told without the password in it, whatever the client says."""
+    async with aclosing(MilvusStore(uri="foo://me:secret@127.0.0.1:1", threads=Threads())) as store:
+        with pytest.raises(StoreUnavailableError, match=r"foo://127\.0\.0\.1:1 .* is milvus_uri right") as caught:
+            await store.list_collections()
+    assert "secret" not in caught.value.message
 
 
 @pytest.mark.parametrize("status", grpc.StatusCode)

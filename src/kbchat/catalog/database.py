@@ -28,7 +28,7 @@ def database_url(url: str | Path) -> sa.URL:
         return sa.URL.create("sqlite+pysqlite", database=str(url))
     try:
         given = sa.make_url(url)
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):  # The latter for a port that is no number.
         given = sa.URL.create("unknown")
     match given.drivername:
         case "sqlite" | "sqlite+pysqlite" if given.database and given.database != ":memory:":

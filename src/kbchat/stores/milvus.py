@@ -123,6 +123,8 @@ class _Server:
             )
         if not isinstance(error, MilvusException):
             return StoreUnavailableError(f"{at} cannot be used ({error}); is milvus_uri right?")
+        if self.uri in str(error):  # Not one that the client knows, and it says the whole of it.
+            return StoreUnavailableError(f"{at} cannot be used: Milvus knows no such address; is milvus_uri right?")
         return _explain(error, collection)
 
 
