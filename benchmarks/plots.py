@@ -69,11 +69,15 @@ def grouped(spreads: dict[str, dict[str, list[float]]]) -> dict[str, Spread]:
         spread = found.setdefault(name.partition("/")[0], Spread())
         for kind, values in of.items():
             getattr(spread, kind).extend(values)
-    return {name: spread for name, spread in found.items() if spread.best}
+    return {name: spread for name, spread in found.items() if spread.relevant}
 
 
-def pairs(rejected: dict[str, dict[str, float]], kept: dict[str, float], out: Path) -> None:
-    """Of each set's questions the share that each space refuses; its own are those that it ought to keep."""
+Shares = dict[str, dict[str, float]]
+
+
+def pairs(rejected: Shares, inside: Shares, kept: dict[str, float], out: Path) -> None:
+    """The share of each set's questions that each space refuses; of its own and those of sets `inside` it, that it
+    keeps."""
     known = {name for of in rejected.values() for name in of}
     asked = [name for name in rejected if name in known]
     figure = Figure(figsize=(9, 4.4), layout="constrained")
@@ -82,8 +86,8 @@ def pairs(rejected: dict[str, dict[str, float]], kept: dict[str, float], out: Pa
     axes.imshow(table, vmin=0.75, vmax=1.0, cmap="RdYlGn", aspect="auto")
     for row, (space, of) in enumerate(rejected.items()):
         for column, name in enumerate(asked):
-            own = kept.get(space.partition("/")[0])
-            text = f"{of[name]:.3f}" if name in of else "" if own is None else f"own: {own:.3f}"
+            own = kept.get(space.partition("/")[0]) if name == space else inside.get(space, {}).get(name)
+            text = f"{of[name]:.3f}" if name in of else "" if own is None else f"kept: {own:.3f}"
             axes.text(column, row, text, ha="center", va="center")
     short = [name.rpartition("/")[2] for name in asked]
     axes.set_xticks(range(len(asked)), short)
@@ -124,7 +128,7 @@ def main() -> None:
         measured = json.loads(options.quality.read_text())
         scores(grouped(measured["scores"]), options.out)
         kept = {name: of["kept"] for name, of in measured["means"].items()}
-        pairs(measured["rejected"], kept, options.out)
+        pairs(measured["rejected"], measured["kept"], kept, options.out)
     if options.growth:
         growth({own: of for path in options.growth for own, of in json.loads(path.read_text()).items()}, options.out)
 

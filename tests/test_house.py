@@ -82,7 +82,7 @@ FLOORS = {
         "searching",
         "selecting",
     },
-    4: {"answers", "conversations", "intake", "keys", "knowledge", "several", "space", "upkeep", "wiring"},
+    4: {"answers", "conversations", "finding", "intake", "keys", "knowledge", "several", "space", "upkeep", "wiring"},
     5: {"__main__", "agents", "cli", "doctor", "integrations", "kbchat_aiohttp", "sync", "testing", "tuning"},
 }
 """Each room's floor; a room is a module of kbchat or a package with all in it. A new room must be given one here."""
@@ -126,7 +126,10 @@ NEIGHBOURS = {
     ("several", "space"),
     ("knowledge", "space"),
     ("knowledge", "wiring"),
+    ("finding", "intake"),
+    ("finding", "wiring"),
     ("space", "answers"),
+    ("space", "finding"),
     ("knowledge", "upkeep"),
     ("space", "intake"),
     ("space", "upkeep"),

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Unpack
 
-from kbchat import intake
+from kbchat import finding, intake
 from kbchat.answers import AnswerStream, explain_answer, open_answer
 from kbchat.chunking import Splitting
-from kbchat.errors import CollectionNotFoundError, DocumentNotFoundError
+from kbchat.errors import DocumentNotFoundError
 from kbchat.inputs import Bounds, Messages, Where, checked_messages, checked_name, checked_question
 from kbchat.models import (
     Answer,
@@ -290,8 +290,7 @@ class KnowledgeSpace:
         `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
         """
         bounds = self._bounds(top_k, score_threshold, where, stages)
-        query = self._question(query)
-        return list(await self._retrieve(query, bounds))
+        return list(await self._retrieve(self._question(query), bounds))
 
     async def explain(
         self,
@@ -338,7 +337,8 @@ class KnowledgeSpace:
         bounds = self._bounds(top_k, score_threshold, where, stages)
 
         async def retrieve(question: str) -> Sequence[Reference]:
-            return await self._found(self.info, question, bounds)
+            self.info, found = await finding.find_in(self._parts, self.info, question, bounds)
+            return found
 
         @asynccontextmanager
         async def turn() -> AsyncIterator[None]:
@@ -383,30 +383,12 @@ class KnowledgeSpace:
         return self._parts.bounds(top_k, score_threshold, where, stages)
 
     async def _retrieve(self, question: str, bounds: Bounds) -> Sequence[Reference]:
-        return await self._found(await self._ready(), question, bounds)
-
-    async def _found(self, info: SpaceInfo, question: str, bounds: Bounds) -> Sequence[Reference]:
-        parts = self._parts
-        while info.chunk_count:
-            store = parts.store(info.vector_type)
-            try:
-                found = await parts.retriever.retrieve(info, question, bounds, store=store, embedder=parts.embedder)
-                return found.references
-            except CollectionNotFoundError:
-                # Another collection may have taken its place meanwhile.
-                was, info = info, await self._ready()
-                if (info.collection, info.vector_type) == (was.collection, was.vector_type):
-                    raise
-        return ()
+        self.info, found = await finding.find(self._parts, self.info, question, bounds)
+        return found
 
     async def _ready(self) -> SpaceInfo:
-        """The space as it is now, with its indexes in step if there is anything in it."""
-        info = await self.refresh()
-        if not await self._parts.fits(info.embedder):
-            raise intake.mismatch(info, await self._parts.pin())
-        if info.chunk_count:
-            await self._parts.see_writes(info)
-        return info
+        self.info = await finding.ready(self._parts, self.id)
+        return self.info
 
     async def _document(self, id_or_name: int | str, *, with_text: bool) -> Document:
         catalog = self._parts.catalog

@@ -162,6 +162,12 @@ class Parts:
             for store in self.open_stores():
                 await store.refresh()
 
+    def is_in_step(self, info: SpaceInfo) -> bool:
+        """Whether a space that is still as its row says can be asked at once: there is something in it, the indexes
+        were seen at that revision, and are ours alone."""
+        own = self._replica is None and not self.lexical.is_chosen(info.lexical_name)
+        return own and info.chunk_count > 0 and self._seen.get(info.id) == info.revision
+
     async def see_vectors(self, info: SpaceInfo) -> None:
         """Let a space's indexes be used as its catalog row says they are."""
         await self.choose_lexical(info)

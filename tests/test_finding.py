@@ -1,0 +1,79 @@
+"""A space that was asked before is asked at once, and what changed since is seen all the same."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+import kbchat
+from kbchat.errors import SpaceNotFoundError
+
+QUESTION = "How often are the keys rotated?"
+KEYS = kbchat.TextDocument(name="keys", text="The keys are rotated every ninety days.")
+LATER = kbchat.TextDocument(name="later", text="How often the keys are rotated: every ten days, the keys are rotated.")
+
+
+@pytest.fixture
+async def kb(tmp_path: Path) -> AsyncIterator[kbchat.KnowledgeBase]:
+    async with kbchat.KnowledgeBase(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def asked(kb: kbchat.KnowledgeBase) -> kbchat.KnowledgeSpace:
+    space = await kb.create_space("handbook")
+    await space.ingest(KEYS)
+    for _ in range(2):
+        assert [it.name for it in await space.retrieve(QUESTION)] == ["keys"]
+    assert kb._open.is_in_step(space.info)
+    return space
+
+
+async def test_what_others_of_this_process_wrote(kb: kbchat.KnowledgeBase, asked: kbchat.KnowledgeSpace) -> None:
+    """A document that is in is found with the next question, and one that was removed is not."""
+    other = await kb.get_space("handbook")
+    await other.ingest(LATER)
+    assert {it.name for it in await asked.retrieve(QUESTION)} == {"keys", "later"}
+    assert asked.info.document_count == 2
+    await other.delete_document("keys")
+    assert [it.name for it in await asked.retrieve(QUESTION)] == ["later"]
+
+
+async def test_what_another_knowledge_base_wrote(asked: kbchat.KnowledgeSpace, tmp_path: Path) -> None:
+    """As by another process over the same folder."""
+    async with kbchat.KnowledgeBase(tmp_path) as beside:
+        await (await beside.get_space("handbook")).ingest(LATER)
+    assert {it.name for it in await asked.retrieve(QUESTION)} == {"keys", "later"}
+
+
+async def test_vectors_that_were_replaced(kb: kbchat.KnowledgeBase, asked: kbchat.KnowledgeSpace) -> None:
+    """The collection that was asked is gone: its follower is."""
+    before = asked.info.collection
+    await (await kb.get_space("handbook")).reembed()
+    assert [it.name for it in await asked.retrieve(QUESTION)] == ["keys"]
+    assert asked.info.collection != before
+
+
+async def test_a_space_that_was_deleted(kb: kbchat.KnowledgeBase, asked: kbchat.KnowledgeSpace) -> None:
+    """It is not there, whatever its indexes still held."""
+    await kb.delete_space("handbook")
+    with pytest.raises(SpaceNotFoundError):
+        await asked.retrieve(QUESTION)
+
+
+async def test_questions_while_documents_come(kb: kbchat.KnowledgeBase, asked: kbchat.KnowledgeSpace) -> None:
+    """Many at once through one object, while another one writes: each finds what was there from the start."""
+    other = await kb.get_space("handbook")
+    async with anyio.create_task_group() as group:
+
+        async def ask() -> None:
+            for _ in range(5):
+                assert "keys" in {it.name for it in await asked.retrieve(QUESTION)}
+
+        for _ in range(8):
+            group.start_soon(ask)
+        for number in range(4):
+            await other.ingest(kbchat.TextDocument(name=f"n{number}", text=f"Lunch number {number} is at noon."))
+    assert asked.info.document_count >= 1
+    assert {it.name for it in await asked.retrieve("Lunch number 3")} >= {"n3"}
