@@ -90,7 +90,7 @@ def pairs(rejected: Shares, inside: Shares, kept: dict[str, float], out: Path) -
             text = f"{of[name]:.3f}" if name in of else "" if own is None else f"kept: {own:.3f}"
             axes.text(column, row, text, ha="center", va="center")
     short = [name.rpartition("/")[2] for name in asked]
-    axes.set_xticks(range(len(asked)), short)
+    axes.set_xticks(range(len(asked)), short, rotation=15)
     axes.set_yticks(range(len(rejected)), [name.rpartition("/")[2] for name in rejected])
     axes.set(xlabel="questions of", ylabel="space")
     save(figure, out / "retrieval-pairs.svg")
