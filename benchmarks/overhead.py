@@ -33,7 +33,16 @@ WARM = 20
 """Questions asked before any counts."""
 ALLOWED = 0.002
 """Seconds beyond embedding and the slower search."""
-STAGES = ("analysis", "embedding", "dense_search", "lexical_search", "reading", "scoring", "confidence")
+STAGES = (
+    "analysis",
+    "embedding",
+    "dense_search",
+    "lexical_search",
+    "reading_ahead",
+    "reading",
+    "scoring",
+    "confidence",
+)
 CHUNKS_OF_DOCUMENT = 4
 
 
@@ -208,8 +217,8 @@ def plot(results: Results, path: Path) -> None:
     def middle(name: str) -> float:
         return results.seconds[name]["p50"] * 1000
 
-    # The lexical search runs beside the dense one.
-    stages = {name.replace("_", " "): middle(f"stage {name}") for name in STAGES if name != "lexical_search"}
+    beside = ("lexical_search", "reading_ahead")
+    stages = {name.replace("_", " "): middle(f"stage {name}") for name in STAGES if name not in beside}
     bars = {
         "retrieve, by stage": stages,
         "retrieve": {"whole": middle("retrieve")},

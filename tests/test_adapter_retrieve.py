@@ -65,7 +65,7 @@ async def test_the_stages_are_measured(served: Served) -> None:
     async with served.client.get("/metrics") as response:
         text = await response.text()
     counted = re.findall(r"^kbchat_retrieval_stage_seconds_count\{(.*)\} 1\.0$", text, re.MULTILINE)
-    assert {"embedding", "dense_search", "lexical_search", "reading", "scoring", "confidence"} <= {
+    assert {"embedding", "dense_search", "lexical_search", "reading_ahead", "scoring", "confidence"} <= {
         label.removeprefix('stage="').removesuffix('"') for label in counted
     }
     assert "handbook" not in text

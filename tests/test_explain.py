@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import kbchat
-from kbchat import fusion, selecting
+from kbchat import fusion, searching, selecting
 from kbchat.errors import InvalidInputError
 from kbchat.explaining import Clock, Cut, Explanation
 from kbchat.sync import KnowledgeBase as SyncKnowledgeBase
@@ -247,10 +247,22 @@ def test_the_clock_adds_up_what_stages_take() -> None:
     assert (timings.reading, timings.scoring, timings.analysis, timings.total) == (6.0, 1.0, 0.0, 30.0)
 
 
+async def test_what_was_not_read_ahead_is_read(space: kbchat.KnowledgeSpace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the words alone told what is wanted makes no difference to what is found."""
+    monkeypatch.setattr(searching, "AHEAD", 200)
+    ahead = await space.explain(QUESTION)
+    assert (ahead.timings.reading_ahead > 0, ahead.timings.reading) == (True, 0.0)
+    monkeypatch.setattr(searching, "AHEAD", -31)
+    late = await space.explain(QUESTION)
+    assert late.timings.reading > 0
+    assert late.references == ahead.references
+    assert late.candidates == ahead.candidates
+
+
 async def test_the_stages_take_what_they_take(space: kbchat.KnowledgeSpace) -> None:
     """Every stage that ran has a time, none more than the whole."""
     timings = (await space.explain(QUESTION)).timings
-    ran = (timings.analysis, timings.embedding, timings.dense_search, timings.lexical_search, timings.reading)
+    ran = (timings.analysis, timings.embedding, timings.dense_search, timings.lexical_search, timings.reading_ahead)
     assert all(0 < seconds <= timings.total for seconds in (*ran, timings.scoring, timings.confidence))
 
 

@@ -127,7 +127,7 @@ async def test_stages_are_told_to_who_listens(settings: kbchat.Settings) -> None
         space = await handbook(kb)
         with listening(lambda stage, seconds: told.append(stage)):
             await space.retrieve(QUESTION)
-        assert {"embedding", "dense_search", "lexical_search", "reading", "scoring", "confidence"} <= set(told)
+        assert {"embedding", "dense_search", "lexical_search", "reading_ahead", "scoring", "confidence"} <= set(told)
         told.clear()
         await space.retrieve(QUESTION)
         tell_stage("reading", 1.0)

@@ -135,6 +135,7 @@ Stage = Literal[
     "embedding",
     "dense_search",
     "lexical_search",
+    "reading_ahead",
     "ownership",
     "reading",
     "scoring",
@@ -145,17 +146,20 @@ Stage = Literal[
 
 
 class Timings(Value):
-    """Seconds that each stage took, over all rounds. The lexical search runs beside `embedding` and `dense_search`."""
+    """Seconds that each stage took, over all rounds. The lexical search and reading ahead run beside `embedding` and
+    `dense_search`."""
 
     analysis: float = 0.0
     filter: float = 0.0
     embedding: float = 0.0
     dense_search: float = 0.0
     lexical_search: float = 0.0
+    reading_ahead: float = 0.0
+    """Of those whose words promise most, from the catalog."""
     ownership: float = 0.0
     """Which of the hits are of documents that the filter selects."""
     reading: float = 0.0
-    """Of the candidates, from the catalog."""
+    """Of the candidates, from the catalog, where not all of the most promising were read ahead."""
     scoring: float = 0.0
     confidence: float = 0.0
     reranking: float = 0.0

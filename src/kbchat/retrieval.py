@@ -158,7 +158,7 @@ class Retriever:
             return ()
         limit = max(CANDIDATES, top_k)
         while True:
-            scored = await self._score(search, await search.run(limit), top_k)
+            scored = await self._score(search, await search.run(limit, wanted=_first(top_k)), top_k)
             if len(scored) >= top_k or not search.may_find_more(limit):
                 return scored
             limit *= 4  # Many of those found belong to generations that are dead and not yet collected.
@@ -168,13 +168,11 @@ class Retriever:
 
     async def _score(self, search: Search, ids: Sequence[int], top_k: int) -> list[Scored]:
         """The chunks that are live, in order. `ids` are read until there are enough of them."""
-        live: dict[int, tuple[Chunk, bytes]] = {}
-        step = max(READ, top_k + READ // 2)
-        with search.clock.time("reading"):
-            for first in range(0, len(ids), step):
-                live |= await self._catalog.live_vectors(search.space.id, ids[first : first + step])
-                if len(live) >= top_k:
-                    break
+        first = ids[: _first(top_k)]
+        live = None if search.ahead is None else search.ahead.of(first)
+        if live is None or (len(live) < top_k and len(first) < len(ids)):
+            with search.clock.time("reading"):
+                live = await self._read(search.space, ids, top_k)
         with search.clock.time("scoring"):
             chunks = [chunk for chunk, _ in live.values()]
             packed = await self._packed(search, chunks, [vectors for _, vectors in live.values()])
@@ -185,6 +183,16 @@ class Retriever:
             lexical = [found.get(chunk.id, 0.0) for chunk in chunks]
             fused = search.fused(list(live), lexical, cosines, sentences)
             return scoring.Numbers(chunks, lexical, cosines, sentences, fused, packed).ranked(search.weighing.lift)
+
+    async def _read(self, space: SpaceInfo, ids: Sequence[int], top_k: int) -> dict[int, tuple[Chunk, bytes]]:
+        """The live ones, from the first on, until there are enough."""
+        live: dict[int, tuple[Chunk, bytes]] = {}
+        step = _first(top_k)
+        for first in range(0, len(ids), step):
+            live |= await self._catalog.live_vectors(space.id, ids[first : first + step])
+            if len(live) >= top_k:
+                break
+        return live
 
     async def _packed(self, search: Search, chunks: Sequence[Chunk], packed: Sequence[bytes]) -> Sequence[bytes]:
         """What is kept of each chunk; made now for those that were written before anything was kept."""
@@ -215,6 +223,11 @@ class Retriever:
         lie in a range of their own."""
         shown = scored[: max(top_k, RERANKED)]
         return scoring.reranked(scored, await reranker.rerank(search.question, [text_of(it.chunk) for it in shown]))
+
+
+def _first(top_k: int) -> int:
+    """How many of the most promising are read."""
+    return max(READ, top_k + READ // 2)
 
 
 def _diverse(scored: Sequence[Scored], bounds: Bounds) -> list[Scored]:

@@ -15,7 +15,7 @@ from kbchat.embedders.static import StaticEmbedder
 from kbchat.explaining import Clock, Searched, Weighing
 from kbchat.inputs import Bounds
 from kbchat.lexical import LexicalHit, LexicalIndex, LexicalResult, Weighted
-from kbchat.models import SpaceInfo
+from kbchat.models import Chunk, SpaceInfo
 from kbchat.selecting import Selection
 from kbchat.stores import VectorHit, VectorStore
 from kbchat.strategies import Strategy
@@ -24,6 +24,9 @@ from kbchat.threads import together
 LEXICAL_DEPTH = 4
 """The lexical search looks this many times deeper, for the scores of what only the dense search found: it costs little,
 and what is still missing then scores less than 200 others."""
+AHEAD = 16
+"""So many more than are wanted are read while the dense search is still at it: of 97 questions in a hundred the most
+promising are among those that the words alone put there."""
 DEEPER = 1.5
 """A filter's share is an average: the hits of one question may be rarer among what it selects."""
 DEEPEST = 16_000
@@ -39,6 +42,18 @@ class SearchParts:
     store: VectorStore
     embedder: Embedder
     static: StaticEmbedder
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What was read before it was known to be wanted: at one moment, as all of an answer has to be."""
+
+    asked: frozenset[int]
+    live: Mapping[int, tuple[Chunk, bytes]]
+
+    def of(self, ids: Sequence[int]) -> dict[int, tuple[Chunk, bytes]] | None:
+        """The live ones of these; None where one of them was not asked for."""
+        return {key: self.live[key] for key in ids if key in self.live} if self.asked.issuperset(ids) else None
 
 
 class Search:
@@ -63,6 +78,7 @@ class Search:
         self.weighing = _weighing(bounds, is_static=parts.embedder is parts.static)
         self.lexical_hits: list[LexicalHit] = []
         self.weights = Weighted({}, {}, {})
+        self.ahead: Ahead | None = None
         self.question = question
         self._terms = terms
         self._catalog = parts.catalog
@@ -76,13 +92,15 @@ class Search:
         self._promise: dict[int, float] = {}
         self._is_exhausted = False
 
-    async def run(self, limit: int) -> list[int]:
-        """What the two searches find, and all of the selected ones where these are few, the most promising first."""
+    async def run(self, limit: int, *, wanted: int = 0) -> list[int]:
+        """What the two searches find, and all of the selected ones where these are few, the most promising first.
+        Where so many of them are `wanted`, they are read ahead if that can be."""
         self.rounds, self.limit = self.rounds + 1, limit
         depth = self._depth(limit)
         deepest = min(depth, DEEPEST)
         dense, (lexical, self.weights) = await together(
-            lambda: self._search_dense(deepest), lambda: self._search_lexical(self._depth(limit * LEXICAL_DEPTH))
+            lambda: self._search_dense(deepest),
+            lambda: self._search_lexical(self._depth(limit * LEXICAL_DEPTH), wanted),
         )
         if self.strategy is Strategy.DENSE:
             self._is_exhausted = depth > DEEPEST or len(dense) < depth
@@ -197,9 +215,14 @@ class Search:
             few = await self._store.fetch(self.space.collection, self._few)
             return _nearest(self._vector, few)
 
-    async def _search_lexical(self, limit: int) -> LexicalResult:
+    async def _search_lexical(self, limit: int, wanted: int) -> LexicalResult:
         with self.clock.time("lexical_search"):
-            return await self._lexical.search(self.space.lexical_name, self._terms, limit=limit, among=self._few)
+            found = await self._lexical.search(self.space.lexical_name, self._terms, limit=limit, among=self._few)
+        if wanted and self.strategy is Strategy.HYBRID and self.selection is None:
+            ids = [hit.id for hit in found.hits[: wanted + AHEAD]]
+            with self.clock.time("reading_ahead"):
+                self.ahead = Ahead(frozenset(ids), await self._catalog.live_vectors(self.space.id, ids))
+        return found
 
 
 def _weighing(bounds: Bounds, *, is_static: bool) -> fusion.Weights:
