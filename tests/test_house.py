@@ -123,7 +123,12 @@ VENDORS = {
     "pydantic": {"kbchat", "kbchat_aiohttp"},
     "pydantic_core": {"kbchat_aiohttp"},
     "pydantic_settings": {"kbchat.settings"},
-    "pymilvus": {"kbchat.stores.lite", "kbchat.stores.milvus", "kbchat.stores.milvus_terms"},
+    "pymilvus": {
+        "kbchat.stores.lite",
+        "kbchat.stores.milvus",
+        "kbchat.stores.milvus_collection",
+        "kbchat.stores.milvus_terms",
+    },
     "pypdfium2": {"kbchat.loaders.pdf"},
     "pytest": {"kbchat.testing"},
     "python_calamine": {"kbchat.loaders.tables"},
