@@ -35,7 +35,8 @@ from kbchat.threads import bare
 if TYPE_CHECKING:
     from kbchat.catalog import Leftover
     from kbchat.ingestion.ingest import Ingester
-    from kbchat.ingestion.preparing import FileContent, Preparer
+    from kbchat.ingestion.items import FileContent
+    from kbchat.ingestion.preparing import Preparer
     from kbchat.loaders.files import Found, Selection
     from kbchat.threads import Threads
     from kbchat.wiring import Parts
@@ -329,7 +330,7 @@ class _Changes:
 
 async def _fetch(parts: Parts, urls: Sequence[str]) -> tuple[list[FileContent], list[DocumentFailure]]:
     """Documents by URL, some at a time, and those that cannot be had."""
-    from kbchat.ingestion.preparing import FileContent
+    from kbchat.ingestion.items import FileContent
     from kbchat.loaders.web import WebPolicy, fetch
 
     settings = parts.settings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,12 +16,9 @@ from kbchat.answers import AnswerStream, open_answer
 from kbchat.chunking import Splitting
 from kbchat.errors import (
     AmbiguousSpaceError,
-    BusyError,
     DocumentNotFoundError,
-    MissingExtraError,
     SpaceExistsError,
     SpaceNotFoundError,
-    StoreError,
 )
 from kbchat.inputs import Messages, Where
 from kbchat.models import Answer, Document, IngestProgress, Reference, Sampling, SpaceInfo, VectorType
@@ -38,8 +34,6 @@ if TYPE_CHECKING:
     from kbchat.settings import Settings
     from kbchat.stores import VectorStore
     from kbchat.wiring import Parts
-
-_log = logging.getLogger("kbchat.knowledge")
 
 
 class KnowledgeBase:
@@ -83,6 +77,7 @@ class KnowledgeBase:
 
     async def __aenter__(self) -> Self:
         """Open the catalog. Raises `CatalogError` when it cannot be used, `RuntimeError` when it is open already."""
+        from kbchat.upkeep import finish_deletions
         from kbchat.wiring import Parts
 
         if self._entered:
@@ -97,7 +92,7 @@ class KnowledgeBase:
         try:
             await parts.folder.open()
             await parts.catalog.open()
-            await self._finish_deletions(parts)
+            await finish_deletions(parts)
         except BaseException:
             self._entered = False
             await parts.aclose()
@@ -402,19 +397,6 @@ class KnowledgeBase:
         if not found or (owner is not None and found[0].owner != owner):
             raise SpaceNotFoundError(name_or_id)
         return found[0]
-
-    async def _finish_deletions(self, parts: Parts) -> None:
-        """Finish what a process that died left of its deletions, unless another one is at work or the store is away."""
-        for info in await parts.catalog.deleted_spaces():
-            from kbchat.upkeep import remove
-
-            try:
-                async with parts.writing(info.id, timeout=0):
-                    await remove(parts, info)
-            except BusyError:
-                return
-            except (StoreError, MissingExtraError) as error:
-                _log.warning("the deletion of space %s waits for its store: %s", info.id, error.message)
 
     async def _spaces(self, names: Iterable[str | int], owner: str | None) -> list[KnowledgeSpace]:
         """Each once, whether it was named by name or id."""

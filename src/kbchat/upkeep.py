@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kbchat.errors import BusyError, MissingExtraError, StoreError
 from kbchat.inputs import checked_name, checked_owner, checked_vector_type
 from kbchat.intake import Progress, clear_leftovers, drop_leftover, mismatch, open_writer
 from kbchat.models import DocumentStatus, SpaceInfo, VectorType
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from kbchat.maintenance.checking import CheckReport
     from kbchat.maintenance.moving import Agreement
     from kbchat.wiring import Parts
+
+_log = logging.getLogger("kbchat.upkeep")
 
 
 async def check(parts: Parts, space_id: int, *, repair: bool) -> CheckReport:
@@ -180,6 +184,18 @@ async def remove(parts: Parts, info: SpaceInfo) -> None:
         await drop_leftover(parts, info, leftover)
     await parts.words.drop(info)
     await parts.catalog.finish_space_deletion(info.id)
+
+
+async def finish_deletions(parts: Parts) -> None:
+    """Finish what a process that died left of its deletions, unless another one is at work or the store is away."""
+    for info in await parts.catalog.deleted_spaces():
+        try:
+            async with parts.writing(info.id, timeout=0):
+                await remove(parts, info)
+        except BusyError:
+            return
+        except (StoreError, MissingExtraError) as error:
+            _log.warning("the deletion of space %s waits for its store: %s", info.id, error.message)
 
 
 async def stats(parts: Parts, info: SpaceInfo) -> SpaceStats:

@@ -17,7 +17,7 @@ from kbchat.models import DocumentStatus, IngestProgress, TextDocument
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
     from kbchat.ingestion.ingest import Ingester
-    from kbchat.ingestion.preparing import Source
+    from kbchat.ingestion.items import Source
 
 GROUP_BYTES = 48 * 1024 * 1024
 GROUP_DOCUMENTS = 256
@@ -119,7 +119,7 @@ class Indexing:
 
 
 def _source(upload: Upload) -> Source:
-    from kbchat.ingestion.preparing import FileContent
+    from kbchat.ingestion.items import FileContent
 
     if upload.doc_type == "TEXT":
         return TextDocument(

@@ -18,7 +18,8 @@ from anyio.streams.memory import MemoryObjectSendStream
 from kbchat.catalog import Catalog, PendingGeneration, SourceState
 from kbchat.embedders import Embedder, Vector, Vectors
 from kbchat.errors import BusyError
-from kbchat.ingestion.preparing import Failed, Group, Item, Prepared, Preparer, Source, Unchanged
+from kbchat.ingestion.items import Failed, Item, Prepared, Source, Unchanged
+from kbchat.ingestion.preparing import Group, Preparer
 from kbchat.lexical import LexicalEntry, LexicalIndex
 from kbchat.models import DocumentFailure, IngestProgress, IngestReport, IngestStage, SpaceInfo
 from kbchat.stores import VectorStore

@@ -11,22 +11,21 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import anyio
 
 from kbchat import loaders
 from kbchat.catalog import FailedSource, NewChunk, NewGeneration, SourceState
 from kbchat.chunking import Splitting
-from kbchat.embedders import Vectors
 from kbchat.errors import MissingExtraError, UnreadableDocumentError
+from kbchat.ingestion.items import Failed, FileContent, Item, Prepared, Source, Stat, Unchanged
 from kbchat.ingestion.making import Made, Maker, vectors_of
 from kbchat.loaders.files import FileSource, read
 from kbchat.loaders.formats import Format, format_of
 from kbchat.loaders.processes import DocumentReaders
 from kbchat.models import DocumentFailure, DocumentStatus, LoadedDocument, Metadata, TextDocument
 from kbchat.text import analysis
-from kbchat.text.analysis import JoinedTerms
 from kbchat.text.readable import can_be_kept, check_metadata, check_name, check_text, is_text, printable
 from kbchat.text.splitting import chunk_key, embedded_text, fingerprint
 from kbchat.threads import Threads
@@ -34,17 +33,6 @@ from kbchat.threads import Threads
 if TYPE_CHECKING:
     from kbchat.embedders.static import StaticEmbedder
 
-
-@dataclass(frozen=True, slots=True)
-class FileContent:
-    """A file whose bytes are at hand. `path` says where it came from, for people only."""
-
-    name: str
-    data: bytes
-    path: str | None = None
-
-
-Source = FileSource | FileContent | TextDocument
 
 STATE_NAMES = 1000
 """Documents whose state is asked of the catalog at once."""
@@ -57,38 +45,6 @@ BYTES_A_TEXT_BYTE = 8
 """How much larger than its text a PDF or a Word document is, by guess."""
 RACY_NS = 2_000_000_000
 """A file changed this recently may change again within its clock's tick: its stat is not trusted next time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stat:
-    """What a file's state was when it was read; None where it may change again without a trace."""
-
-    size: int | None = None
-    mtime_ns: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A document ready to be written: its generation, and what is embedded and indexed for each of its chunks."""
-
-    generation: NewGeneration
-    texts: tuple[str, ...]
-    known: SourceState | None
-    vectors: Vectors | None = None
-    """Of the texts, where the space's own embedder is the static one, which has embedded them anyway."""
-    terms: Sequence[JoinedTerms] | None = None
-    """Of the texts, where they were analysed already."""
-
-
-class Unchanged(NamedTuple):
-    """A document that need not be written. `stat` is what is to be remembered of its file from now on.
-
-    A tuple, as there may be very many.
-    """
-
-    name: str
-    document_id: int
-    stat: Stat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +73,6 @@ class _Todo:
     source: Source
     known: SourceState | None
     size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A document that cannot be taken in. `record` is what the catalog is to keep of that, if anything."""
-
-    failure: DocumentFailure
-    record: FailedSource | None
-
-
-Item = Prepared | Unchanged | Failed
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from kbchat.catalog import NewChunk, NewGeneration
 from kbchat.errors import InvalidInputError
-from kbchat.ingestion.preparing import Prepared
+from kbchat.ingestion.items import Prepared
 from kbchat.inputs import checked_name, checked_text
 from kbchat.models import IngestProgress, SpaceInfo
 from kbchat.text.splitting import chunk_key, embedded_text

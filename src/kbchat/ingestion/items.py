@@ -1,0 +1,66 @@
+"""What goes into a space, and what becomes of each: written, left as it is, or refused."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from kbchat.catalog import FailedSource, NewGeneration, SourceState
+from kbchat.embedders import Vectors
+from kbchat.loaders.files import FileSource
+from kbchat.models import DocumentFailure, TextDocument
+from kbchat.text.analysis import JoinedTerms
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """A file whose bytes are at hand. `path` says where it came from, for people only."""
+
+    name: str
+    data: bytes
+    path: str | None = None
+
+
+Source = FileSource | FileContent | TextDocument
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What a file's state was when it was read; None where it may change again without a trace."""
+
+    size: int | None = None
+    mtime_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A document ready to be written: its generation, and what is embedded and indexed for each of its chunks."""
+
+    generation: NewGeneration
+    texts: tuple[str, ...]
+    known: SourceState | None
+    vectors: Vectors | None = None
+    """Of the texts, where the space's own embedder is the static one, which has embedded them anyway."""
+    terms: Sequence[JoinedTerms] | None = None
+    """Of the texts, where they were analysed already."""
+
+
+class Unchanged(NamedTuple):
+    """A document that need not be written. `stat` is what is to be remembered of its file from now on.
+
+    A tuple, as there may be very many.
+    """
+
+    name: str
+    document_id: int
+    stat: Stat | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A document that cannot be taken in. `record` is what the catalog is to keep of that, if anything."""
+
+    failure: DocumentFailure
+    record: FailedSource | None
+
+
+Item = Prepared | Unchanged | Failed
