@@ -31,6 +31,9 @@ class Stat:
     mtime_ns: int | None = None
 
 
+NO_STAT = Stat()
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A document ready to be written: its generation, and what is embedded and indexed for each of its chunks."""

@@ -19,7 +19,7 @@ from kbchat import loaders
 from kbchat.catalog import FailedSource, NewChunk, NewGeneration, SourceState
 from kbchat.chunking import Splitting
 from kbchat.errors import MissingExtraError, UnreadableDocumentError
-from kbchat.ingestion.items import Failed, FileContent, Item, Prepared, Source, Stat, Unchanged
+from kbchat.ingestion.items import NO_STAT, Failed, FileContent, Item, Prepared, Source, Stat, Unchanged
 from kbchat.ingestion.making import Made, Maker, vectors_of
 from kbchat.loaders.files import FileSource, read
 from kbchat.loaders.formats import Format, format_of
@@ -251,7 +251,7 @@ class Preparer:
         content_hash: str,
         source: str | None,
         doc_type: str = "TEXT",
-        stat: Stat = Stat(),
+        stat: Stat = NO_STAT,
     ) -> _Loaded:
         generation = NewGeneration(
             name=name,
