@@ -20,10 +20,11 @@ from kbchat.inputs import Bounds
 from kbchat.lexical.tantivy import TantivyIndex
 from kbchat.loaders.processes import DocumentReaders
 from kbchat.models import SpaceInfo, TextDocument, VectorType
-from kbchat.retrieval.retriever import Retrieval, Retriever, text_of
+from kbchat.retrieval.retriever import Retrieval, Retriever
 from kbchat.retrieval.searching import cosine
 from kbchat.stores import VectorHit, VectorStore
 from kbchat.stores.memory import MemoryStore
+from kbchat.text.splitting import text_of
 from kbchat.threads import Threads
 
 DOCUMENTS = {

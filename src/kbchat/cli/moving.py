@@ -52,7 +52,7 @@ def reembed(
     """Embed a space anew, by another model or the one in use. It answers by the old vectors until all are there."""
 
     async def action(kb: "KnowledgeBase") -> None:
-        found = await kb.get_space(space)
+        found = await find_space(kb, space)
         with screen.progress_bar() as advance:
             info = await found.reembed(progress=advance)
         show_space(info, json=json)

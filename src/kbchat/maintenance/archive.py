@@ -13,7 +13,7 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from kbchat.errors import InvalidInputError
 from kbchat.ingestion.items import Prepared
 from kbchat.inputs import checked_name, checked_text
 from kbchat.models import IngestProgress, SpaceInfo
-from kbchat.text.splitting import chunk_key, embedded_text
+from kbchat.text.splitting import chunk_key, embedded_text, headings_of
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
@@ -241,7 +241,7 @@ class Archive:
             if not 0 <= place.start < place.end <= len(line.text):
                 raise InvalidInputError("path", f"the archive's document {line.name!r} has a chunk beyond its text")
             content = line.text[place.start : place.end]
-            headings = _headings(place.metadata)
+            headings = headings_of(place.metadata)
             kept = _exactly(packed, int.from_bytes(_exactly(packed, 4), "little"))
             key = chunk_key(headings, content)
             chunks.append(NewChunk(place.start, place.end, content, place.metadata, key, kept))
@@ -298,11 +298,6 @@ def _exactly(member: IO[bytes], size: int) -> bytes:
     if len(data) < size:
         raise InvalidInputError("path", f"the archive's {member.name} is shorter than its documents' chunks need")
     return data
-
-
-def _headings(metadata: Mapping[str, Any]) -> tuple[str, ...]:
-    headings = metadata.get("headings")
-    return tuple(map(str, headings)) if isinstance(headings, list) else ()
 
 
 _UNKNOWN = {"id": 0, "collection": "", "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z"}

@@ -12,9 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from kbchat.errors import LexicalIndexError, VectorError
 from kbchat.ingestion.ingest import embed_all, known_rows
 from kbchat.lexical import LexicalEntry
-from kbchat.maintenance.reembed import headings_of
 from kbchat.text.analysis import analyse
-from kbchat.text.splitting import embedded_text
+from kbchat.text.splitting import text_of
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
@@ -211,7 +210,7 @@ class Checker:
         """Embed chunks, and write their vectors when repairing; returns how many have one."""
         if not chunks:
             return 0
-        vectors = await embed_all(self._embedder, [_text(chunk) for chunk in chunks])
+        vectors = await embed_all(self._embedder, [text_of(chunk) for chunk in chunks])
         found = known_rows(vectors)
         if found and self._repair:
             await self._store.upsert(self._space.collection, [chunks[row].id for row in found], vectors[found])
@@ -224,7 +223,7 @@ class Checker:
         sample = (await self._catalog.embedding_fields(self._space.id, limit=SAMPLE))[:SAMPLE]
         kept = await self._store.fetch(self._space.collection, [chunk.id for chunk in sample])
         sample = [chunk for chunk in sample if chunk.id in kept]
-        fresh = await embed_all(self._embedder, [_text(chunk) for chunk in sample])
+        fresh = await embed_all(self._embedder, [text_of(chunk) for chunk in sample])
         drifted = [
             chunk for chunk, vector in zip(sample, fresh, strict=True) if _cosine(vector, kept[chunk.id]) < ALIKE
         ]
@@ -255,13 +254,9 @@ class Checker:
         await self._lexical.delete(name, orphans)
         async for chunks in self._pages():
             wanted = [chunk for chunk in chunks if chunk.id in missing]
-            terms = await self._threads.read(lambda some: [analyse(_text(chunk)) for chunk in some], wanted)
+            terms = await self._threads.read(lambda some: [analyse(text_of(chunk)) for chunk in some], wanted)
             await self._lexical.upsert(name, [LexicalEntry(it.id, t) for it, t in zip(wanted, terms, strict=True)])
         await self._lexical.commit(name)
-
-
-def _text(chunk: Chunk) -> str:
-    return embedded_text(headings_of(chunk), chunk.content)
 
 
 def _cosine(one: Vector, other: Vector) -> float:

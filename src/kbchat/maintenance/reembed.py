@@ -7,9 +7,9 @@ from kbchat.catalog import Catalog, Leftover
 from kbchat.embedders import Embedder
 from kbchat.embedders.fingerprint import is_same
 from kbchat.ingestion.ingest import embed_all, known_rows
-from kbchat.models import Chunk, EmbedderPin, IngestProgress, SpaceInfo
+from kbchat.models import EmbedderPin, IngestProgress, SpaceInfo
 from kbchat.stores import VectorStore
-from kbchat.text.splitting import embedded_text
+from kbchat.text.splitting import text_of
 
 BATCH_CHUNKS = 1000
 
@@ -37,7 +37,7 @@ async def reembed(
     done, last = 0, 0
     while chunks := await catalog.embedding_fields(space.id, after=last, limit=BATCH_CHUNKS):
         missing = [chunk for chunk in chunks if chunk.id not in there]
-        vectors = await embed_all(embedder, [embedded_text(headings_of(chunk), chunk.content) for chunk in missing])
+        vectors = await embed_all(embedder, [text_of(chunk) for chunk in missing])
         found = known_rows(vectors)
         await store.upsert(collection, [missing[row].id for row in found], vectors[found])
         done, last = done + len(chunks), chunks[-1].id
@@ -56,9 +56,3 @@ async def _begin(space: SpaceInfo, catalog: Catalog, pin: EmbedderPin) -> str:
     collection = f"kb-{uuid.uuid4().hex}"
     await catalog.note_leftover(space.id, Leftover(space.vector_type, collection, pin))
     return collection
-
-
-def headings_of(chunk: Chunk) -> tuple[str, ...]:
-    """The headings above a chunk, outermost first."""
-    headings = chunk.metadata.get("headings")
-    return tuple(str(heading) for heading in headings) if isinstance(headings, list) else ()

@@ -13,10 +13,9 @@ import msgspec
 from kbchat.catalog import Catalog
 from kbchat.errors import LexicalIndexError
 from kbchat.lexical import LexicalEntry, LexicalIndex
-from kbchat.maintenance.reembed import headings_of
 from kbchat.models import Chunk, SpaceInfo
 from kbchat.text.analysis import Terms, analyse
-from kbchat.text.splitting import embedded_text
+from kbchat.text.splitting import text_of
 from kbchat.threads import Threads
 
 BATCH_CHUNKS = 1000
@@ -106,4 +105,4 @@ def _holds(found: _Mark | None, wanted: _Mark) -> bool:
 
 
 def _analysed(chunks: Sequence[Chunk]) -> list[Terms]:
-    return [analyse(embedded_text(headings_of(chunk), chunk.content)) for chunk in chunks]
+    return [analyse(text_of(chunk)) for chunk in chunks]

@@ -27,7 +27,7 @@ from kbchat.retrieval.selecting import Selector
 from kbchat.stores import VectorStore
 from kbchat.strategies import Expand
 from kbchat.text.analysis import Terms, analyse, analyse_question
-from kbchat.text.splitting import embedded_text
+from kbchat.text.splitting import text_of
 from kbchat.threads import Threads
 
 CANDIDATES = 50
@@ -251,9 +251,3 @@ def _cuts(way: _Way, bounds: Bounds) -> Callable[[int, float], Cut | None]:
         return None if key in shown else Cut.SHOWN
 
     return cut
-
-
-def text_of(chunk: Chunk) -> str:
-    """What was embedded and indexed of a chunk."""
-    headings = chunk.metadata.get("headings")
-    return embedded_text([str(heading) for heading in headings] if isinstance(headings, list) else (), chunk.content)

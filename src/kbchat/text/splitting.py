@@ -16,7 +16,7 @@ from typing import Any, Protocol, assert_never
 from pydantic import JsonValue
 
 from kbchat.chunking import ChunkStrategy, Splitting
-from kbchat.models import Block, LoadedDocument, Span
+from kbchat.models import Block, Chunk, LoadedDocument, Span
 from kbchat.text import cuts
 from kbchat.text.outline import Outline
 
@@ -42,7 +42,7 @@ def split(
     spans = []
     for start, end in _ranges(document, splitting, outline):
         metadata = places.metadata(start, end)
-        spans.append(Span(start, end, _above(metadata) + outline.path(text, start, end), _own(metadata)))
+        spans.append(Span(start, end, headings_of(metadata) + outline.path(text, start, end), _own(metadata)))
     return spans
 
 
@@ -98,6 +98,17 @@ def embedded_text(headings: Sequence[str], content: str) -> str:
     """What the embedder and the lexical index see of a chunk: the headings that it does not itself hold, then it."""
     above = [heading for heading in headings if heading not in content]
     return "\n".join([*above, content])
+
+
+def headings_of(metadata: Mapping[str, JsonValue]) -> tuple[str, ...]:
+    """The headings above a chunk or a block, outermost first, as its metadata has them."""
+    headings = metadata.get("headings")
+    return tuple(map(str, headings)) if isinstance(headings, list | tuple) else ()
+
+
+def text_of(chunk: Chunk) -> str:
+    """What was embedded and indexed of a chunk."""
+    return embedded_text(headings_of(chunk.metadata), chunk.content)
 
 
 def chunk_key(headings: Sequence[str], content: str) -> str:
@@ -197,12 +208,6 @@ def _without_remains(
                 continue
         joined.append((start, end))
     return joined
-
-
-def _above(metadata: Mapping[str, JsonValue]) -> tuple[str, ...]:
-    """The headings that a loader already knew of."""
-    headings = metadata.get("headings")
-    return tuple(map(str, headings)) if isinstance(headings, list | tuple) else ()
 
 
 def _own(metadata: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
