@@ -3,7 +3,9 @@
 import sys
 from collections.abc import Iterator
 from contextlib import aclosing
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from opentelemetry import trace
@@ -118,6 +120,16 @@ def test_without_the_library_nothing_happens(monkeypatch: pytest.MonkeyPatch) ->
     with Span("kbchat.chat") as chat, Span("kbchat.prompt", chat) as span:
         span.tell({"kbchat.passages": 1})
     assert "opentelemetry" not in sys.modules
+
+
+def test_a_library_that_another_thread_is_importing_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chroma imports it with its first use: a question that comes meanwhile is answered without spans."""
+    half = ModuleType("opentelemetry.trace")
+    half.__spec__ = ModuleSpec("opentelemetry.trace", None)
+    half.__spec__._initializing = True  # type: ignore[attr-defined]  # as importlib says it
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", half)
+    with Span("kbchat.chat") as span:
+        span.tell({"kbchat.hits": 1})
 
 
 async def test_stages_are_told_to_who_listens(settings: kbchat.Settings) -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -37,6 +37,13 @@ def tell_stage(stage: str, seconds: float) -> None:
         listener(stage, seconds)
 
 
+def _api() -> ModuleType | None:
+    """OpenTelemetry's API where the application has loaded it, or a library has: it is never imported for this, because
+    nobody would see the spans. None also while another thread is still importing it."""
+    api = sys.modules.get("opentelemetry.trace")
+    return None if api is None or getattr(api.__spec__, "_initializing", False) else api
+
+
 class Span:
     """A span of OpenTelemetry's API, where the application has loaded that, and else nothing.
 
@@ -54,8 +61,7 @@ class Span:
         above = None if self._parent is None else self._parent._recorded
         if self._parent is not None and above is None:
             return self
-        # Never imported for this: without an application that looks at spans nobody would see them.
-        if (api := sys.modules.get("opentelemetry.trace")) is not None:
+        if (api := _api()) is not None:
             context = None if above is None else api.set_span_in_context(above)
             begun = api.get_tracer("kbchat").start_span(self._name, context, record_exception=False)
             self._recorded = begun if begun.is_recording() else None
