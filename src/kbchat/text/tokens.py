@@ -15,8 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     import tiktoken
 
@@ -60,6 +58,8 @@ def _runs(kinds: bytes, kind: bytes) -> int:
     """How many runs of a kind there are. The first byte is none of it."""
     if len(kinds) < _LONG:
         return kinds.translate(_ONLY[kind]).count(b" " + kind)
+    import numpy as np
+
     own = np.frombuffer(kinds, np.uint8) == kind[0]
     return int(np.count_nonzero(own[1:] > own[:-1]))
 
