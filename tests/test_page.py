@@ -12,6 +12,8 @@ import pytest
 
 import kbchat
 from browser import AXE, IN_CI, MARKS, ask, browsing, show
+from kbchat import fusion
+from kbchat.retrieval.explaining import Cut, Timings
 from kbchat_aiohttp.page import POLICY, load
 from serving import serving
 from upstream import Exchange, Upstream, model
@@ -68,6 +70,19 @@ def test_the_page_has_nothing_inline_or_from_elsewhere() -> None:
     index = load().index.body.decode()
     assert "unsafe" not in POLICY
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\bon\w+=|style=|https?://", index)
+
+
+def test_the_page_has_words_for_all_that_a_trace_tells() -> None:
+    """A stage, a clue or a reason without words would leave the search view empty."""
+    words = set(
+        re.findall(
+            r"^  (\w+): \[", (ROOT / "adapters" / "kbchat_aiohttp" / "page" / "text.js").read_text(), re.MULTILINE
+        )
+    )
+    stages = {f"stage_{name}" for name in Timings.model_fields if name != "total"}
+    clues = {f"clue_{name}" for name in fusion.Constants._fields[1:]}
+    cuts = {f"{kind}_{cut}" for cut in Cut for kind in ("cut", "why")}
+    assert stages | clues | cuts <= words
 
 
 async def test_files_are_kept_and_the_page_is_asked_for(tmp_path: Path) -> None:
