@@ -12,12 +12,11 @@ import random
 import re
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import kbchat
 from kbchat.models import VectorType
-from kbchat.wiring import Parts
 
 DOCUMENTS = 40
 STEPS = (
@@ -51,8 +50,9 @@ def say(**what: object) -> None:
     sys.stdout.flush()
 
 
-def arm(parts: Parts, vector_types: Iterable[VectorType], label: str) -> None:
-    """Kill this process when a step is passed for the given time. The product knows nothing of it."""
+def arm(targets: Mapping[str, Sequence[object]], label: str) -> None:
+    """Kill this process when a step of one of a part's targets is passed for the given time. The product knows nothing
+    of it."""
     step, when, number = label.rsplit(":", 2)
     part, method = step.split(".")
     left = [int(number)]
@@ -71,11 +71,8 @@ def arm(parts: Parts, vector_types: Iterable[VectorType], label: str) -> None:
 
         setattr(target, method, wrapped)
 
-    if part == "store":
-        for vector_type in vector_types:
-            wrap(parts.store(vector_type))
-    else:
-        wrap({"catalog": parts.catalog, "lexical": parts.lexical}[part])
+    for target in targets[part]:
+        wrap(target)
 
 
 async def search(space: kbchat.KnowledgeSpace) -> None:
@@ -124,7 +121,9 @@ async def work(data: Path, vector_type: str, seed: int, label: str, *, moves: bo
         found = [space for space in await kb.list_spaces() if space.name == "killed"]
         space = found[0] if found else await kb.create_space("killed", vector_type=vector_type)
         if label != "-":
-            arm(kb._open, set(VectorType) if moves else {space.vector_type}, label)
+            parts = kb._open
+            stores = [parts.store(it) for it in (VectorType if moves else (space.vector_type,))]
+            arm({"catalog": [parts.catalog], "lexical": [parts.lexical], "store": stores}, label)
         say(ready=True)
         searching = asyncio.create_task(search(space))
         changing = asyncio.create_task(change(space, random.Random(seed), moves=moves))

@@ -4,7 +4,6 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from functools import partial
 
 from aiohttp import web
 
@@ -13,7 +12,6 @@ from kbchat.chat import collect
 from kbchat.errors import ModelNotFoundError, SpaceNotFoundError
 from kbchat.events import Deltas, EngineEvent, References
 from kbchat.frames import DONE, Flavour, FrameEncoder, whole
-from kbchat.inputs import named_or_numbered
 from kbchat.knowledge import KnowledgeBase
 from kbchat.models import Citation, Message, Reference, Sampling
 from kbchat.space import KnowledgeSpace
@@ -29,6 +27,7 @@ from kbchat_aiohttp.schemas.chat import (
     ModelObject,
     OpenAICompletion,
 )
+from kbchat_aiohttp.spaces import find_space
 from kbchat_aiohttp.streams import EventStream, Readers
 
 SPACE_PREFIX = "kb/"
@@ -108,11 +107,9 @@ class Chat:
         asked = await read_json(call.request, KnowledgeChatCompletion, limit=self._kb.settings.max_body_bytes)
         source: KnowledgeBase | KnowledgeSpace = self._kb
         if asked.chat_mode == "chat_knowledge":
-            found = partial(self._kb.get_space, owner=call.principal.scope)
-            source = await named_or_numbered(found, asked.chat_param or "")
+            source = await find_space(self._kb, asked.chat_param or "", call.principal)
         turns, memory = await self._recall(call, asked, source)
-        model = None if asked.model == DEFAULT_MODEL else asked.model
-        stream = _ask(source, turns, model, asked.sampling())
+        stream = _ask(source, turns, asked.model, asked.sampling())
         return await self._answer(call, asked, stream, flavour="v2", incremental=asked.incremental, memory=memory)
 
     @route(
@@ -131,8 +128,6 @@ class Chat:
         model = asked.model
         if model is not None and model.startswith(SPACE_PREFIX):
             source, model = await self._space(model, call.principal), None
-        elif model == DEFAULT_MODEL:
-            model = None
         turns, memory = await self._recall(call, asked, source)
         stream = _ask(source, turns, model, asked.sampling())
         return await self._answer(call, asked, stream, flavour="openai", incremental=True, memory=memory)
@@ -163,8 +158,7 @@ class Chat:
 
     async def _space(self, model: str, principal: Principal) -> KnowledgeSpace:
         try:
-            found = partial(self._kb.get_space, owner=principal.scope)
-            return await named_or_numbered(found, model.removeprefix(SPACE_PREFIX))
+            return await find_space(self._kb, model.removeprefix(SPACE_PREFIX), principal)
         except SpaceNotFoundError:
             raise ModelNotFoundError(model, self._kb.models()) from None
 
@@ -228,6 +222,8 @@ def _ask(
     source: KnowledgeBase | KnowledgeSpace, turns: Sequence[Message], model: str | None, sampling: Sampling
 ) -> AnswerStream:
     """Ask a space, or the model alone."""
+    if model == DEFAULT_MODEL:
+        model = None
     if isinstance(source, KnowledgeSpace):
         return source.stream(turns, model=model, sampling=sampling)
     return source.stream(turns, spaces=None, model=model, sampling=sampling)

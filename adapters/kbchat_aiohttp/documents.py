@@ -2,20 +2,18 @@
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 
 from aiohttp import web
 
 from kbchat.chunking import Splitting, requested
 from kbchat.errors import DocumentNotFoundError, InvalidInputError
-from kbchat.inputs import named_or_numbered
 from kbchat.knowledge import KnowledgeBase
 from kbchat.models import Document
 from kbchat.space import KnowledgeSpace
 from kbchat_aiohttp.answers import Envelope, Page, success
 from kbchat_aiohttp.auth import Principal, Role
 from kbchat_aiohttp.bodies import Upload, read_form, read_json, read_query, validate
-from kbchat_aiohttp.errors import InvalidRequestError
+from kbchat_aiohttp.errors import InvalidRequestError, in_wire_words
 from kbchat_aiohttp.indexer import Indexer
 from kbchat_aiohttp.routes import Call, route
 from kbchat_aiohttp.schemas.base import ID
@@ -30,6 +28,7 @@ from kbchat_aiohttp.schemas.documents import (
     SyncDocuments,
     SyncOne,
 )
+from kbchat_aiohttp.spaces import find_space
 
 PATH = "/api/v2/serve/knowledge/documents"
 ONE = PATH + "/{document_id:(?!sync$|batch_sync$)[^/]+}"
@@ -61,7 +60,7 @@ class Documents:
     )
     async def create(self, call: Call) -> web.Response:
         asked, upload = await self._read(call.request)
-        space = await self._space(asked.space_id, call.principal)
+        space = await find_space(self._kb, asked.space_id, call.principal)
         if asked.doc_type == "URL":
             raise InvalidRequestError("doc_type: URLs are not fetched; send the file or its text", param="doc_type")
         name = asked.doc_name or (upload.name if upload else None)
@@ -76,9 +75,8 @@ class Documents:
                 replace=asked.replace,
             )
         except InvalidInputError as error:
-            field = WIRE_NAMES.get(error.field, error.field)
-            message = error.message.removeprefix(f"{error.field}: ")
-            raise InvalidRequestError(f"{field}: {message}", param=field) from None
+            param, message = in_wire_words(error, WIRE_NAMES)
+            raise InvalidRequestError(message, param=param) from None
         return success(self._object(document, space.name))
 
     async def _read(self, request: web.Request) -> tuple[CreateDocument, Upload | None]:
@@ -104,7 +102,7 @@ class Documents:
         asked = read_query(call.request, ListDocuments)
         scope = call.principal.scope
         if asked.space_id is not None:
-            space = await self._space(asked.space_id, call.principal)
+            space = await find_space(self._kb, asked.space_id, call.principal)
             documents = await space.documents(offset=asked.offset, limit=asked.page_size)
             total = space.info.document_count
         else:
@@ -153,7 +151,7 @@ class Documents:
                 raise DocumentNotFoundError(one.doc_id)
         found = await self._kb.get_documents([int(one.doc_id) for one in asked], owner=principal.scope)
         named = {one.space_id for one in asked if one.space_id is not None}
-        spaces = {name: (await self._space(name, principal)).id for name in named}
+        spaces = {name: (await find_space(self._kb, name, principal)).id for name in named}
         for one, document in zip(asked, found, strict=True):
             if one.space_id is not None and spaces[one.space_id] != document.space_id:
                 raise DocumentNotFoundError(one.doc_id)
@@ -203,9 +201,6 @@ class Documents:
         document = await self._document(call.request.match_info["document_id"], call.principal)
         space: KnowledgeSpace = await self._kb.get_space(document.space_id)
         return success(self._object(await space.delete_document(document.id), space.name))
-
-    async def _space(self, named: str, principal: Principal) -> KnowledgeSpace:
-        return await named_or_numbered(partial(self._kb.get_space, owner=principal.scope), named)
 
     async def _document(self, document_id: str, principal: Principal, *, with_text: bool = False) -> Document:
         if not ID.fullmatch(document_id):

@@ -187,6 +187,12 @@ def kind_of(error: type[BaseException]) -> Kind:
     return next(TABLE[base] for base in error.__mro__ if base in TABLE)
 
 
+def in_wire_words(error: core.InvalidInputError, names: Mapping[str, str]) -> tuple[str, str]:
+    """The wire's name of the argument that an error is about, and the error's message with it."""
+    param = names.get(error.field, error.field)
+    return param, f"{param}: {error.message.removeprefix(f'{error.field}: ')}"
+
+
 def describe(error: Exception) -> Failure:
     """What a client is told of an error, and what the log is: the whole story of an unexpected one stays here."""
     kind = kind_of(type(error))
@@ -196,8 +202,7 @@ def describe(error: Exception) -> Failure:
         case RequestError():
             message, param, headers = error.message, error.param, error.headers
         case core.InvalidInputError():
-            param = WIRE_NAMES.get(error.field, error.field)
-            message = f"{param}: {error.message.removeprefix(f'{error.field}: ')}"
+            param, message = in_wire_words(error, WIRE_NAMES)
         case core.KbchatError():
             message, param = error.message, _param(error)
         case _:

@@ -27,6 +27,11 @@ from kbchat_aiohttp.schemas.spaces import (
 PATH = "/api/v2/serve/knowledge/spaces"
 
 
+async def find_space(kb: KnowledgeBase, word: str, principal: Principal) -> KnowledgeSpace:
+    """The space that a client's word means, which is a name or an id, among those that it may see."""
+    return await named_or_numbered(partial(kb.get_space, owner=principal.scope), word)
+
+
 class Spaces:
     """Create, change, show, list and delete spaces."""
 
@@ -64,8 +69,7 @@ class Spaces:
         if asked.id is not None:
             found = await self._by_id(asked.id, call.principal)
         else:
-            named = partial(self._kb.get_space, owner=call.principal.scope)
-            found = await named_or_numbered(named, asked.name or "")
+            found = await find_space(self._kb, asked.name or "", call.principal)
         space = await self._kb.update_space(
             found.info.id,
             name=asked.name if asked.id is not None else None,

@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from kbchat.errors import LexicalIndexError, VectorError
 from kbchat.ingestion.ingest import embed_all, known_rows
 from kbchat.lexical import LexicalEntry
+from kbchat.models import Value
 from kbchat.text.analysis import analyse
 from kbchat.text.splitting import text_of
 
@@ -48,10 +47,8 @@ ALIKE = 0.99
 """The cosine from which two vectors count as one and the same text's by one and the same model."""
 
 
-class Finding(BaseModel):
+class Finding(Value):
     """Something that is not as it should be. `mended` says that it is now."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Kind
     count: int
@@ -59,11 +56,9 @@ class Finding(BaseModel):
     mended: bool = False
 
 
-class CheckReport(BaseModel):
+class CheckReport(Value):
     """What a check found. A space is `sound` when nothing is left to be mended; files that are gone or changed since
     they were taken in are only told."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     space: str
     documents: int

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
-
 from kbchat.catalog import Leftover
 from kbchat.errors import StoreError
-from kbchat.models import IngestProgress, SpaceInfo, VectorType, Words
+from kbchat.models import IngestProgress, SpaceInfo, Value, VectorType, Words
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
@@ -23,10 +21,8 @@ LEAST_AGREEMENT = 0.9
 """Two approximate indexes differ in a few hits; more than that is a fault."""
 
 
-class Agreement(BaseModel):
+class Agreement(Value):
     """How far the copy answers as the original does, before anything is switched."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     vectors: int
     """How many there are in the copy."""
