@@ -10,9 +10,9 @@ from kbchat import intake
 from kbchat.errors import CollectionNotFoundError
 from kbchat.inputs import Bounds
 from kbchat.models import Reference, SpaceInfo
-from kbchat.threads import together
 
 if TYPE_CHECKING:
+    from kbchat.retrieval.retriever import Retrieval
     from kbchat.wiring import Parts
 
 Found = tuple[SpaceInfo, Sequence[Reference]]
@@ -32,11 +32,12 @@ async def ready(parts: Parts, space_id: int) -> SpaceInfo:
 async def find(parts: Parts, known: SpaceInfo, question: str, bounds: Bounds) -> Found:
     """What is found in a space that was last seen as `known`."""
     if parts.is_in_step(known):
-        # Most often it still is: that is looked up beside the search, which takes longer.
+        # Most often it still is: what it is now was read with the chunks.
         with suppress(CollectionNotFoundError):
-            found, now = await together(lambda: _search(parts, known, question, bounds), lambda: ready(parts, known.id))
+            found = await _search(parts, known, question, bounds)
+            now = found.space or await ready(parts, known.id)
             if now.revision == known.revision:
-                return now, found
+                return now, found.references
     return await find_in(parts, await ready(parts, known.id), question, bounds)
 
 
@@ -44,7 +45,7 @@ async def find_in(parts: Parts, info: SpaceInfo, question: str, bounds: Bounds) 
     """What is found in a space that is ready."""
     while info.chunk_count:
         try:
-            return info, await _search(parts, info, question, bounds)
+            return info, (await _search(parts, info, question, bounds)).references
         except CollectionNotFoundError:
             # Another collection may have taken its place meanwhile.
             was, info = info, await ready(parts, info.id)
@@ -53,6 +54,6 @@ async def find_in(parts: Parts, info: SpaceInfo, question: str, bounds: Bounds) 
     return info, ()
 
 
-async def _search(parts: Parts, info: SpaceInfo, question: str, bounds: Bounds) -> Sequence[Reference]:
+async def _search(parts: Parts, info: SpaceInfo, question: str, bounds: Bounds) -> Retrieval:
     store = parts.store(info.vector_type)
-    return (await parts.retriever.retrieve(info, question, bounds, store=store, embedder=parts.embedder)).references
+    return await parts.retriever.retrieve(info, question, bounds, store=store, embedder=parts.embedder)

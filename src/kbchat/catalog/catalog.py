@@ -19,6 +19,7 @@ from kbchat.catalog.records import (
     DocumentEdit,
     FailedSource,
     KeptUpload,
+    LiveVectors,
     NewGeneration,
     PendingGeneration,
     SourceState,
@@ -347,10 +348,10 @@ class Catalog(Places):
         """Those of the chunks that belong to a live generation of the space, by id. Any number of ids."""
         return await self._read(lambda connection: chunks.live(connection, space_id, ids))
 
-    async def live_vectors(self, space_id: int, ids: Sequence[int]) -> dict[int, tuple[Chunk, bytes]]:
-        """The same as `live_chunks`, with the vectors that were kept with each chunk (empty where there are none)."""
+    async def live_vectors(self, space_id: int, ids: Sequence[int]) -> LiveVectors:
+        """The same as `live_chunks`, with what was kept with each chunk, and the space as it was at that moment."""
 
-        def read(connection: Connection) -> dict[int, tuple[Chunk, bytes]]:
+        def read(connection: Connection) -> LiveVectors:
             return chunks.live_vectors(connection, space_id, ids)
 
         return await (self._glance(("vectors", space_id, *ids), read) if len(ids) <= FEW else self._read(read))

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, bindparam, exists, func, select
 
 from kbchat.catalog import documents, schema, spaces
-from kbchat.catalog.records import Surroundings
+from kbchat.catalog.records import LiveVectors, Surroundings
 from kbchat.catalog.schema import SpaceState, among
 from kbchat.models import Chunk, Metadata
 
@@ -26,13 +26,15 @@ _SELECT = select(
     _documents.c.metadata,
     _chunks.c.metadata,
 ).join(_documents, _is_live)
-_LIVE = _SELECT.where(
+_OF_SPACE = _SELECT.where(
     among(_chunks.c.id, schema.ids("ids")),
     # `+ 0`, lest SQLite goes through all documents of the space by its index instead of by the chunks' ids.
     _documents.c.space_id + 0 == bindparam("space_id"),
-    exists().where(schema.spaces.c.id == bindparam("space_id"), schema.spaces.c.state == SpaceState.LIVE),
 )
-_LIVE_VECTORS = _LIVE.add_columns(_chunks.c.vectors)
+_LIVE = _OF_SPACE.where(
+    exists().where(schema.spaces.c.id == bindparam("space_id"), schema.spaces.c.state == SpaceState.LIVE)
+)
+_LIVE_VECTORS = _OF_SPACE.add_columns(_chunks.c.vectors)
 _OF_DOCUMENT = _SELECT.where(_documents.c.id == bindparam("document_id"), _in_live_space).order_by(_chunks.c.position)
 _AFTER = (
     _SELECT.where(_chunks.c.space_id == bindparam("space_id"), _chunks.c.id > bindparam("after"))
@@ -130,12 +132,11 @@ def live(conn: Connection, space_id: int, ids: Sequence[int]) -> dict[int, Chunk
     return found
 
 
-def live_vectors(conn: Connection, space_id: int, ids: Sequence[int]) -> dict[int, tuple[Chunk, bytes]]:
+def live_vectors(conn: Connection, space_id: int, ids: Sequence[int]) -> LiveVectors:
+    space = spaces.get(conn, space_id)
     rows = conn.execute(_LIVE_VECTORS, {"space_id": space_id, "ids": ids}).all()
-    if not rows:
-        spaces.require(conn, space_id)
     chunks = _read([row[:-1] for row in rows])
-    return {chunk.id: (chunk, row[-1] or b"") for chunk, row in zip(chunks, rows, strict=True)}
+    return LiveVectors(space, {chunk.id: (chunk, row[-1] or b"") for chunk, row in zip(chunks, rows, strict=True)})
 
 
 def surroundings(conn: Connection, space_id: int, ids: Sequence[int], *, reach: int) -> dict[int, Surroundings]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from kbchat.models import Chunk, DocumentStatus, EmbedderPin, VectorType
+from kbchat.models import Chunk, DocumentStatus, EmbedderPin, SpaceInfo, VectorType
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,14 @@ class Surroundings:
     chunks: Sequence[Chunk]
     text: str
     start: int
+
+
+class LiveVectors(NamedTuple):
+    """Chunks that are live, each with the vectors that were kept with it (empty where there are none), and the space as
+    it was at the same moment."""
+
+    space: SpaceInfo
+    chunks: Mapping[int, tuple[Chunk, bytes]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ async def export(
             chunks = await catalog.document_chunks(document.id)
             ids = [chunk.id for chunk in chunks]
             vectors = await store.fetch(space.collection, ids)
-            packed = await catalog.live_vectors(space.id, ids)
+            packed = (await catalog.live_vectors(space.id, ids)).chunks
             await threads.write(writer.add, whole, chunks, vectors, [packed[key][1] for key in ids])
             if progress is not None:
                 progress(IngestProgress(done=done, total=len(listed), chunks=writer.chunks, name=document.name))

@@ -48,6 +48,8 @@ class Retrieval:
     confidence: float = 0.0
     evidence: fusion.Evidence | None = None
     """What the confidence was made from; None where nothing was found."""
+    space: SpaceInfo | None = None
+    """The space as it was when the chunks were read; None where there were none to read."""
 
 
 class _Way(NamedTuple):
@@ -134,7 +136,7 @@ class Retriever:
     async def _find(self, search: Search, bounds: Bounds) -> _Way:
         scored = await self._scored(search, bounds.top_k)
         if not scored:
-            return _Way(Retrieval(()))
+            return _Way(Retrieval((), space=search.seen))
         with search.clock.time("confidence"):
             evidence = await self._evidence(search, scored[0])
         confidence = fusion.confidence(evidence)
@@ -151,7 +153,7 @@ class Retriever:
         if bounds.expand is not Expand.NONE:
             with search.clock.time("expanding"):
                 references = await self._expander.expand(search.space.id, references, bounds)
-        return _Way(Retrieval(tuple(references), confidence, evidence), scored, chosen)
+        return _Way(Retrieval(tuple(references), confidence, evidence, search.seen), scored, chosen)
 
     async def _scored(self, search: Search, top_k: int) -> Sequence[Scored]:
         """Live candidates in their order, at least `top_k` if there are so many."""
@@ -173,7 +175,7 @@ class Retriever:
         live = None if search.ahead is None else search.ahead.of(first)
         if live is None or (len(live) < top_k and len(first) < len(ids)):
             with search.clock.time("reading"):
-                live = await self._read(search.space, ids, top_k)
+                live = await self._read(search, ids, top_k)
         with search.clock.time("scoring"):
             chunks = [chunk for chunk, _ in live.values()]
             packed = await self._packed(search, chunks, [vectors for _, vectors in live.values()])
@@ -185,12 +187,12 @@ class Retriever:
             fused = search.fused(list(live), lexical, cosines, sentences)
             return scoring.Numbers(chunks, lexical, cosines, sentences, fused, packed).ranked(search.weighing.lift)
 
-    async def _read(self, space: SpaceInfo, ids: Sequence[int], top_k: int) -> dict[int, tuple[Chunk, bytes]]:
+    async def _read(self, search: Search, ids: Sequence[int], top_k: int) -> dict[int, tuple[Chunk, bytes]]:
         """The live ones, from the first on, until there are enough."""
         live: dict[int, tuple[Chunk, bytes]] = {}
         step = _first(top_k)
         for first in range(0, len(ids), step):
-            live |= await self._catalog.live_vectors(space.id, ids[first : first + step])
+            live |= await search.read(ids[first : first + step])
             if len(live) >= top_k:
                 break
         return live

@@ -79,6 +79,8 @@ class Search:
         self.lexical_hits: list[LexicalHit] = []
         self.weights = Weighted({}, {}, {})
         self.ahead: Ahead | None = None
+        self.seen: SpaceInfo | None = None
+        """The space as it was when chunks were last read."""
         self.question = question
         self._terms = terms
         self._catalog = parts.catalog
@@ -221,8 +223,13 @@ class Search:
         if wanted and self.strategy is Strategy.HYBRID and self.selection is None:
             ids = [hit.id for hit in found.hits[: wanted + AHEAD]]
             with self.clock.time("reading_ahead"):
-                self.ahead = Ahead(frozenset(ids), await self._catalog.live_vectors(self.space.id, ids))
+                self.ahead = Ahead(frozenset(ids), await self.read(ids))
         return found
+
+    async def read(self, ids: Sequence[int]) -> Mapping[int, tuple[Chunk, bytes]]:
+        """Those of the chunks that are live, with what is kept of each."""
+        self.seen, live = await self._catalog.live_vectors(self.space.id, ids)
+        return live
 
 
 def _weighing(bounds: Bounds, *, is_static: bool) -> fusion.Weights:
