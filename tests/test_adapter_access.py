@@ -1,11 +1,13 @@
 """Who may come in: keys, host names and origins."""
 
+import hmac
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 import kbchat
+from kbchat.keys import digest
 from kbchat.models import KeyRole
 from kbchat.settings import Settings
 from kbchat_aiohttp import InvalidKeyError, Principal
@@ -75,6 +77,25 @@ async def test_only_hashes_of_keys_are_kept(tmp_path: Path) -> None:
     """What the adapter remembers shows no key."""
     async with kbchat.KnowledgeBase(settings=Settings(data_dir=tmp_path, api_keys="key-one")) as kb:
         assert "key-one" not in repr(vars(ApiKeys(kb)))
+
+
+@pytest.mark.parametrize("key", ["key-one", "key-two", "key-thr", "wrong", "key-three" * 1000])
+async def test_every_key_is_compared_in_constant_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """Whichever is sent, its hash meets the hash of each configured one, in the function that takes as long for all."""
+    compared: list[tuple[str, str]] = []
+
+    def compare(one: str, other: str) -> bool:
+        compared.append((one, other))
+        return compare_digest(one, other)
+
+    compare_digest = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    async with serving(tmp_path, api_keys="key-one, key-two, key-three") as served:
+        status, _ = await served.get(SPACES, headers={"Authorization": f"Bearer {key}"})
+    assert status == (200 if key in ("key-one", "key-two") else 401)
+    assert compared == [(digest(key), digest(known)) for known in ("key-one", "key-two", "key-three")]
 
 
 async def test_an_empty_key_is_no_key(tmp_path: Path) -> None:
