@@ -79,7 +79,7 @@ async def test_only_hashes_of_keys_are_kept(tmp_path: Path) -> None:
         assert "key-one" not in repr(vars(ApiKeys(kb)))
 
 
-@pytest.mark.parametrize("key", ["key-one", "key-two", "key-thr", "wrong", "key-three" * 1000])
+@pytest.mark.parametrize("key", ["key-one", "key-two", "key-thr", "wrong", "key-three" * 100])
 async def test_every_key_is_compared_in_constant_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
