@@ -45,6 +45,7 @@ FLOORS = {
         "inputs",
         "prompting",
         "references",
+        "refusals",
         "text",
     },
     2: {
