@@ -199,7 +199,7 @@ class CheckedCitation(AnswerModel):
 
 
 class OpenAICompletion(Completion):
-    """A whole answer, with the passages that it was written from beside it."""
+    """A whole answer, with the passages that the model was given beside it."""
 
     references: list[ReferenceDocument]
 
