@@ -28,6 +28,7 @@ FLOORS = {
         "events",
         "models",
         "errors",
+        "numbering",
         "processes",
         "settings",
         "strategies",
