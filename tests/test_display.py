@@ -69,17 +69,30 @@ class Reader(HTMLParser):
 def test_as_text() -> None:
     """`print` shows the answer, where it comes from and what does not hold."""
     assert str(ANSWER) == (
-        "Keys are rotated every 60 days [1].\n\n0.87  handbook.md  (page 3 to 4, Keys > Rotation)\n\n"
+        "Keys are rotated every 60 days [1].\n\n[1]  0.87  handbook.md  (page 3 to 4, Keys > Rotation)\n\n"
         "[1] does not carry what is said of it: 60"
     )
     assert str(KEYS).splitlines()[-1] == KEYS.content
     assert str(Answer(text="Nothing.")) == "Nothing."
 
 
+def test_references_have_the_numbers_that_cite_them() -> None:
+    """Best first; chunks that were one passage share theirs."""
+    other = KEYS.model_copy(update={"name": "doors.md", "document_id": 2, "chunk_id": 4, "recall_score": 0.8})
+    next_to_it = KEYS.model_copy(update={"chunk_id": 3, "start": 150, "end": 160, "recall_score": 0.7})
+    shown = str(Answer(text="Yes [1][2].", references=(KEYS, other, next_to_it))).splitlines()[2:]
+    assert [line.split("  ")[:3] for line in shown] == [
+        ["[1]", "0.87", "handbook.md"],
+        ["[2]", "0.80", "doors.md"],
+        ["[1]", "0.70", "handbook.md"],
+    ]
+
+
 def test_in_a_notebook() -> None:
     """The word that nothing carries is marked, and so is the sentence that carries the rest."""
     reader = Reader(ANSWER._repr_html_())
     assert reader.marks == ["60", "Keys are rotated every 90 days."]
+    assert "[1] handbook.md" in reader.text
     assert "0.87" in reader.text
 
 

@@ -15,6 +15,7 @@ from kbchat import doctor
 from kbchat.cli import main
 from kbchat.cli.app import app
 from kbchat.testing.model_server import ModelServer, Script
+from upstream import answers, upstream
 
 
 def findings(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
@@ -121,6 +122,27 @@ async def test_the_trial_asks_the_configured_model(tmp_path: Path) -> None:
         assert (await doctor.trial(settings)).detail.startswith("m: Every 90 days [1].")
         server.script(Script(status=401))
         assert (await doctor.trial(settings)).state == "wrong"
+
+
+async def test_an_embedder_that_refuses_is_told_in_words(tmp_path: Path) -> None:
+    """Its server's sentence and what to do, without the body that it came in and without the key."""
+    body = json.dumps({"error": {"message": "Incorrect API key: hush. Get one.", "code": "invalid_api_key"}})
+    async with upstream() as server:
+        server.behave = answers(401, body)
+        asked = {"embedder": "openai:m", "embedder_base_url": server.base_url, "embedder_api_key": "hush"}
+        found = await doctor.parts_that_answer(kbchat.Settings(data_dir=tmp_path / "data", **asked))
+    (wrong,) = (it for it in found if it.state == "wrong")
+    assert wrong.detail == "embedder 'openai:m': its server answered 401: Incorrect API key: ***. Get one"
+    assert wrong.remedy == "set the key it expects (embedder_api_key)"
+
+
+async def test_a_file_in_the_place_of_the_data_folder(tmp_path: Path) -> None:
+    """It is named, wherever on the way it lies."""
+    (tmp_path / "taken").touch()
+    for data_dir in (tmp_path / "taken", tmp_path / "taken" / "data"):
+        found = {it.name: it for it in await doctor.parts_that_answer(kbchat.Settings(data_dir=data_dir))}
+        assert found["data folder"].detail.endswith(f"{tmp_path / 'taken'} is a file")
+        assert found["data folder"].remedy == "choose another data_dir"
 
 
 def test_serving_without_keys() -> None:

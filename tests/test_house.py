@@ -28,6 +28,7 @@ FLOORS = {
         "events",
         "models",
         "errors",
+        "numbering",
         "processes",
         "settings",
         "strategies",
@@ -45,6 +46,7 @@ FLOORS = {
         "inputs",
         "prompting",
         "references",
+        "refusals",
         "text",
     },
     2: {

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kbchat.errors import GeneratorUnavailableError
 from kbchat.generators import Generated
 from kbchat.generators.alike import read_alike
-from kbchat.generators.openai_wire import AnswerDecoder, explain, said
+from kbchat.generators.openai_wire import AnswerDecoder, said
 
 CHUNK = b'data: {"choices": [{"delta": {"content": "x"}}]}\n\n'
 
@@ -202,22 +202,3 @@ def test_the_end_of_an_answer_may_be_in_the_same_read() -> None:
     assert decoder.feed(CHUNK * 8 + finish + b"data: [DO") == Generated(("x",) * 8, "length")
     assert decoder.feed(b"NE]\n\n") is None
     assert decoder.done
-
-
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        (b'{"error": {"message": "no  such\\nmodel"}}', "no such model"),
-        (b'{"error": "no such model"}', "no such model"),
-        (b'{"message": "no such model"}', "no such model"),
-        (b'{"detail": "no such model"}', "no such model"),
-        (b'{"detail": [{"loc": 1}]}', '{"detail": [{"loc": 1}]}'),
-        (b"<html>Bad\nGateway</html>", "<html>Bad Gateway</html>"),
-        (b"\xff\xfe", "\ufffd\ufffd"),
-        (b"", "without a word"),
-        (b"[" * 100_000, "[" * 299 + "…"),
-    ],
-)
-def test_a_failure_in_the_servers_own_words(body: bytes, words: str) -> None:
-    """Whatever the shape of the body: one line, not long."""
-    assert explain(body) == words

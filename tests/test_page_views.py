@@ -156,6 +156,43 @@ async def test_neighbours_share_a_number(tmp_path: Path, model: Upstream) -> Non
                     await page.locator(".references").wait_for()
 
 
+async def test_the_newest_question_is_in_sight(tmp_path: Path) -> None:
+    """However long what was said before is; also when the conversation is opened again."""
+    async with handbook(tmp_path) as (_, url), browsing(url, viewport={"width": 390, "height": 700}) as page:
+        for turns in (1, 2, 3):
+            await ask(page, QUESTION)
+            await page.locator(".references").nth(turns - 1).wait_for()
+        for again in (False, True):
+            await page.wait_for_function("() => document.querySelector('.newest')?.getBoundingClientRect().top < 40")
+            assert await page.locator(".turn").last.evaluate("it => it.getBoundingClientRect().top") >= 0
+            forget = await page.get_by_role("button", name="Forget this conversation").bounding_box()
+            composer = await page.locator(".composer").bounding_box()
+            assert forget["y"] + forget["height"] <= composer["y"] + 1
+            if not again:
+                await page.reload()
+
+
+async def test_wrapped_text_is_not_wrapped_twice(tmp_path: Path) -> None:
+    """Where lines of a document end only because they were full, a passage shows spaces; its text stays as it is."""
+    prose = (
+        "API keys are rotated every ninety days by the service's owner. The\nold key stays valid for one week, so that "
+        "programs that still use it\nhave time to change."
+    )
+    listed = "- Keys that were lost are revoked at once by whoever is on call, and\n  a note says so.\n- Others wait."
+    code = "```\nrotate_all_the_keys_of_this_service_and_of_all_others(days=90, weeks=1)\nreturn keys\n```"
+    poem = "Keys turn,\nlocks learn."
+    text = "\n\n".join((prose, listed, code, poem))
+    async with serving(tmp_path) as served:
+        await (await served.kb.create_space("handbook")).ingest(kbchat.TextDocument(name="keys.md", text=text))
+        async with browsing(f"http://{served.host}:{served.port}/") as page:
+            await ask(page, QUESTION)
+            await page.locator(".references button").first.click()
+            await page.locator("dialog .quiet", has_text="characters").wait_for()
+            mark = page.locator("dialog mark")
+            assert await mark.text_content() == text
+            assert await mark.locator(".soft").all_text_contents() == ["\n", "\n", "\n  "]
+
+
 async def test_search_shows_how_passages_were_found(tmp_path: Path) -> None:
     """Every candidate's scores as bars as long as they say, what was cut and why, the evidence and the time."""
     async with handbook(tmp_path) as (served, url), browsing(url) as page:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from pydantic import JsonValue
 
+from kbchat.numbering import numbers
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
@@ -139,7 +141,7 @@ def reference_text(reference: Reference) -> str:
 def answer_text(answer: Answer) -> str:
     lines = [answer.text]
     if answer.references:
-        lines += ["", *map(_title, answer.references)]
+        lines += ["", *_titles(answer)]
     doubts = [doubt for citation in answer.citations if (doubt := doubt_text(citation))]
     return "\n".join([*lines, *([""] if doubts else []), *dict.fromkeys(doubts)])
 
@@ -152,6 +154,11 @@ def doubt_text(citation: Citation) -> str:
     return f"[{citation.number}] does not carry what is said of it{words}"
 
 
+def _titles(answer: Answer) -> list[str]:
+    cited_as = numbers(answer.references)
+    return [f"[{cited_as[it.chunk_id]}]  {_title(it)}" for it in answer.references]
+
+
 def _title(reference: Reference) -> str:
     where = place(reference.metadata) or f"characters {reference.start} to {reference.end}"
     return f"{reference.recall_score:.2f}  {reference.name}  ({where})"
@@ -160,12 +167,13 @@ def _title(reference: Reference) -> str:
 # -- as HTML -----------------------------------------------------------------------------------------------------------
 
 
-def reference_html(reference: Reference, carrying: Iterable[_Stretch] = ()) -> str:
-    """A reference; `carrying` are the stretches of its document to be marked."""
+def reference_html(reference: Reference, carrying: Iterable[_Stretch] = (), *, number: int | None = None) -> str:
+    """A reference; `carrying` are stretches of its document to be marked, `number` is what an answer cites it by."""
+    cited_as = "" if number is None else f"[{number}] "
     stretches = [(start - reference.start, end - reference.start) for start, end in carrying]
     score = reference.recall_score
     return (
-        f"<details><summary><b>{escape(reference.name)}</b> {escape(place(reference.metadata))} "
+        f"<details><summary>{cited_as}<b>{escape(reference.name)}</b> {escape(place(reference.metadata))} "
         f'<span style="{_BAR}" title="{escape(_parts(reference))}"><span style="{_BAR};width:{score * 5:.2f}em;'
         f'background:#2b8a3e"></span></span> {score:.2f}</summary>'
         f'<div style="{_QUOTE}">{_marked(reference.content, stretches, _CARRYING)}</div></details>'
@@ -179,7 +187,10 @@ def answer_html(answer: Answer) -> str:
             for reference in answer.references:
                 if reference.document_id == citation.reference.document_id:
                     carrying.setdefault(reference.chunk_id, []).append((citation.start, citation.end))
-    references = "".join(reference_html(it, carrying.get(it.chunk_id, ())) for it in answer.references)
+    cited_as = numbers(answer.references)
+    references = "".join(
+        reference_html(it, carrying.get(it.chunk_id, ()), number=cited_as[it.chunk_id]) for it in answer.references
+    )
     doubts = dict.fromkeys(doubt for it in answer.citations if (doubt := doubt_text(it)))
     notes = "".join(f"<div><small>{escape(doubt)}</small></div>" for doubt in doubts)
     text = _marked(answer.text, _doubtful(answer), _DOUBTFUL)
@@ -245,7 +256,7 @@ def answer_rich(answer: Answer) -> RenderableType:
     for start, end in _merged(_doubtful(answer), len(answer.text)):
         text.stylize("red underline", start, end)
     lines: list[Text] = [text, *([Text()] if answer.references else [])]
-    lines += [Text(_title(reference), "dim") for reference in answer.references]
+    lines += [Text(title, "dim") for title in _titles(answer)]
     doubts = dict.fromkeys(doubt for citation in answer.citations if (doubt := doubt_text(citation)))
     lines += [Text(doubt, "red") for doubt in doubts]
     return Text("\n").join(lines)

@@ -235,11 +235,16 @@ def _folder(settings: Settings) -> Finding:
     folder = settings.data_dir.expanduser().absolute()
     there = next(it for it in (folder, *folder.parents) if it.exists())
     free = shutil.disk_usage(there).free
-    low, locked = free < LOW_DISK, not os.access(there, os.W_OK)
-    state_of_it = "cannot be written to" if locked else "" if folder.exists() else NOT_THERE
+    state: State = "ok"
+    state_of_it, remedy = "" if folder.exists() else NOT_THERE, ""
+    if not there.is_dir():
+        state, state_of_it, remedy = "wrong", f"{there} is a file", "choose another data_dir"
+    elif not os.access(there, os.W_OK):
+        state, state_of_it = "wrong", "cannot be written to"
+        remedy = "choose another data_dir, or get the right to write there"
+    elif free < LOW_DISK:
+        state, remedy = "note", "make room"
     detail = ", ".join(filter(None, [f"{folder}, {free / 1024**3:,.1f} GiB free", state_of_it]))
-    remedy = "choose another data_dir, or get the right to write there" if locked else "make room" if low else ""
-    state: State = "wrong" if locked else "note" if low else "ok"
     return Finding(topic="parts", name="data folder", state=state, detail=detail, remedy=remedy)
 
 

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from kbchat import references
 from kbchat.events import Deltas, Done, EngineEvent, References, Retrieved
 from kbchat.models import Answer, Citation, FinishReason, Reference, Usage
-from kbchat.prompting import numbers
+from kbchat.numbering import numbers
 
 Flavour = Literal["v2", "openai"]
 """Where the references go. `v2`: into the text, as a last delta with the tag. `openai`: a list `references` on the

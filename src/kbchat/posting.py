@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from kbchat.addresses import has_credentials, is_web, without_credentials
 from kbchat.errors import SettingsError
+from kbchat.refusals import explain
 
 if TYPE_CHECKING:
     import aiohttp
@@ -80,9 +81,7 @@ class ModelServer:
             await session.close()
 
     def _refused(self, status: int, answer: bytes, retry_after: str | None) -> Unanswered:
-        said = answer[:500].decode(errors="replace").strip()
-        if self._api_key:
-            said = said.replace(self._api_key, "***")
-        message = f"its server answered {status}: {said or 'nothing'}{self._hints.get(status, '')}"
+        said = explain(answer, key=self._api_key)
+        message = f"its server answered {status}: {said}{self._hints.get(status, '')}"
         wait = float(retry_after) if retry_after is not None and retry_after.isdecimal() else 0.0
         return Unanswered(message, may_pass=status == 429 or status >= 500, wait=wait)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from kbchat.errors import InvalidInputError, ReferencesError
 from kbchat.models import Message, Passage, Prompt, Reference
+from kbchat.numbering import neighbours
 from kbchat.references import parse
 
 Count = Callable[[str], int]
@@ -20,8 +21,6 @@ PASSAGE_SHARE = 0.75
 """What passages may take of the room when there are earlier turns: a follow-up must keep what it follows."""
 MESSAGE_TOKENS = 4
 """What a chat template puts around each message."""
-MAX_GAP = 4
-"""Characters of white space that a splitter may have left out between two chunks that touch."""
 _LEAST_PASSAGE = 80
 """Characters of a passage that is cut to fit, at least."""
 _LABEL_CHARS = 200
@@ -89,30 +88,7 @@ def merge(references: Sequence[Reference]) -> tuple[Passage, ...]:
 
     They are numbered from 1.
     """
-    return tuple(_passage(number, group) for number, group in enumerate(_neighbours(references), 1))
-
-
-def numbers(references: Sequence[Reference]) -> dict[int, int]:
-    """The number of the passage that each chunk went into when these were merged, by the chunk's id."""
-    groups = enumerate(_neighbours(references), 1)
-    return {reference.chunk_id: number for number, group in groups for reference in group}
-
-
-def _neighbours(references: Sequence[Reference]) -> list[list[Reference]]:
-    best: dict[int, float] = {}
-    for reference in references:
-        best[reference.document_id] = max(reference.recall_score, best.get(reference.document_id, 0.0))
-    ordered = sorted(references, key=lambda it: (-best[it.document_id], it.document_id, it.start, it.end))
-    groups: list[list[Reference]] = []
-    end = 0
-    for reference in ordered:
-        if groups and groups[-1][-1].document_id == reference.document_id and reference.start <= end + MAX_GAP:
-            groups[-1].append(reference)
-            end = max(end, reference.end)
-        else:
-            groups.append([reference])
-            end = reference.end
-    return groups
+    return tuple(_passage(number, group) for number, group in enumerate(neighbours(references), 1))
 
 
 def language_of(text: str) -> Language:

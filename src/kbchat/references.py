@@ -1,4 +1,4 @@
-"""The references tag: the passages that an answer was written from, written into its text and read back.
+"""The references tag: the passages that the model was given, written into the answer and read back.
 
     <references title="References" references="[{&quot;name&quot;: …, &quot;chunks&quot;: [{…}]}]" />
 

@@ -35,7 +35,7 @@ class ConversationInfo(Value):
 
 
 class Sources(Value):
-    """What a remembered answer was written from: the passages that the model was given, and its checked citations."""
+    """What stands behind a remembered answer: the passages that the model was given, and its checked citations."""
 
     space_id: int
     references: tuple[Reference, ...] = ()

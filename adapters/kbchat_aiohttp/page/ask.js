@@ -104,9 +104,9 @@ function References({ found, onOpen }) {
   </section>`;
 }
 
-function Turn({ turn, onOpen, onAgain }) {
+function Turn({ turn, onOpen, onAgain, newest }) {
   const found = numbered(turn);
-  return html`<article class="turn">
+  return html`<article class=${newest ? "turn newest" : "turn"} ref=${newest}>
     <p class="question"><span class="unseen">${t("you")}: </span>${turn.question}</p>
     <${Answer} turn=${turn} found=${found} onOpen=${onOpen} />
     ${turn.failure && html`<div class="note"><p role="alert" class="problem">${explain(turn.failure)}</p>
@@ -128,11 +128,17 @@ export function Ask({ space, model, talk, change, onView, onForget }) {
   const [question, setQuestion] = useState("");
   const [opened, setOpened] = useState(null);
   const field = useRef(null);
+  const newest = useRef(null);
   const { turns, stop } = talk;
   useEffect(() => {
     // Who walks over the tabs by keyboard stays there.
     if (!document.activeElement?.matches("[role=tab]:focus-visible")) field.current?.focus();
   }, [space.id]);
+  useEffect(() => {
+    // What is new begins at the top, with room for its answer below. The first question is in sight anyway.
+    const smooth = stop && !matchMedia("(prefers-reduced-motion: reduce)").matches;
+    newest.current?.scrollIntoView({ behavior: smooth ? "smooth" : "instant" });
+  }, [talk.uid, turns.length]);
 
   const submit = async (event) => {
     event.preventDefault();
@@ -140,7 +146,7 @@ export function Ask({ space, model, talk, change, onView, onForget }) {
     if (!asked || stop) return;
     setQuestion("");
     await follow(model, talk, asked, change);
-    field.current?.focus();
+    field.current?.focus({ preventScroll: true });
   };
   const again = () => follow(model, { ...talk, turns: turns.slice(0, -1) }, turns.at(-1).question, change);
   const typed = (event) => {
@@ -150,8 +156,8 @@ export function Ask({ space, model, talk, change, onView, onForget }) {
     <div class="turns">
       ${turns.length === 0 && html`<${Welcome} space=${space} onView=${onView} />`}
       ${turns.map((turn, i) => html`<${Turn} key=${`${talk.uid} ${i}`} turn=${turn} onOpen=${setOpened}
-        onAgain=${i === turns.length - 1 && !stop ? again : null} />`)}
-      ${turns.length > 0 && !stop && html`<p class="choices">
+        onAgain=${i === turns.length - 1 && !stop ? again : null} newest=${i > 0 && i === turns.length - 1 ? newest : null} />`)}
+      ${turns.length > 0 && html`<p class=${stop ? "choices later" : "choices"}>
         <button type="button" class="plainly" onClick=${() => { change(() => begin(space.id)); field.current?.focus(); }}>${t("newTalk")}</button>
         <button type="button" class="plainly" onClick=${() => onForget(talk.uid)}>${t("forget")}</button>
       </p>`}

@@ -3,6 +3,7 @@
 import { html, useEffect, useRef, useState } from "./view.js";
 import * as api from "./api.js";
 import { Bar } from "./bars.js";
+import { wrapped } from "./wrapped.js";
 import { explain, t } from "./text.js";
 
 const AROUND = 1500;
@@ -31,7 +32,7 @@ function Marked({ part, reference, anchor }) {
   const inside = place && place.start !== null && place.start >= start && place.start < end;
   const [from, to] = inside ? [place.start, place.end] : [end, end];
   // A sentence may go on in the chunk that follows.
-  const [before, lead, carrying, rest, after] = cut(part, start, from, to, Math.max(to, end));
+  const [before, lead, carrying, rest, after] = wrapped(cut(part, start, from, to, Math.max(to, end)));
   return html`<p class="text">${before}<mark ref=${carrying ? null : anchor}>${lead}${carrying && html`<strong ref=${anchor}>${carrying}</strong>`}${rest}</mark>${after}</p>`;
 }
 

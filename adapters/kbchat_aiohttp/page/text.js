@@ -27,7 +27,7 @@ const WORDS = {
   search: ["Search", "检索"],
   askPlaceholder: ["What would you like to know?", "想知道什么？"],
   welcome: ["Ask {name} anything.", "向“{name}”提问。"],
-  welcomeHint: ["Each answer names the passages it was written from, and you can open them.", "每个回答都会注明出处，可以逐一打开核对。"],
+  welcomeHint: ["Each answer names the passages that the model was given, and you can open them.", "每个回答都会列出提供给模型的段落，可以逐一打开核对。"],
   addDocuments: ["Add documents", "添加文档"],
   stop: ["Stop", "停止"],
   send: ["Ask", "提问"],

@@ -7,7 +7,7 @@ from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, JsonValue
 
 from kbchat import frames, references
 from kbchat.models import Message, Role, Sampling
-from kbchat.prompting import numbers
+from kbchat.numbering import numbers
 from kbchat.summaries import ConversationInfo, Turn
 from kbchat_aiohttp.schemas.base import (
     OWNER,
@@ -199,7 +199,7 @@ class CheckedCitation(AnswerModel):
 
 
 class OpenAICompletion(Completion):
-    """A whole answer, with the passages that it was written from beside it."""
+    """A whole answer, with the passages that the model was given beside it."""
 
     references: list[ReferenceDocument]
 

@@ -15,7 +15,7 @@ from kbchat.agents.grep import Pattern, matcher
 from kbchat.errors import DocumentNotFoundError, InvalidInputError, NotFoundError, SpaceNotFoundError
 from kbchat.inputs import MAX_ID, named_or_numbered
 from kbchat.models import Document, TextDocument
-from kbchat.prompting import numbers
+from kbchat.numbering import numbers
 from kbchat.threads import Threads
 
 if TYPE_CHECKING:

@@ -21,8 +21,9 @@ from kbchat.errors import (
     SettingsError,
 )
 from kbchat.generators import Generated
-from kbchat.generators.openai_wire import AnswerDecoder, encode_request, explain, shorten
+from kbchat.generators.openai_wire import AnswerDecoder, encode_request
 from kbchat.models import Prompt, Sampling
+from kbchat.refusals import explain, shorten
 
 if TYPE_CHECKING:
     import aiohttp
@@ -179,9 +180,7 @@ class OpenAIGenerator:
 
     def _refusal(self, status: int, words: bytes, retry_after: str | None) -> "_Refusal":
         """What a status other than 200 means."""
-        said = explain(words)
-        if self._api_key is not None:
-            said = said.replace(self._api_key, "***")
+        said = explain(words, key=self._api_key)
         if status == 429:
             seconds = _seconds(retry_after)
             error: GeneratorError = GeneratorBusyError(self._name, f"its server is busy (429): {said}", seconds)

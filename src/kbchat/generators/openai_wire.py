@@ -1,4 +1,4 @@
-"""OpenAI's chat protocol as bytes: the request, the stream of an answer, the words of a failure. No I/O.
+"""OpenAI's chat protocol as bytes: the request and the stream of an answer. No I/O.
 
 We read the stream ourselves: the OpenAI SDK builds an object graph for each delta, which takes some 60 µs where
 decoding the four fields that matter takes less than one. At thousands of deltas a second that is the whole bill.
@@ -16,9 +16,7 @@ from kbchat.generators import Generated
 from kbchat.generators.alike import read_alike
 from kbchat.generators.sse import SseParser
 from kbchat.models import FinishReason, Message, Sampling, Usage
-
-_EXCERPT = 300
-"""Characters of a server's own message that an error repeats."""
+from kbchat.refusals import find_message, shorten
 
 
 class _Turn(msgspec.Struct):
@@ -232,31 +230,8 @@ class AnswerDecoder:
         return chunk
 
 
-def explain(body: bytes) -> str:
-    """A server's own words for a failure, short, from any of the shapes such bodies have."""
-    try:
-        found = _find_message(json.loads(body))
-    except (ValueError, RecursionError):
-        found = None
-    return shorten(found or body.decode("utf-8", "replace")) or "without a word"
-
-
-def _find_message(value: object) -> str | None:
-    for _ in range(3):
-        if not isinstance(value, dict):
-            break
-        value = next((value[key] for key in ("error", "message", "detail", "msg") if value.get(key)), None)
-    return value if isinstance(value, str) else None
-
-
-def shorten(text: str) -> str:
-    """A text on one line and of bearable length."""
-    line = " ".join(text.split())
-    return line if len(line) <= _EXCERPT else line[: _EXCERPT - 1] + "…"
-
-
 def _words(chunk: _Chunk) -> str:
-    return shorten(_find_message(chunk.error or chunk.message) or "without a word")
+    return shorten(find_message(chunk.error or chunk.message) or "without a word")
 
 
 def _counted(usage: _Usage) -> Usage | None:

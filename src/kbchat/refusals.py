@@ -1,0 +1,36 @@
+"""What a server says that refuses: its own words, from any of the shapes such answers have. Pure."""
+
+import json
+
+_EXCERPT = 300
+"""Characters of a server's own message that an error repeats."""
+
+
+def explain(body: bytes, *, key: str | None = None) -> str:
+    """A server's own words for a failure: one line, short, and without a full stop, because a remedy may follow.
+
+    `key` is what it was asked with: where it repeats that, the words have asterisks.
+    """
+    try:
+        found = find_message(json.loads(body))
+    except (ValueError, RecursionError):
+        found = None
+    words = found or body.decode("utf-8", "replace")
+    if key:
+        words = words.replace(key, "***")
+    return shorten(words).rstrip(".") or "without a word"
+
+
+def find_message(value: object) -> str | None:
+    """The words in what was decoded of a body; None where there are none."""
+    for _ in range(3):
+        if not isinstance(value, dict):
+            break
+        value = next((value[key] for key in ("error", "message", "detail", "msg") if value.get(key)), None)
+    return value if isinstance(value, str) else None
+
+
+def shorten(text: str) -> str:
+    """A text on one line and of bearable length."""
+    line = " ".join(text.split())
+    return line if len(line) <= _EXCERPT else line[: _EXCERPT - 1] + "…"
