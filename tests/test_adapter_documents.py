@@ -212,6 +212,7 @@ async def test_a_name_is_unique_unless_it_replaces(tmp_path: Path) -> None:
         ({"space_id": 99, "doc_name": "a", "content": "x"}, 404, None),
         ({"space_id": "nope", "doc_name": "a", "content": "x"}, 404, None),
         ({"space_id": 1, "doc_name": "a"}, 400, "doc_file"),
+        ({"space_id": 1, "doc_name": "a", "doc_type": "TEXT", "content": ""}, 400, "content"),
         ({"space_id": 1, "doc_name": "a", "content": "  "}, 400, "content"),
         ({"space_id": 1, "doc_name": "a\x00", "content": "x"}, 400, "doc_name"),
         ({"space_id": 1, "doc_name": "a", "content": "x\x00"}, 400, "content"),
@@ -340,7 +341,7 @@ async def test_a_list_with_an_unknown_document_begins_nothing(tmp_path: Path, wr
         ([5], "[0]"),
         ([{}], "[0].doc_id"),
         ([{"doc_id": 1, "chunk_parameters": {"chunk_size": 0}}], "[0].chunk_parameters.chunk_size"),
-        ([{"doc_id": 1, "chunk_parameters": {"chunk_strategy": "BY_MOOD"}}], "chunk_parameters.chunk_strategy"),
+        ([{"doc_id": 1, "chunk_parameters": {"chunk_strategy": "BY_MOOD"}}], "[0].chunk_parameters.chunk_strategy"),
         (
             [
                 {

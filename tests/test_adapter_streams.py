@@ -42,6 +42,19 @@ async def test_each_word_is_sent_when_it_is_there(tmp_path: Path, model: Upstrea
         assert (await response.content.read()).endswith(b"data: [DONE]\n\n")
 
 
+async def test_a_stream_of_http_1_0_ends_with_its_connection(tmp_path: Path, model: Upstream) -> None:
+    """It has no chunks: a client that would keep the connection has no other way to see the end."""
+    model.behave = says("one")
+    body = json.dumps({"messages": "Hi", "stream": True}).encode()
+    async with serving(tmp_path, model=model) as served:
+        reader, writer = await asyncio.open_connection(served.host, served.port)
+        head = f"POST {CHAT} HTTP/1.0\r\nConnection: keep-alive\r\nContent-Type: application/json\r\n"
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        answer = await reader.read()
+        writer.close()
+    assert answer.endswith(b"data: [DONE]\n\n")
+
+
 @ROUTES
 async def test_a_silent_stream_is_kept_alive(tmp_path: Path, model: Upstream, path: str) -> None:
     """A comment goes out while the model is silent, before its first word and between words."""

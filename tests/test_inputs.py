@@ -1,17 +1,23 @@
 """What people hand in is checked where it enters, and every refusal names the field."""
 
 import unicodedata
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kbchat import several
 from kbchat.errors import InvalidInputError, SpaceNotFoundError
 from kbchat.inputs import (
     MAX_NAME,
+    checked_handle,
     checked_messages,
     checked_name,
     checked_owner,
+    checked_page,
     checked_prose,
     checked_question,
     checked_text,
@@ -106,6 +112,44 @@ def test_a_conversation_ends_with_a_question() -> None:
     for wrong in ([], turns):
         with pytest.raises(InvalidInputError, match=r"messages: .*role 'user'"):
             checked_messages(wrong, limit=10)
+
+
+def refusals() -> Iterator[tuple[str, Callable[[Any], object]]]:
+    """What takes a value, and what the value is called."""
+    yield "name", lambda value: checked_name(value, field="name")
+    yield "desc", lambda value: checked_prose(value, field="desc")
+    yield "query", lambda value: checked_question(value, field="query", limit=10)
+    yield "owner", checked_owner
+    yield "vector_type", checked_vector_type
+    yield "messages", lambda value: checked_messages(value, limit=10)
+    yield "top_k", checked_top_k
+    yield "score_threshold", checked_threshold
+    yield "offset", lambda value: checked_page(value, 1)
+    yield "limit", lambda value: checked_page(0, value)
+    yield "spaces", several.checked
+
+
+@pytest.mark.parametrize(("field", "check"), list(refusals()))
+@pytest.mark.parametrize("value", [object(), 2.5j])
+def test_what_is_of_another_kind_is_refused_by_name(field: str, check: Callable[[Any], object], value: object) -> None:
+    """A program that mixes up its arguments is told which, not where it went wrong inside."""
+    with pytest.raises(InvalidInputError) as caught:
+        check(value)
+    assert caught.value.field == field
+
+
+def test_any_whole_number_will_do() -> None:
+    """Numbers of numpy are none of Python's, and count things as well."""
+    assert checked_top_k(np.int64(5)) == 5  # type: ignore[arg-type]
+    assert checked_page(np.int32(1), None) == (1, None)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match=r"top_k: must be a whole number, not 2\.0"):
+        checked_top_k(2.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("handle", ["a\x00", "\ud800"])
+def test_nothing_has_a_name_that_cannot_be_kept(handle: str) -> None:
+    """It is nobody's, and no database is asked for it."""
+    assert checked_handle(handle, field="name_or_id") == 0
 
 
 @pytest.mark.parametrize("top_k", [0, -1, 10_000])

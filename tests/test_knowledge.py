@@ -219,8 +219,24 @@ async def test_a_space_is_changed_in_what_is_given(kb: kbchat.KnowledgeBase) -> 
     changed = await kb.update_space("a", name="b")
     assert (changed.id, changed.name, changed.desc) == (space.id, "b", "old")
     await space.ingest(kbchat.TextDocument(name="t", text="text"))
-    with pytest.raises(SpaceInUseError):
+    with pytest.raises(SpaceInUseError, match=f"`kbchat migrate {space.id} --to Milvus`"):
         await kb.update_space("b", vector_type="Milvus")
+
+
+async def test_a_space_of_a_closed_knowledge_base_says_so(tmp_path: Path) -> None:
+    """Whatever is asked of it, not in the words of the part that notices first."""
+    async with kbchat.KnowledgeBase(tmp_path) as kb:
+        space = await kb.create_space("a")
+        await space.ingest(kbchat.TextDocument(name="t", text="text"))
+    for ask in (
+        lambda: space.retrieve("text"),
+        lambda: space.chat("text"),
+        lambda: space.ingest(kbchat.TextDocument(name="u", text="text")),
+        space.documents,
+        space.check,
+    ):
+        with pytest.raises(RuntimeError, match="was closed; open it again"):
+            await ask()
 
 
 async def test_a_deleted_space_leaves_no_trace(kb: kbchat.KnowledgeBase) -> None:

@@ -14,6 +14,7 @@ from kbchat.chunking import Splitting
 from kbchat.embedders import Embedder, Vector, Vectors, passages
 from kbchat.embedders.static import StaticEmbedder
 from kbchat.errors import CollectionNotFoundError, EmbedderUnavailableError, SpaceNotFoundError
+from kbchat.fusion import cosine
 from kbchat.ingestion.ingest import Ingester
 from kbchat.ingestion.preparing import Preparer
 from kbchat.inputs import Bounds
@@ -21,7 +22,6 @@ from kbchat.lexical.tantivy import TantivyIndex
 from kbchat.loaders.processes import DocumentReaders
 from kbchat.models import SpaceInfo, TextDocument, VectorType
 from kbchat.retrieval.retriever import Retrieval, Retriever
-from kbchat.retrieval.searching import cosine
 from kbchat.stores import VectorHit, VectorStore
 from kbchat.stores.memory import MemoryStore
 from kbchat.text.splitting import text_of

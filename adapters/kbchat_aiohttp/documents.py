@@ -63,6 +63,8 @@ class Documents:
         space = await find_space(self._kb, asked.space_id, call.principal)
         if asked.doc_type == "URL":
             raise InvalidRequestError("doc_type: URLs are not fetched; send the file or its text", param="doc_type")
+        if asked.doc_type == "TEXT" and upload is None and asked.content is None:
+            raise InvalidRequestError("content: Field required; for TEXT it is the document's text", param="content")
         name = asked.doc_name or (upload.name if upload else None)
         if name is None:
             raise InvalidRequestError("doc_name: Field required", param="doc_name")
@@ -139,7 +141,7 @@ class Documents:
     async def sync(self, call: Call) -> web.Response:
         asked = await read_json(call.request, SyncDocuments, limit=self._limit)
         found = await self._synced(asked.root, call.principal)
-        splittings = [chunking(one.chunk_parameters) for one in asked.root]
+        splittings = [chunking(one.chunk_parameters, at=f"[{at}].") for at, one in enumerate(asked.root)]
         # All are there: now, and only now, something is begun.
         for document, splitting in zip(found, splittings, strict=True):
             self._indexer.submit(document.space_id, document.id, splitting)
@@ -208,13 +210,14 @@ class Documents:
         return await self._kb.get_document(int(document_id), owner=principal.scope, with_text=with_text)
 
 
-def chunking(asked: ChunkParameters | None) -> Splitting | None:
-    """How documents are split when a client asks for it in these words; None: as the space says."""
+def chunking(asked: ChunkParameters | None, *, at: str = "") -> Splitting | None:
+    """How documents are split when a client asks for it in these words; None: as the space says. `at` is where in the
+    body they stand."""
     try:
         return None if asked is None else requested(asked.model_dump())
     except InvalidInputError as error:
-        field = f"chunk_parameters.{error.field}"
-        raise InvalidRequestError(f"chunk_parameters.{error.message}", param=field) from None
+        place = f"{at}chunk_parameters."
+        raise InvalidRequestError(f"{place}{error.message}", param=f"{place}{error.field}") from None
 
 
 def _part(text: str, start: int, end: int | None) -> str:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 import anyio
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 
 from kbchat.errors import DeadlineError
 from kbchat.frames import KEEP_ALIVE, error_frame
@@ -165,6 +166,8 @@ class EventStream:
         """Write whole frames in one piece. Waits while the reader is slow."""
         self._written = time.monotonic()
         if not self.begun:
+            if self._request.version < HttpVersion11:
+                self.response.force_close()  # There are no chunks in HTTP/1.0: only the end of the connection ends it.
             async with self._opening:
                 await self.response.prepare(self._request)
                 self.begun = True

@@ -5,7 +5,6 @@ Nothing of the user's is written to: the trial has a folder of its own, which is
 
 from __future__ import annotations
 
-import difflib
 import os
 import platform
 import re
@@ -80,25 +79,24 @@ def read_toml() -> Mapping[str, object]:
     """What `kbchat.toml` in the working folder sets; nothing where there is none or it cannot be read."""
     import tomllib
 
+    from kbchat.settings import TOML
+
     try:
-        return tomllib.loads(Path("kbchat.toml").read_text(encoding="utf-8"))
+        return tomllib.loads(Path(TOML).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 
 
-def unknown_settings(settings: type[Settings], toml: Mapping[str, object]) -> list[Finding]:
-    """Names that look like settings and are none: what is misspelt is read by nobody."""
-    known = list(settings.model_fields)
-    variables = [name.upper() for name in os.environ if name.upper().startswith("KBCHAT_")]
-    strange = [(name, name.removeprefix("KBCHAT_").lower().partition("__")[0]) for name in variables]
-    strange += [(f"{name} in kbchat.toml", name) for name in toml]
+def unknown_settings(settings: type[Settings]) -> list[Finding]:
+    """Variables that look like settings and are none: what is misspelt is read by nobody."""
+    from kbchat.settings import meant
+
     found = []
-    for shown, name in sorted(strange):
-        if name in known:
-            continue
-        close = difflib.get_close_matches(name, known, n=1)
-        remedy = f"did you mean {close[0]}?" if close else "docs/settings.md has them all"
-        found.append(Finding(topic="settings", name=shown, state="note", detail="is no setting", remedy=remedy))
+    for variable in sorted(name.upper() for name in os.environ if name.upper().startswith("KBCHAT_")):
+        name = variable.removeprefix("KBCHAT_").lower().partition("__")[0]
+        if name not in settings.model_fields:
+            detail = "is no setting"
+            found.append(Finding(topic="settings", name=variable, state="note", detail=detail, remedy=meant(name)))
     return found
 
 

@@ -95,15 +95,15 @@ class SpaceNotFoundError(NotFoundError):
     """There is no such space, or it is another owner's."""
 
     def __init__(self, space: str | int) -> None:
-        super().__init__(f"there is no space {space!r}; list_spaces() names those there are")
+        super().__init__(f"there is no space {space!r}; a list of the spaces names those there are")
         self.space = space
 
 
 class DocumentNotFoundError(NotFoundError):
-    """There is no such document in the space."""
+    """There is no such document, or it is in another owner's space."""
 
     def __init__(self, document: str | int) -> None:
-        super().__init__(f"there is no document {document!r} in this space; documents() names those there are")
+        super().__init__(f"there is no document {document!r}; a list of the documents names those there are")
         self.document = document
 
 

@@ -7,7 +7,10 @@ questions, spaces and stores can be compared.
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import mul
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from kbchat.embedders import Vector
 
 K1 = 1.2
 B = 0.75
@@ -168,3 +171,9 @@ def recall_scores(fused: Sequence[float], confidence: float) -> list[float]:
     if best <= 0.0:
         return [0.0 for _ in fused]
     return [confidence * (max(score, 0.0) / best) for score in fused]
+
+
+def cosine(one: "Vector", other: "Vector") -> float:
+    """The cosine of two vectors, in [-1, 1]; 0 for the zero vector, which is like nothing."""
+    scale = float((one @ one) * (other @ other)) ** 0.5
+    return max(-1.0, min(1.0, float(one @ other) / scale)) if scale > 0 else 0.0

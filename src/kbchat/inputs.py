@@ -1,8 +1,10 @@
 """What people hand in, checked: names, texts, questions and numbers. Every error names the field and the remedy."""
 
 import json
+import operator
+import re
 import unicodedata
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
@@ -24,6 +26,9 @@ MAX_EXPAND_TOKENS = 100_000
 MAX_WEIGHT = 10.0
 MAX_ID = 2**63 - 1
 
+_UNKEEPABLE = re.compile("[\x00\ud800-\udfff]")
+"""What no database can keep, so that nothing has it in its name."""
+
 Word = TypeVar("Word", bound=StrEnum)
 T = TypeVar("T")
 Messages = str | Sequence[Message | Mapping[str, str] | str]
@@ -39,7 +44,7 @@ def checked_name(name: str, *, field: str) -> str:
     Raises `InvalidInputError` for one that is empty, too long, has white space around it, or holds control characters
     or lone surrogates.
     """
-    if not name or name.isspace():
+    if not must_be_text(name, field=field).strip():
         raise InvalidInputError(field, "must not be empty")
     if len(name) > MAX_NAME:
         raise InvalidInputError(field, f"has {len(name):,} characters; at most {MAX_NAME} are allowed")
@@ -53,16 +58,23 @@ def checked_name(name: str, *, field: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def composed(name: str) -> str:
+def composed(name: str, *, field: str = "name") -> str:
     """A name as it is kept: what looks the same is the same."""
-    return unicodedata.normalize("NFC", name)
+    return unicodedata.normalize("NFC", must_be_text(name, field=field))
+
+
+def must_be_text(value: str, *, field: str) -> str:
+    """The value, which a program may have got wrong. Raises `InvalidInputError` for anything but a text."""
+    if not isinstance(value, str):
+        raise InvalidInputError(field, f"must be a text, not {type(value).__name__}")
+    return value
 
 
 def checked_handle(handle: str | int, *, field: str) -> str | int:
     """What names a thing: a text is a name, in composed form, and a number an id. One that no id can be becomes 0,
     which is nobody's. Raises `InvalidInputError` for anything else."""
     if isinstance(handle, str):
-        return composed(handle)
+        return 0 if _UNKEEPABLE.search(handle) else composed(handle)
     if isinstance(handle, bool) or not isinstance(handle, int):
         raise InvalidInputError(field, f"must be a name (a text) or an id (a number), not {type(handle).__name__}")
     return handle if 0 < handle <= MAX_ID else 0
@@ -84,10 +96,19 @@ async def named_or_numbered(find: Callable[[str | int], Awaitable[T]], handle: s
 
 def checked_page(offset: int, limit: int | None) -> tuple[int, int | None]:
     """Where a page of a list begins and how long it is at most; None: as long as there is more."""
-    for field, value in (("offset", offset), ("limit", limit)):
+    first, most = _whole(offset, field="offset"), None if limit is None else _whole(limit, field="limit")
+    for field, value in (("offset", first), ("limit", most)):
         if value is not None and value < 0:
             raise InvalidInputError(field, f"must not be negative, not {value}")
-    return min(offset, MAX_ID), None if limit is None else min(limit, MAX_ID)
+    return min(first, MAX_ID), None if most is None else min(most, MAX_ID)
+
+
+def _whole(value: int, *, field: str) -> int:
+    """Raises `InvalidInputError` for what is no whole number."""
+    try:
+        return operator.index(value)  # Not `isinstance`: numpy has whole numbers of its own.
+    except TypeError:
+        raise InvalidInputError(field, f"must be a whole number, not {value!r}") from None
 
 
 def checked_metadata(metadata: Mapping[str, JsonValue], *, field: str) -> dict[str, JsonValue]:
@@ -118,7 +139,7 @@ def checked_owner(owner: str) -> str:
 
 def checked_text(text: str, *, field: str) -> str:
     """The text as it is. Raises `InvalidInputError` for lone surrogates and NUL, which no database can keep."""
-    if "\x00" in text:
+    if "\x00" in must_be_text(text, field=field):
         raise InvalidInputError(field, f"holds a NUL character at position {text.index(chr(0))}; remove it")
     try:
         text.encode()
@@ -130,7 +151,7 @@ def checked_text(text: str, *, field: str) -> str:
 
 def checked_prose(text: str, *, field: str) -> str:
     """A short text about something."""
-    if len(text) > MAX_PROSE:
+    if len(must_be_text(text, field=field)) > MAX_PROSE:
         raise InvalidInputError(field, f"has {len(text):,} characters; at most {MAX_PROSE:,} are allowed")
     return checked_text(text, field=field)
 
@@ -138,14 +159,14 @@ def checked_prose(text: str, *, field: str) -> str:
 def checked_vector_type(value: VectorType | str) -> VectorType:
     """A vector store's name in any letter case."""
     for kind in VectorType:
-        if kind.lower() == value.lower():
+        if kind.lower() == str(value).lower():
             return kind
     raise InvalidInputError("vector_type", f"{value!r} is unknown; use 'Chroma' or 'Milvus'")
 
 
 def checked_question(question: str, *, field: str, limit: int) -> str:
     """A question of at most `limit` characters that is not blank."""
-    if not question or question.isspace():
+    if not must_be_text(question, field=field).strip():
         raise InvalidInputError(field, "the question is empty; ask something")
     if len(question) > limit:
         raise InvalidInputError(field, f"the question has {len(question):,} characters; at most {limit:,} are allowed")
@@ -154,6 +175,8 @@ def checked_question(question: str, *, field: str, limit: int) -> str:
 
 def checked_messages(messages: Messages, *, limit: int) -> tuple[Message, ...]:
     """The turns of a conversation, which end with a question of the user's."""
+    if not isinstance(messages, Iterable):
+        raise InvalidInputError("messages", f"must be a text or a list of messages, not {type(messages).__name__}")
     turns = tuple(map(_turn, [messages] if isinstance(messages, str | Mapping | Message) else messages))
     if not turns or turns[-1].role != "user":
         raise InvalidInputError("messages", "must end with a message of the role 'user': the question")
@@ -183,16 +206,14 @@ def _turn(given: object) -> Message:
 
 def checked_top_k(top_k: int) -> int:
     """How many hits, from 1 to 1000."""
-    if not 1 <= top_k <= MAX_TOP_K:
-        raise InvalidInputError("top_k", f"must be between 1 and {MAX_TOP_K}, not {top_k}")
-    return top_k
+    if not 1 <= (number := _whole(top_k, field="top_k")) <= MAX_TOP_K:
+        raise InvalidInputError("top_k", f"must be between 1 and {MAX_TOP_K}, not {number}")
+    return number
 
 
 def checked_threshold(score_threshold: float | None) -> float | None:
     """A score below which hits are dropped, from 0 to 1; None drops none."""
-    if score_threshold is not None and not 0.0 <= score_threshold <= 1.0:
-        raise InvalidInputError("score_threshold", f"must be between 0 and 1, not {score_threshold}")
-    return score_threshold
+    return None if score_threshold is None else _between(score_threshold, 0.0, 1.0, field="score_threshold")
 
 
 class Bounds(NamedTuple):
@@ -230,17 +251,18 @@ def checked_bounds(
         checked_top_k(settings.top_k if top_k is None else top_k),
         checked_threshold(settings.score_threshold if score_threshold is None else score_threshold),
         None if where is None else parse(where, field="where"),
-        _word(Strategy, given.get("strategy", settings.strategy), field="strategy"),
+        checked_word(Strategy, given.get("strategy", settings.strategy), field="strategy"),
         _checked_rerank(given.get("rerank"), settings, there_is_one=reranks),
         _between(given.get("diversity", settings.diversity), 0.0, 1.0, field="diversity"),
-        _word(Expand, given.get("expand", settings.expand), field="expand"),
+        checked_word(Expand, given.get("expand", settings.expand), field="expand"),
         int(_between(given.get("expand_tokens", settings.expand_tokens), 1, MAX_EXPAND_TOKENS, field="expand_tokens")),
         _weight(given.get("dense_weight", settings.dense_weight), field="dense_weight"),
         _weight(given.get("sentence_weight", settings.sentence_weight), field="sentence_weight"),
     )
 
 
-def _word(words: type[Word], value: object, *, field: str) -> Word:
+def checked_word(words: type[Word], value: object, *, field: str) -> Word:
+    """One of the words that there are for something."""
     try:
         return words(str(value))
     except ValueError:

@@ -154,7 +154,7 @@ async def ingest(
     progress: Progress,
 ) -> IngestReport:
     """Take in what is new or changed."""
-    given = [sources] if isinstance(sources, str | os.PathLike | TextDocument) else list(sources)
+    given = _listed(sources, "sources")
     texts = [_composed(source) for source in given if isinstance(source, TextDocument)]
     urls = [source for source in given if isinstance(source, str) and source.startswith(WEB)]
     paths = [_path(it, "sources") for it in given if not isinstance(it, TextDocument) and it not in urls]
@@ -370,10 +370,20 @@ def _composed(source: TextDocument) -> TextDocument:
 
 
 def _paths(paths: Paths) -> list[Path]:
-    return [_path(path, "paths") for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+    return [_path(path, "paths") for path in _listed(paths, "paths")]
 
 
-def _path(given: str | os.PathLike[str], field: str) -> Path:
+def _listed(given: Source | Iterable[Source], field: str) -> list[Source]:
+    if isinstance(given, str | os.PathLike | TextDocument):
+        return [given]
+    if not isinstance(given, Iterable):
+        raise InvalidInputError(field, f"must be a path or a list of them, not {type(given).__name__}")
+    return list(given)
+
+
+def _path(given: Source, field: str) -> Path:
+    if not isinstance(given, str | os.PathLike):
+        raise InvalidInputError(field, f"must be paths, not {type(given).__name__}")
     if given == "":
         raise InvalidInputError(field, "an empty path is refused; the working folder is '.'")
     return Path(given)

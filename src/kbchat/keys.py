@@ -7,7 +7,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from kbchat.errors import KeyNotFoundError
-from kbchat.inputs import checked_handle, checked_name, checked_owner
+from kbchat.inputs import checked_handle, checked_name, checked_owner, checked_word
 from kbchat.models import KeyInfo, KeyRole
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ class Keys:
         """
         key = PREFIX + secrets.token_urlsafe(32)
         info = await self._catalog.create_key(
-            name=checked_name(name, field="name"), owner=checked_owner(owner), role=role, digest=digest(key)
+            name=checked_name(name, field="name"),
+            owner=checked_owner(owner),
+            role=checked_word(KeyRole, role, field="role"),
+            digest=digest(key),
         )
         return info, key
 

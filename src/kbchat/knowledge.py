@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, Unpack
 
@@ -67,7 +66,7 @@ class KnowledgeBase:
 
         settings = settings or Settings()
         if data_dir is not None:
-            settings = settings.model_copy(update={"data_dir": Path(data_dir)})
+            settings = settings.at(data_dir)
         self.settings = settings
         behind = {inputs.checked_vector_type(word): store for word, store in (stores or {}).items()}
         self._own = OwnParts(embedder=embedder, generator=generator, reranker=reranker, stores=behind)

@@ -3,6 +3,7 @@
 Nothing is read when this module is imported, only when a `Settings` is made.
 """
 
+import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from kbchat.chunking import ChunkStrategy, Splitting
 from kbchat.errors import SettingsError
 from kbchat.strategies import Expand, Strategy
 
+TOML = "kbchat.toml"
+"""The file of settings, in the working folder."""
 ANSWER_SHARE = 0.25
 """What is kept free of a model's context for its answer, when the request does not say how long that may be."""
 
@@ -44,14 +47,15 @@ class Settings(BaseSettings):
     """Everything that can be set. Each field is also a variable: `KBCHAT_` and its name in capitals.
 
     What is given goes before the environment, and that before `kbchat.toml`. Raises `SettingsError` that names each
-    field that cannot be used, without its value, which may be a secret.
+    field that cannot be used, without its value, which may be a secret, and each argument and line of the file that
+    sets nothing. A variable that sets nothing may be another program's: `kbchat doctor` points it out.
     """
 
     model_config = SettingsConfigDict(
         env_prefix="KBCHAT_",
         env_nested_delimiter="__",
-        toml_file="kbchat.toml",
-        extra="ignore",
+        toml_file=TOML,
+        extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
     )
@@ -65,8 +69,8 @@ class Settings(BaseSettings):
                 raise SettingsError(f"settings that cannot be used: {_problems(error)}") from None
             except UndecodableError as error:
                 raise SettingsError(f"a KBCHAT_* variable must hold JSON: {error}") from None
-            except ValueError as error:
-                raise SettingsError(f"kbchat.toml cannot be read: {error}") from None
+            except (OSError, ValueError) as error:
+                raise SettingsError(f"{TOML} cannot be read: {error}") from None
 
     # Where things are
     data_dir: Path = Path("kb-data")
@@ -185,6 +189,11 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def _is_a_folder(cls, value: object) -> object:
+        return _folder(value) if isinstance(value, str | os.PathLike) else value
+
     @model_validator(mode="after")
     def _check(self) -> "Settings":
         if self.chunk_overlap >= self.splitting.size:
@@ -207,6 +216,13 @@ class Settings(BaseSettings):
                 "for the answer; lower it, or say what it can hold (llm_context_tokens, context_tokens)"
             )
 
+    def at(self, data_dir: str | os.PathLike[str]) -> "Settings":
+        """The same settings with another data folder."""
+        try:
+            return self.model_copy(update={"data_dir": _folder(data_dir)})
+        except ValueError as error:
+            raise SettingsError(f"data_dir: {error}") from None
+
     @property
     def splitting(self) -> Splitting:
         """How documents are split where neither their space nor the ingest says otherwise."""
@@ -223,7 +239,25 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        if Path(TOML).is_dir():  # Docker makes one where a file was to be mounted that is not there.
+            raise IsADirectoryError("it is a folder")
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def meant(name: str) -> str:
+    """What to do about a name that is no setting."""
+    close = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    return f"did you mean {close[0]}?" if close else "docs/settings.md has them all"
+
+
+def _folder(given: str | os.PathLike[str]) -> Path:
+    if given == "":
+        raise ValueError("an empty path is refused; the working folder is '.'")
+    try:
+        Path(given).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{str(given)!r} is nobody's home folder") from None
+    return Path(given)
 
 
 def _problems(error: ValidationError) -> str:
@@ -231,6 +265,8 @@ def _problems(error: ValidationError) -> str:
     said = []
     for problem in error.errors(include_url=False, include_input=False):
         name, what = _placed(problem["loc"]), problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            what = f"is no setting; {meant(name)}" if len(problem["loc"]) == 1 else "is no setting"
         said.append(f"{name}: {what}" if name else what)
     return "; ".join(said)
 

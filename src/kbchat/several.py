@@ -34,6 +34,8 @@ def checked(spaces: Iterable[str | int]) -> list[str | int]:
     """The names or ids of the spaces, each once. Raises `InvalidInputError` for none and for too many."""
     if isinstance(spaces, str):
         raise InvalidInputError("spaces", f"must be a list of names or ids; one is [{spaces!r}]")
+    if not isinstance(spaces, Iterable):
+        raise InvalidInputError("spaces", f"must be a list of names or ids, not {type(spaces).__name__}")
     names = list(dict.fromkeys(spaces))
     if not 1 <= len(names) <= MOST_SPACES:
         raise InvalidInputError("spaces", f"must name 1 to {MOST_SPACES} spaces, not {len(names)}")

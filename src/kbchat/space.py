@@ -42,7 +42,7 @@ class KnowledgeSpace:
     """
 
     def __init__(self, parts: Parts, info: SpaceInfo) -> None:
-        self._parts = parts
+        self._held = parts
         self.info = info
 
     def __repr__(self) -> str:
@@ -377,6 +377,10 @@ class KnowledgeSpace:
             return await collect(stream.batches())
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _parts(self) -> Parts:
+        return self._held.while_open()
 
     def _question(self, query: str) -> str:
         return inputs.checked_question(query, field="query", limit=self._parts.settings.max_question_chars)

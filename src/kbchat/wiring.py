@@ -9,7 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from weakref import WeakValueDictionary
 
 import anyio
@@ -116,6 +116,13 @@ class Parts:
         )
         self._tokens: dict[int, tuple[int, int]] = {}
         self._pin: EmbedderPin | None = None
+        self._closed = False
+
+    def while_open(self) -> Self:
+        """These parts. Raises `RuntimeError` once they were closed, whichever of them would have noticed first."""
+        if self._closed:
+            raise RuntimeError("the knowledge base of this space was closed; open it again and get the space from it")
+        return self
 
     def store(self, vector_type: VectorType) -> VectorStore:
         """The store that holds the vectors of such spaces."""
@@ -223,6 +230,7 @@ class Parts:
 
     async def aclose(self) -> None:
         """Close every part, also when one of them fails to."""
+        self._closed = True
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.catalog.aclose)
             stack.push_async_callback(self.lexical.aclose)

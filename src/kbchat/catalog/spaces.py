@@ -173,7 +173,8 @@ def update(conn: Connection, space_id: int, change: SpaceChange, *, now: datetim
     if change.vector_type not in (None, space.vector_type) and _is_used(conn, space):
         raise SpaceInUseError(
             space.name,
-            f"space {space.name!r} holds documents in {space.vector_type}; empty it before you choose another store",
+            f"space {space.name!r} holds documents in {space.vector_type}; take it to the other store with "
+            f"`kbchat migrate {space.id} --to {change.vector_type}`, or empty it first",
         )
     values = {column: value for column, value in change._asdict().items() if value is not None}
     if change.vector_type not in (None, space.vector_type):

@@ -37,7 +37,7 @@ def doctor(
         found = await checks.parts_that_answer(settings)
         return found if no_trial else [*found, await checks.trial(settings)]
 
-    said = [*checks.unknown_settings(type(settings), toml), *checks.serving(settings)]
+    said = [*checks.unknown_settings(type(settings)), *checks.serving(settings)]
     findings = [*checks.installed(), *said, *anyio.run(ask)]
     wrong = list(checks.problems(findings))
     if json:

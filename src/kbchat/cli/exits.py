@@ -11,6 +11,7 @@
 
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -68,6 +69,8 @@ def guarded(app: typer.Typer, argv: Sequence[str] | None) -> int:
     if code == Exit.PIPE:
         _discard_output()
     if code == Exit.INTERRUPTED:
+        if argv is None:  # The process is ours: a second Ctrl-C ends it while its threads are still waited for.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         say("interrupted")
     return int(code or Exit.DONE)
 

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from kbchat.catalog import Upload
 from kbchat.errors import InvalidInputError, KbchatError
-from kbchat.inputs import checked_metadata, checked_name, checked_text
+from kbchat.inputs import checked_metadata, checked_name, checked_prose, checked_text
 from kbchat.models import DocumentStatus, IngestProgress, TextDocument
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def upload(
     """What is to be kept of a document: a file's bytes or a text. Raises `InvalidInputError` naming the argument."""
     name = checked_name(name, field="name")
     if (data is None) == (text is None):
-        raise InvalidInputError("data", "give either a file's bytes or a text")
+        raise InvalidInputError("data", "give either a file's bytes, or a text that is not empty")
     if text is not None:
         data = checked_text(text, field="text").encode()
     if not isinstance(data, bytes | bytearray | memoryview):
@@ -48,6 +48,8 @@ def upload(
         raise InvalidInputError("text" if text is not None else "data", "the document is empty")
     if len(data) > max_bytes:
         raise InvalidInputError("data", f"{len(data):,} bytes are more than the limit of {max_bytes:,}")
+    if source is not None:
+        checked_prose(source, field="source")
     doc_type = "DOCUMENT" if text is None else "TEXT"
     return Upload(
         name=name,

@@ -82,6 +82,8 @@ def discover(
     for path in paths:
         try:
             root, chosen = _resolved(path, selection, field)
+        except InvalidInputError:
+            raise
         except (OSError, ValueError) as error:
             # A name that no file system takes: most likely a text.
             shown, reason = str(path)[:_SHOWN_CHARS], getattr(error, "strerror", None) or error

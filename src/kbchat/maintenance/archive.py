@@ -8,6 +8,7 @@ each chunk for scoring, after its length in four bytes.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -122,7 +123,7 @@ class _Writing:
         """Begin, beside where the archive is to be. Raises `InvalidInputError` where there can be none."""
         try:
             if self._path.is_dir():
-                raise InvalidInputError("path", f"{str(self._path)!r} is a folder; name a file in it")
+                raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file in it")
             beside = tempfile.TemporaryDirectory(dir=self._path.resolve().parent, prefix=".kbchat-export-")
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error

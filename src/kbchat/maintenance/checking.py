@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from kbchat.errors import LexicalIndexError, VectorError
+from kbchat.fusion import cosine
 from kbchat.ingestion.ingest import embed_all, known_rows
 from kbchat.lexical import LexicalEntry
 from kbchat.models import Value
@@ -16,7 +17,7 @@ from kbchat.text.splitting import text_of
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
-    from kbchat.embedders import Embedder, Vector
+    from kbchat.embedders import Embedder
     from kbchat.ingestion.ingest import Ingester
     from kbchat.lexical import LexicalIndex
     from kbchat.models import Chunk, Document, SpaceInfo
@@ -219,9 +220,7 @@ class Checker:
         kept = await self._store.fetch(self._space.collection, [chunk.id for chunk in sample])
         sample = [chunk for chunk in sample if chunk.id in kept]
         fresh = await embed_all(self._embedder, [text_of(chunk) for chunk in sample])
-        drifted = [
-            chunk for chunk, vector in zip(sample, fresh, strict=True) if _cosine(vector, kept[chunk.id]) < ALIKE
-        ]
+        drifted = [chunk for chunk, vector in zip(sample, fresh, strict=True) if cosine(vector, kept[chunk.id]) < ALIKE]
         assert np.isfinite(fresh).all()
         if drifted and self._repair:
             async for chunks in self._pages():
@@ -252,13 +251,6 @@ class Checker:
             terms = await self._threads.read(lambda some: [analyse(text_of(chunk)) for chunk in some], wanted)
             await self._lexical.upsert(name, [LexicalEntry(it.id, t) for it, t in zip(wanted, terms, strict=True)])
         await self._lexical.commit(name)
-
-
-def _cosine(one: Vector, other: Vector) -> float:
-    import numpy as np
-
-    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return float(one @ other) / lengths if lengths else 1.0
 
 
 def _fits(document: Document, chunks: Iterable[Chunk]) -> bool:

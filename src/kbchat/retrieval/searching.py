@@ -197,10 +197,10 @@ class Search:
         if self._vector is None or not self._vector.any():
             return [None] * len(ids)
         if self._embedder is self.static:
-            return [cosine or None for cosine in static]
+            return [known or None for known in static]
         known = dict(self._dense_hits)
         missing = await self._store.fetch(self.space.collection, [key for key in ids if key not in known])
-        known |= {key: cosine(self._vector, vector) for key, vector in missing.items()}
+        known |= {key: fusion.cosine(self._vector, vector) for key, vector in missing.items()}
         return [known.get(key) for key in ids]
 
     async def _search_dense(self, limit: int) -> list[VectorHit]:
@@ -262,9 +262,3 @@ def _nearest(question: Vector, vectors: Mapping[int, Vector]) -> list[VectorHit]
 
 def _best_first(scored: tuple[float, int]) -> tuple[float, int]:
     return -scored[0], scored[1]
-
-
-def cosine(one: Vector, other: Vector) -> float:
-    """The cosine of two vectors, in [-1, 1]; 0 for the zero vector."""
-    scale = float((one @ one) * (other @ other)) ** 0.5
-    return max(-1.0, min(1.0, float(one @ other) / scale)) if scale > 0 else 0.0
