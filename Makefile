@@ -31,7 +31,7 @@ test: $(VENV)/.ready clients
 clients: $(VENV)/.ready
 	$(BIN)/python tests/e2e/environments.py
 
-# Chromium and npm for the page's tests, where they are missing; needs root on Debian.
+# Chromium and npm for the page's tests, nginx for the proxy's, where they are missing; needs root on Debian.
 browser:
 	tools/browser.sh
 

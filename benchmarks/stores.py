@@ -1,12 +1,17 @@
 """What kbchat's vector stores cost over the vendors' own clients: the same vectors, settings and batches, in turns.
 
-    python benchmarks/stores.py --sizes 1000 10000 --out benchmarks/results
+    python benchmarks/stores.py --json FILE --plot FILE
+    python benchmarks/stores.py --stores milvus-server --sizes 100000 --json FILE --plot FILE
 
-Writes `stores.json` and, where matplotlib is installed, `stores.png`.
+A collection is filled, its last 10,000 vectors in batches that are timed, the others in large ones that are not; small
+collections are made over and over. Then it is searched. Results are put into what FILE holds already: stores and sizes
+can be measured one by one. `--fill FOLDER` only fills, and `--filled FOLDER` measures what was filled there: the first
+takes minutes and may be disturbed, the second may not.
 """
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import platform
@@ -14,16 +19,17 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kbchat.errors import StoreUnavailableError
 from kbchat.stores import Vectors, VectorStore
 from kbchat.stores.chroma import ChromaStore, HnswSettings
 from kbchat.stores.milvus import MilvusSettings, MilvusStore
@@ -36,9 +42,15 @@ if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 DIMENSION = 256
-QUESTIONS = 200
-LEAST_BATCHES = 60
+QUESTIONS = 300
+TIMED = 10_000
+"""So many vectors are upserted in batches that are timed, at least."""
+LARGE = 500
+"""Vectors in a batch that only fills."""
 RAW, OURS = "raw", "kb-ours"
+HEAD = """
+| store | vectors | upsert, raw | kbchat | added | query, raw | kbchat | added | recall@10 |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |"""
 SETTINGS = MilvusSettings()
 LITE_SETTINGS = MilvusSettings(index="FLAT", build={}, search={})
 
@@ -54,31 +66,52 @@ class Client:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """The median, and the quartiles around it."""
+
+    low: float
+    median: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        return cls(*statistics.quantiles(values, n=4))
+
+
+@dataclass(frozen=True)
 class Result:
-    """Medians in milliseconds."""
+    """Milliseconds. What is added is of each pair of calls that were made in turn, and the median of that."""
 
     store: str
     size: int
     batch: int
-    upsert_raw: float
-    upsert_kbchat: float
-    query_raw: float
-    query_kbchat: float
+    upsert_raw: Spread
+    upsert_kbchat: Spread
+    upsert_added: Spread
+    """As a share of the raw call."""
+    query_raw: Spread
+    query_kbchat: Spread
+    query_added: Spread
     recall: float
     """Of the ten that exact search finds, those that kbchat's store found."""
 
-    @property
-    def upsert_overhead(self) -> float:
-        return self.upsert_kbchat / self.upsert_raw - 1
+    @classmethod
+    def read(cls, saved: dict[str, Any]) -> "Result":
+        return cls(**{name: Spread(**it) if isinstance(it, dict) else it for name, it in saved.items()})
 
-    @property
-    def query_overhead_ms(self) -> float:
-        return self.query_kbchat - self.query_raw
+    def row(self) -> str:
+        """A line of a Markdown table."""
+        added = self.upsert_added
+        upsert = f"{self.upsert_raw.median:.1f} | {self.upsert_kbchat.median:.1f} | {added.median:+.0%}"
+        upsert += f" [{added.low:+.0%}, {added.high:+.0%}]"
+        query = f"{self.query_raw.median:.2f} | {self.query_kbchat.median:.2f} | {self.query_added.median:+.2f}"
+        query += f" [{self.query_added.low:+.2f}, {self.query_added.high:+.2f}]"
+        return f"| {self.store} | {self.size:,} | {upsert} | {query} | {self.recall:.3f} |"
 
 
-def raw_chroma(api: object, name: str = RAW) -> Client:
+def raw_chroma(api: object, name: str) -> Client:
     hnsw = HnswSettings()
-    collection = api.create_collection(  # type: ignore[attr-defined]
+    collection = api.get_or_create_collection(  # type: ignore[attr-defined]
         name,
         embedding_function=None,
         configuration={
@@ -96,7 +129,7 @@ def raw_chroma(api: object, name: str = RAW) -> Client:
     )
 
 
-def raw_milvus(client: "MilvusClient", name: str, settings: MilvusSettings = SETTINGS) -> Client:
+def raw_milvus(client: "MilvusClient", name: str, *, settings: MilvusSettings = SETTINGS) -> Client:
     from pymilvus import DataType
 
     schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -104,7 +137,8 @@ def raw_milvus(client: "MilvusClient", name: str, settings: MilvusSettings = SET
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=DIMENSION)
     index = client.prepare_index_params()
     index.add_index("vector", index_type=settings.index, metric_type="COSINE", params=dict(settings.build))
-    client.create_collection(name, schema=schema, index_params=index, consistency_level="Session")
+    if not client.has_collection(name):
+        client.create_collection(name, schema=schema, index_params=index, consistency_level="Session")
 
     def upsert(ids: list[int], vectors: Vectors) -> None:
         client.upsert(name, [{"id": key, "vector": vector} for key, vector in zip(ids, vectors, strict=True)])
@@ -122,7 +156,7 @@ def raw_milvus(client: "MilvusClient", name: str, settings: MilvusSettings = SET
 
     def settle() -> None:
         client.flush(name)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 200
         for each in (name, name.replace(RAW, OURS.replace("-", "_"))) if settings is SETTINGS else ():
             while client.describe_index(each, "vector").get("pending_index_rows") and time.monotonic() < deadline:
                 time.sleep(0.5)
@@ -197,42 +231,85 @@ class Times:
         if not first_ours:
             await self._time_ours(ours)
 
+    def pairs(self) -> list[tuple[float, float]]:
+        return list(zip(self.raw, self.ours, strict=True))
+
+    def forget(self, first: int) -> None:
+        del self.raw[:first], self.ours[:first]
+
     async def _time_ours(self, ours: Callable[[], Awaitable[object]]) -> None:
         begin = time.perf_counter()
         await ours()
         self.ours.append(1000 * (time.perf_counter() - begin))
 
 
-async def compare(name: str, make_raw: Callable[[str], Client], store: VectorStore, *, size: int, batch: int) -> Result:
-    random = np.random.default_rng(0)
-    vectors = random.standard_normal((size + QUESTIONS, DIMENSION)).astype(np.float32)
-    upserts, queries = Times(), Times()
-    # Few batches have no median to speak of: small collections are made over and over.
-    for number in range(max(1, LEAST_BATCHES * batch // size)):
-        raw, ours = make_raw(f"{RAW}{number}"), f"{OURS}{number}"
-        await store.create_collection(ours, dimension=DIMENSION)
-        await store.count(ours)
-        for start in range(0, size, batch):
-            ids, part = list(range(start, start + batch)), vectors[start : start + batch]
-            await upserts.both(partial(raw.upsert, ids, part), partial(store.upsert, ours, ids, part))
-    await store.flush(ours)
-    raw.settle()
-    for question in vectors[size:]:
-        await queries.both(partial(raw.query, question), partial(store.query, ours, question, limit=10))
-    found = [{hit.id for hit in await store.query(ours, question, limit=10)} for question in vectors[size:]]
-    await store.aclose()
-    right = sum(len(hits & wanted) for hits, wanted in zip(found, exact(vectors, size), strict=True))
-    # The first questions load the index, or wait for the last write to be seen.
-    return Result(
-        name,
-        size,
-        batch,
-        upsert_raw=statistics.median(upserts.raw),
-        upsert_kbchat=statistics.median(upserts.ours),
-        query_raw=statistics.median(queries.raw[5:]),
-        query_kbchat=statistics.median(queries.ours[5:]),
-        recall=right / (10 * QUESTIONS),
-    )
+class Comparison:
+    """Both clients on collections of one size, in one folder."""
+
+    def __init__(self, name: str, make_raw: Callable[[str], Client], store: VectorStore, *, size: int, batch: int):
+        self._name = name
+        self._make_raw = make_raw
+        self._store = store
+        self._size = size
+        self._batch = batch
+        self._timed = min(size, TIMED)
+        self._vectors = np.random.default_rng(0).standard_normal((size + QUESTIONS, DIMENSION)).astype(np.float32)
+
+    async def fill(self) -> None:
+        """All but what is timed; from where it was broken off, if it was."""
+        raw, ours = self._make_raw(f"{RAW}0"), f"{OURS}0"
+        await self._store.create_collection(ours, dimension=DIMENSION)
+        there = await self._store.count(ours) // LARGE - 1
+        for start in range(max(0, there) * LARGE, self._size - self._timed, LARGE):
+            end = min(start + LARGE, self._size - self._timed)
+            raw.upsert(list(range(start, end)), self._vectors[start:end])
+            await self._store.upsert(ours, range(start, end), self._vectors[start:end])
+        await self._store.flush(ours)
+        raw.settle()
+
+    async def measure(self) -> Result:
+        upserts, queries = Times(), Times()
+        for number in range(max(1, TIMED // self._size)):
+            raw, ours = self._make_raw(f"{RAW}{number}"), f"{OURS}{number}"
+            await self._store.create_collection(ours, dimension=DIMENSION)
+            await loaded(lambda ours=ours: self._store.count(ours))  # type: ignore[misc]
+            for start in range(self._size - self._timed, self._size, self._batch):
+                ids, part = list(range(start, start + self._batch)), self._vectors[start : start + self._batch]
+                await upserts.both(partial(raw.upsert, ids, part), partial(self._store.upsert, ours, ids, part))
+        await self._store.flush(ours)
+        raw.settle()
+        questions = self._vectors[self._size :]
+        for question in questions:
+            await queries.both(partial(raw.query, question), partial(self._store.query, ours, question, limit=10))
+        found = [{hit.id for hit in await self._store.query(ours, question, limit=10)} for question in questions]
+        right = sum(len(hits & wanted) for hits, wanted in zip(found, exact(self._vectors, self._size), strict=True))
+        # The first calls open connections, load the index, or wait for the last write to be seen.
+        upserts.forget(5)
+        queries.forget(10)
+        return Result(
+            self._name,
+            self._size,
+            self._batch,
+            upsert_raw=Spread.of(upserts.raw),
+            upsert_kbchat=Spread.of(upserts.ours),
+            upsert_added=Spread.of([ours / raw - 1 for raw, ours in upserts.pairs()]),
+            query_raw=Spread.of(queries.raw),
+            query_kbchat=Spread.of(queries.ours),
+            query_added=Spread.of([ours - raw for raw, ours in queries.pairs()]),
+            recall=right / (10 * QUESTIONS),
+        )
+
+
+async def loaded(count: Callable[[], Awaitable[object]]) -> None:
+    """A Milvus server that was killed needs half a minute to load what it has."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            await count()
+            return
+        except StoreUnavailableError:
+            if time.monotonic() > deadline:
+                raise
 
 
 def exact(vectors: Vectors, size: int) -> list[set[int]]:
@@ -242,66 +319,84 @@ def exact(vectors: Vectors, size: int) -> list[set[int]]:
 
 
 def plot(results: list[Result], path: Path) -> None:
-    try:
-        import matplotlib
-    except ImportError:
-        print("no plot: matplotlib is not installed (pip install 'kbchat[bench]')")
-        return
+    import matplotlib
+
     matplotlib.use("Agg")
+    matplotlib.rcParams |= {"svg.hashsalt": "kbchat", "svg.fonttype": "path", "font.size": 9}
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.5))
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
     for axis, kind in zip(axes, ("upsert", "query"), strict=True):
         for name in dict.fromkeys(result.store for result in results):
             mine = [result for result in results if result.store == name]
             sizes = [result.size for result in mine]
-            line = axis.plot(sizes, [getattr(result, f"{kind}_kbchat") for result in mine], marker="o", label=name)
+            ours, raw = ([getattr(it, f"{kind}_{whose}") for it in mine] for whose in ("kbchat", "raw"))
+            line = axis.plot(sizes, [it.median for it in ours], marker="o", label=name)
             color = line[0].get_color()
-            axis.plot(sizes, [getattr(result, f"{kind}_raw") for result in mine], marker=".", ls="--", color=color)
-        axis.set(xscale="log", yscale="log", xlabel="vectors", ylabel="median milliseconds", title=kind)
-    axes[0].legend(title="kbchat (dashed: raw client)")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
+            axis.fill_between(sizes, [it.low for it in ours], [it.high for it in ours], color=color, alpha=0.15)
+            axis.plot(sizes, [it.median for it in raw], marker=".", ls="--", color=color)
+        what = "a query" if kind == "query" else f"an upsert of {results[0].batch}"
+        axis.set(xscale="log", yscale="log", xlabel="vectors", ylabel="milliseconds (median, quartiles)", title=what)
+    axes[0].legend(title="kbchat (dashed: raw client)", fontsize=7, title_fontsize=7)
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
+
+
+def merged(results: list[Result], path: Path | None) -> list[Result]:
+    """What was measured now and, of the rest, what the file holds; written there."""
+    if path is None:
+        return results
+    saved = json.loads(path.read_text())["results"] if path.exists() else []
+    every = {(it.size, it.store): it for it in [*map(Result.read, saved), *results]}
+    ordered = sorted(every.values(), key=lambda it: (it.size, list(STORES).index(it.store)))
+    report = {
+        "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
+        "versions": {name: version(name) for name in ("kbchat", "chromadb", "pymilvus", "milvus-lite", "numpy")},
+        "dimension": DIMENSION,
+        "questions": QUESTIONS,
+        "results": [asdict(result) for result in ordered],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2) + "\n")
+    return ordered
+
+
+async def run(name: str, folder: Path, *, size: int, batch: int, fills: bool, measures: bool) -> Result | None:
+    """Fill and measure one store in a folder, or one of these."""
+    with STORES[name](folder) as (make_raw, store):
+        comparison = Comparison(name, make_raw, store, size=size, batch=batch)
+        try:
+            if fills:
+                await comparison.fill()
+            return await comparison.measure() if measures else None
+        finally:
+            await store.aclose()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])  # type: ignore[union-attr]
     parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES))
     parser.add_argument("--sizes", nargs="+", type=int, default=[1000, 10_000, 100_000])
     parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
-    arguments = parser.parse_args()
+    parser.add_argument("--fill", type=Path, metavar="FOLDER", help="only fill, there")
+    parser.add_argument("--filled", type=Path, metavar="FOLDER", help="measure what was filled there")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    given = parser.parse_args()
     results = []
-    for size in arguments.sizes:
-        for name in arguments.stores:
-            with (
-                tempfile.TemporaryDirectory(prefix="kbchat-bench-") as folder,
-                STORES[name](Path(folder)) as (raw, store),
-            ):
-                result = asyncio.run(compare(name, raw, store, size=size, batch=arguments.batch))
+    for size, name in itertools.product(given.sizes, given.stores):
+        with tempfile.TemporaryDirectory(prefix="kbchat-bench-") as temporary:
+            kept = given.fill or given.filled
+            folder = kept / f"{name}-{size}" if kept else Path(temporary)
+            folder.mkdir(parents=True, exist_ok=True)
+            done = run(name, folder, size=size, batch=given.batch, fills=not given.filled, measures=not given.fill)
+            result = asyncio.run(done)
+        if result is not None:
             results.append(result)
-            print(
-                f"{name:16} {size:7,}  upsert of {result.batch}: {result.upsert_raw:7.1f} ms raw, "
-                f"{result.upsert_kbchat:7.1f} ours ({result.upsert_overhead:+.0%})  "
-                f"query: {result.query_raw:6.2f} ms raw, {result.query_kbchat:6.2f} ours "
-                f"({result.query_overhead_ms:+.2f} ms)  recall@10: {result.recall:.3f}",
-                flush=True,
-            )
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    machine = {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}
-    versions = {name: version(name) for name in ("kbchat", "chromadb", "pymilvus", "milvus-lite", "numpy")}
-    report = {
-        "machine": machine,
-        "versions": versions,
-        "dimension": DIMENSION,
-        "questions": QUESTIONS,
-        "results": [
-            asdict(result) | {"upsert_overhead": result.upsert_overhead, "query_overhead_ms": result.query_overhead_ms}
-            for result in results
-        ],
-    }
-    (arguments.out / "stores.json").write_text(json.dumps(report, indent=2) + "\n")
-    plot(results, arguments.out / "stores.png")
+            print(result.row(), flush=True)
+    every = merged(results, given.json)
+    print(HEAD, *(it.row() for it in every), sep="\n")
+    if given.plot and every:
+        plot(every, given.plot)
 
 
 if __name__ == "__main__":

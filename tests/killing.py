@@ -12,7 +12,7 @@ import random
 import re
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import kbchat
@@ -50,29 +50,37 @@ def say(**what: object) -> None:
     sys.stdout.flush()
 
 
-def arm(targets: Mapping[str, Sequence[object]], label: str) -> None:
-    """Kill this process when a step of one of a part's targets is passed for the given time. The product knows nothing
-    of it."""
-    step, when, number = label.rsplit(":", 2)
+def watch(targets: Mapping[str, Sequence[object]], step: str, passed: Callable[[str], None]) -> None:
+    """Say `before` and `after` when a step of one of a part's targets is passed; the product knows nothing of it."""
     part, method = step.split(".")
-    left = [int(number)]
 
     def wrap(target: object) -> None:
         real = getattr(target, method)
 
         async def wrapped(*args: object, **kwargs: object) -> object:
-            left[0] -= 1
-            if not left[0] and when == "before":
-                os.kill(os.getpid(), signal.SIGKILL)
+            passed("before")
             result = await real(*args, **kwargs)
-            if not left[0]:
-                os.kill(os.getpid(), signal.SIGKILL)
+            passed("after")
             return result
 
         setattr(target, method, wrapped)
 
     for target in targets[part]:
         wrap(target)
+
+
+def arm(targets: Mapping[str, Sequence[object]], label: str) -> None:
+    """Kill this process when a label is passed for the given time."""
+    step, when, number = label.rsplit(":", 2)
+    left = int(number)
+
+    def passed(now: str) -> None:
+        nonlocal left
+        left -= now == when
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    watch(targets, step, passed)
 
 
 async def search(space: kbchat.KnowledgeSpace) -> None:

@@ -4,17 +4,23 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from hypothesis import given
+from anyio.from_thread import start_blocking_portal
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import kbchat
+from catalogs import opened
+from kbchat import filters
 from kbchat.catalog import documents
 from kbchat.catalog.narrowing import All, narrowed
 from kbchat.errors import InvalidInputError
 from kbchat.filters import And, Eq, Exists, Filter, Ge, In, Not, Or, Prefix, dump, loads, matches, parse
 from kbchat.retrieval import selecting
+from kbchat.testing.catalog_samples import a_space, generation, put
+from postgresql import needs_postgresql
 
 METADATA: dict[str, Any] = {
     "lang": "de",
@@ -133,15 +139,22 @@ LEAVES = st.one_of(
     st.fixed_dictionaries({"field": FIELDS, "exists": st.booleans()}),
     st.fixed_dictionaries({"field": FIELDS, "prefix": st.text("ab", max_size=2)}),
 )
-FILTERS = st.recursive(
-    LEAVES,
-    lambda inner: (
-        st.lists(inner, max_size=3).map(lambda parts: {"and": parts})
-        | st.lists(inner, max_size=3).map(lambda parts: {"or": parts})
-        | inner.map(lambda part: {"not": part})
-    ),
-    max_leaves=8,
-)
+
+
+def of_leaves(leaves: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    """Filters made of these conditions."""
+    return st.recursive(
+        leaves,
+        lambda inner: (
+            st.lists(inner, max_size=3).map(lambda parts: {"and": parts})
+            | st.lists(inner, max_size=3).map(lambda parts: {"or": parts})
+            | inner.map(lambda part: {"not": part})
+        ),
+        max_leaves=8,
+    )
+
+
+FILTERS = of_leaves(LEAVES)
 DOCUMENTS = st.dictionaries(FIELDS, SCALARS | st.none() | st.lists(SCALARS, max_size=3))
 
 
@@ -181,6 +194,66 @@ def test_words_are_logic(one: dict[str, Any], other: dict[str, Any], metadata: d
     assert matches(parse({"and": [one, other]}), metadata) is (first and second)
     assert matches(parse({"or": [one, other]}), metadata) is (first or second)
     assert matches(parse({"not": {"and": [one, other]}}), metadata) is not (first and second)
+
+
+# Letters and marks that JSON, SQL or a search in texts could stumble over; numbers that may be written in several ways.
+NASTY = st.text(
+    st.sampled_from("aA1.,:é中\U0001f511\"'\\\\/%_{}[] \n\x1f\u2028") | st.characters(exclude_categories=["Cs"])
+)
+NUMBERS = st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.booleans() | NUMBERS | st.sampled_from([17, 17.0, 1e9, 10**9, 1e16, 10**16, -0.0, 0, 1e-7]) | NASTY
+KEYS = st.sampled_from(["a", 'b"', "中", "a:"])
+NASTY_METADATA = st.dictionaries(KEYS, VALUES | st.none() | st.lists(VALUES, max_size=3), max_size=3)
+
+
+@st.composite
+def selections(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Documents' metadata, and a filter that asks for values which are there as for others."""
+    every = draw(st.lists(NASTY_METADATA, min_size=1, max_size=6))
+    there = [it for each in every for value in each.values() for it in (value if isinstance(value, list) else [value])]
+    value = (
+        st.sampled_from([it for it in there if it is not None]) if any(it is not None for it in there) else VALUES
+    ) | VALUES
+    ordered = value.filter(lambda it: not isinstance(it, bool))
+    texts = value.filter(lambda it: isinstance(it, str)).map(lambda it: it[: len(it) // 2 + 1]) | NASTY
+    leaves = st.one_of(
+        *(st.fixed_dictionaries({"field": KEYS, word: value}) for word in ("eq", "ne")),
+        *(st.fixed_dictionaries({"field": KEYS, word: ordered}) for word in ("lt", "le", "gt", "ge")),
+        st.fixed_dictionaries({"field": KEYS, "in": st.lists(value, max_size=3)}),
+        st.fixed_dictionaries({"field": KEYS, "exists": st.booleans()}),
+        st.fixed_dictionaries({"field": KEYS, "prefix": texts}),
+    )
+    return every, draw(of_leaves(leaves))
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=[pytest.mark.server, needs_postgresql])])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where a catalog is."""
+    return tmp_path / "catalog" if request.param == "sqlite" else str(request.getfixturevalue("postgresql_url"))
+
+
+@pytest.mark.timeout(120)
+def test_a_catalog_selects_what_matches(database: Path | str) -> None:
+    """Whatever it is asked to look for in texts first, a database's documents are those that plain Python selects."""
+    with start_blocking_portal() as portal:
+        catalog = portal.call(opened, database)
+
+        async def select(every: list[dict[str, Any]], where: Filter) -> list[int]:
+            space = await a_space(catalog, name=f"s{uuid4()}")
+            new = [generation(f"d{number}", "text", metadata=it) for number, it in enumerate(every)]
+            begun = await put(catalog, space, *new)
+            found = await catalog.matching_documents(space.id, filters.tester(where), must=narrowed(where))
+            places = {it.document_id: number for number, it in enumerate(begun)}
+            return sorted(places[key] for key, _ in found)
+
+        @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(selections())
+        def compare(selection: tuple[list[dict[str, Any]], dict[str, Any]]) -> None:
+            every, where = selection[0], parse(selection[1])
+            assert portal.call(select, every, where) == [n for n, it in enumerate(every) if matches(where, it)]
+
+        compare()
+        portal.call(catalog.aclose)
 
 
 @pytest.fixture

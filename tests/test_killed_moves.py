@@ -1,9 +1,13 @@
 """A real process is killed while it moves a space or embeds it anew: the space answers, and nothing stays behind.
 
-`KBCHAT_KILLS=200 python -m pytest tests/test_killed_moves.py` kills at every labelled step; by default at some.
+By default it is killed once before and once after each step, in whichever of the three; `KBCHAT_KILLS=380 python -m
+pytest tests/test_killed_moves.py` kills in each of them, each time that it passes the step, with everything after it
+that may come.
 """
 
+import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -17,35 +21,38 @@ import pytest
 
 import kbchat
 from kbchat.models import VectorType
-from killing_moves import LABELS, act, settings_of
+from killing_moves import PASSED, act, settings_of
 
-ALL = int(os.environ.get("KBCHAT_KILLS", "2")) > 2
+KILLS = int(os.environ.get("KBCHAT_KILLS", "0"))
+SEED = 29
+"""By which the first kills are shared among the three, and among what comes then."""
 PROGRAM = Path(__file__).with_name("killing_moves.py")
 QUESTION = "Which note is about lighthouse seven?"
 
 pytestmark = pytest.mark.timeout(120)
 
-SOME = [
-    ("Milvus", "catalog.note_leftover:after:1", "fsck"),
-    ("Milvus", "store.upsert:after:2", "again"),
-    ("Milvus", "store.flush:before:1", "delete"),
-    ("Milvus", "catalog.move_space:after:1", "ingest"),
-    ("Chroma", "catalog.move_space:after:1", "again"),
-    ("Chroma", "words.drop_collection:before:1", "fsck"),
-    ("reembed", "store.create_collection:after:1", "ingest"),
-    ("reembed", "store.upsert:after:2", "again"),
-]
 NEXT: dict[str, Callable[[kbchat.KnowledgeBase, kbchat.KnowledgeSpace], Awaitable[object]]] = {
     "ingest": lambda kb, space: space.ingest(kbchat.TextDocument(name="new", text="About bridges alone.")),
     "reembed": lambda kb, space: space.reembed(),
     "fsck": lambda kb, space: space.check(repair=True),
     "delete": lambda kb, space: kb.delete_space(space.id),
 }
-EVERY = [
-    (action, f"{label}:1", [*NEXT, "again"][number % 5])
-    for action in ("Milvus", "Chroma", "reembed")
-    for number, label in enumerate(LABELS)
-]
+
+
+def kills(number: int) -> list[tuple[str, str, str]]:
+    """So many of all there are: what is done, where it is killed, what is done then. The first are one for each label,
+    the others in an order made up."""
+    every = [
+        (action, f"{step}:{when}:{nth}", then)
+        for action, steps in PASSED.items()
+        for step, times in steps.items()
+        for when in ("before", "after")
+        for nth in range(1, times + 1)
+        for then in (*NEXT, "again")
+    ]
+    random.Random(SEED).shuffle(every)
+    first = {kill[1].rpartition(":")[0]: kill for kill in reversed(every)}
+    return list(dict.fromkeys([*first.values(), *every]))[: max(number, len(first))]
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +72,13 @@ def spaces(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         return data
 
     return {kind.value: anyio.run(make, kind) for kind in VectorType}
+
+
+async def run(spaces: dict[str, Path], data: Path, action: str, label: str) -> "subprocess.CompletedProcess[bytes]":
+    """Let a process do it to a copy of a space."""
+    await anyio.to_thread.run_sync(shutil.copytree, spaces["Milvus" if action == "Chroma" else "Chroma"], data)
+    command = [sys.executable, str(PROGRAM), str(data), action, label]
+    return await anyio.run_process(command, check=False, stderr=subprocess.PIPE)
 
 
 async def found(space: kbchat.KnowledgeSpace) -> list[tuple[str, float]]:
@@ -90,16 +104,22 @@ async def own(space: kbchat.KnowledgeSpace) -> set[str]:
     return {f"{info.vector_type}/{info.collection}"} | words
 
 
-@pytest.mark.parametrize(("action", "label", "then"), EVERY if ALL else SOME)
+@pytest.mark.parametrize("action", PASSED)
+async def test_the_steps_that_are_passed(spaces: dict[str, Path], tmp_path: Path, action: str) -> None:
+    """A process that lives passes each step as often as the table says, so that every label below is passed."""
+    ran = await run(spaces, tmp_path / "data", action, "-")
+    assert ran.returncode == 0, ran.stderr.decode()
+    assert json.loads(ran.stdout) == PASSED[action]
+
+
+@pytest.mark.parametrize(("action", "label", "then"), kills(KILLS))
 async def test_killed_while_it_moves(
     spaces: dict[str, Path], tmp_path: Path, action: str, label: str, then: str
 ) -> None:
     """It answers as before from wherever it is; the same again finishes it, anything else clears the half away."""
     data = tmp_path / "data"
-    await anyio.to_thread.run_sync(shutil.copytree, spaces["Milvus" if action == "Chroma" else "Chroma"], data)
-    command = [sys.executable, str(PROGRAM), str(data), action, label]
-    ran = await anyio.run_process(command, check=False, stderr=subprocess.PIPE)
-    assert ran.returncode in ((-signal.SIGKILL, 0) if ALL else (-signal.SIGKILL,)), ran.stderr.decode()
+    ran = await run(spaces, data, action, label)
+    assert ran.returncode == -signal.SIGKILL, ran.stderr.decode()
     async with kbchat.KnowledgeBase(settings=settings_of(data)) as kb:
         space = await kb.get_space("moved")
         before = await found(space)

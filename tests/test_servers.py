@@ -1,6 +1,7 @@
 """`kbchat serve` as several processes on one PostgreSQL and one Milvus server, as they are deployed."""
 
 import asyncio
+import itertools
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -10,9 +11,10 @@ from time import monotonic
 from typing import Any
 
 import aiohttp
+import anyio.to_thread
 import pytest
 
-from postgresql import needs_postgresql
+from postgresql import PostgresqlServer, needs_postgresql
 from servers import MilvusServer
 from serving import CHAT, SPACES
 from upstream import Exchange, Upstream, model
@@ -70,7 +72,7 @@ class Server:
 
 @asynccontextmanager
 async def started(environment: dict[str, str], folder: Path) -> AsyncIterator[Server]:
-    own = {**os.environ, **environment, "KBCHAT_DATA_DIR": str(folder), "KBCHAT_PORT": "0"}
+    own = {**os.environ, "KBCHAT_PORT": "0", **environment, "KBCHAT_DATA_DIR": str(folder)}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "kbchat", "serve"),
         env=own,
@@ -78,17 +80,22 @@ async def started(environment: dict[str, str], folder: Path) -> AsyncIterator[Se
         stderr=asyncio.subprocess.STDOUT,
     )
     assert process.stdout is not None
-    url = ""
-    while not url:
-        line = (await process.stdout.readline()).decode()
-        assert line, "the server ended"
-        url = next((word.rstrip("/.,") for word in line.split() if word.startswith("http://127")), "")
-    drained = asyncio.create_task(process.stdout.read())
-    async with aiohttp.ClientSession(url) as client:
-        yield Server(process, client)
-    process.terminate()
-    await process.wait()
-    await drained
+    drained = None
+    try:
+        url = ""
+        while not url:
+            line = (await process.stdout.readline()).decode()
+            assert line, "the server ended"
+            url = next((word.rstrip("/.,") for word in line.split() if word.startswith("http://127")), "")
+        drained = asyncio.create_task(process.stdout.read())
+        async with aiohttp.ClientSession(url) as client:
+            yield Server(process, client)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+        if drained is not None:
+            await drained
 
 
 @pytest.fixture
@@ -179,3 +186,70 @@ async def test_servers_on_one_milvus(
     for server in servers:
         status, body, _ = await server.send("POST", f"{SPACES}/{space}/retrieve", {"query": "keys"})
         assert (status, body["error"]["code"]) == (404, "space_not_found")
+
+
+class Load:
+    """Documents that come in and questions that are asked until `done`: each is answered, or 503 with `Retry-After`."""
+
+    def __init__(self, space: int) -> None:
+        self.space = space
+        self.acknowledged: dict[str, int] = {}
+        self.refusals: list[str] = []
+        self.done = False
+
+    async def ask(self, server: Server) -> None:
+        while not self.done:
+            await self._send(server, "POST", f"{SPACES}/{self.space}/retrieve", {"query": "rotated keys"})
+
+    async def write(self, server: Server, by: str) -> None:
+        sent = {"doc_type": "TEXT", "space_id": str(self.space)}
+        for number in itertools.count():
+            if self.done:
+                return
+            name = f"{by}{number}"
+            made = await self._send(server, "POST", DOCUMENTS, sent | {"doc_name": name, "content": f"{name} shines."})
+            asked = [{"doc_id": str(made["id"]), "space_id": str(self.space)}] if made else []
+            if asked and await self._send(server, "POST", f"{DOCUMENTS}/sync", asked):
+                self.acknowledged[name] = made["id"]
+
+    async def more(self) -> None:
+        """Return when more has been acknowledged."""
+        enough = len(self.acknowledged) + 6
+        while len(self.acknowledged) < enough:
+            await asyncio.sleep(0.01)
+
+    async def _send(self, server: Server, method: str, path: str, body: object) -> Any:
+        """The data of an answer, or None where it is refused."""
+        begin = monotonic()
+        status, said, headers = await server.send(method, path, body)
+        assert monotonic() - begin < WITHIN
+        if status == 200:
+            return said["data"]
+        assert (status, int(headers["Retry-After"]) > 0) == (503, True), said
+        self.refusals.append(said["error"]["code"])
+        return None
+
+
+async def test_postgresql_restarted_under_load(servers: list[Server], postgresql: PostgresqlServer) -> None:
+    """Each request is answered as ever or 503 with `Retry-After`; what was acknowledged is there and is indexed, also
+    what was on its way when the catalog went; afterwards all works, and no server had to be started anew."""
+    one, other = servers
+    space = await make_space(one)
+    assert (await one.add(space, "keys", KEYS))["status"] == "FINISHED"
+    load = Load(space)
+    async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
+        for work in (load.ask(other), load.write(one, "one"), load.write(other, "other")):
+            tasks.create_task(work)
+        await load.more()
+        await anyio.to_thread.run_sync(postgresql.restart)
+        await load.more()
+        load.done = True
+    assert load.refusals
+    async with asyncio.timeout(WITHIN):
+        for key in load.acknowledged.values():
+            while (found := (await one.send("GET", f"{DOCUMENTS}/{key}"))[1]["data"])["status"] in ("TODO", "RUNNING"):
+                await asyncio.sleep(0.05)
+            # Only one of them writes to a space at a time.
+            assert found["status"] == "FINISHED" or "another" in found["result"], found
+    assert (await other.found(space, "How are keys rotated?"))[0][0] == "keys"
+    assert (await other.add(space, "lunch", "Lunch is served at noon."))["status"] == "FINISHED"

@@ -1,18 +1,19 @@
 """Every vector store against the one conformance suite."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Literal
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from kbchat.stores import VectorStore
 from kbchat.stores.chroma import ChromaStore
 from kbchat.stores.memory import MemoryStore
 from kbchat.stores.milvus import MilvusSettings, MilvusStore
-from kbchat.testing.store_suite import PersistentStoreSuite, VectorStoreSuite
+from kbchat.testing.store_suite import Indexed, PersistentStoreSuite, VectorStoreSuite
 from kbchat.testing.vectors import DIMENSION
 from kbchat.threads import Threads
 from servers import ChromaServer, MilvusServer
@@ -93,3 +94,26 @@ class TestMilvusServer(PersistentStoreSuite):
             return collections.pop()
         await store.create_collection(name, dimension=DIMENSION)
         return name
+
+    @pytest.fixture
+    def indexed(self, milvus_server: MilvusServer) -> Iterator[Indexed]:
+        from pymilvus import MilvusClient
+
+        client = MilvusClient(milvus_server.uri, token=milvus_server.token, dedicated=True)
+
+        async def wait(name: str) -> None:
+            theirs = name.replace("-", "_")
+            await anyio.to_thread.run_sync(client.flush, theirs)
+            while True:
+                about = await anyio.to_thread.run_sync(client.describe_index, theirs, "vector")
+                if about["index_type"] == "HNSW" and about["total_rows"] and not about["pending_index_rows"]:
+                    return
+                await anyio.sleep(0.2)
+
+        yield wait
+        client.close()
+
+    @pytest.mark.timeout(300)
+    async def test_hundred_thousand(self, store: VectorStore, name: str, indexed: Indexed) -> None:
+        """On this one, which is quick enough for it, each time."""
+        await super().test_hundred_thousand(store, name, indexed)

@@ -16,6 +16,7 @@ from kbchat.retrieval import selecting
 from kbchat.settings import Settings
 from kbchat.stores import VectorStore
 from kbchat.stores.memory import MemoryStore
+from postgresql import PostgresqlServer, needs_postgresql
 from servers import ChromaServer, MilvusServer
 from test_filters import FILTERS
 
@@ -76,7 +77,7 @@ class OnAStore:
 
     async def _open(self) -> kbchat.KnowledgeSpace:
         kb = await self._stack.enter_async_context(kbchat.KnowledgeBase(settings=self._settings, stores=self._own))
-        space = await kb.create_space("handbook", vector_type=self._kind)
+        space = await kb.create_space("手册 – Handbuch ß", vector_type=self._kind)
         await space.ingest(DOCUMENTS)
         return space
 
@@ -99,11 +100,11 @@ def reference(portal: BlockingPortal, tmp_path_factory: pytest.TempPathFactory) 
 
 
 SERVERS = [pytest.param(name, marks=pytest.mark.server) for name in ("chroma-server", "milvus-server")]
+POSTGRESQL = pytest.param("chroma-postgresql", marks=[pytest.mark.server, needs_postgresql])
+LITE = ("milvus-lite", "milvus-lite-ip", "milvus-lite-l2", "milvus-lite-words")
 
 
-@pytest.fixture(
-    scope="module", params=["chroma", "milvus-lite", "milvus-lite-ip", "milvus-lite-l2", "milvus-lite-words", *SERVERS]
-)
+@pytest.fixture(scope="module", params=["chroma", *LITE, *SERVERS, POSTGRESQL])
 def on(
     request: pytest.FixtureRequest, portal: BlockingPortal, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OnAStore]:
@@ -116,6 +117,9 @@ def on(
         case "milvus-server":
             milvus: MilvusServer = request.getfixturevalue("milvus_server")
             where |= {"milvus_uri": milvus.uri, "milvus_token": milvus.token}
+        case "chroma-postgresql":
+            postgresql: PostgresqlServer = request.getfixturevalue("postgresql")
+            where |= {"catalog_url": postgresql.url}
         case "milvus-lite-ip" | "milvus-lite-l2":
             where |= {"milvus_metric": request.param[-2:].upper()}
         case "milvus-lite-words":

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -128,8 +129,31 @@ async def tuned(milvus_server: MilvusServer, tmp_path: Path) -> AsyncIterator[Pa
     await parts.aclose()
 
 
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """What Milvus's own client is asked from now on, and does: the method and its named arguments."""
+    from pymilvus import MilvusClient
+
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    def listen(method: str) -> None:
+        real = getattr(MilvusClient, method)
+
+        def heard(client: MilvusClient, *args: object, **named: object) -> object:
+            calls.append((method, named))
+            return real(client, *args, **named)
+
+        monkeypatch.setattr(MilvusClient, method, heard)
+
+    for method in ("create_collection", "search", "query"):
+        listen(method)
+    return calls
+
+
 @pytest.mark.server
-async def test_the_kind_of_index(tuned: Parts, milvus_server: MilvusServer) -> None:
+async def test_the_kind_of_index(
+    tuned: Parts, milvus_server: MilvusServer, asked: list[tuple[str, dict[str, Any]]]
+) -> None:
     """A collection is made with the index of the settings, and searched with their parameters and consistency; what it
     answers are cosines by any metric, and a store with other settings goes on with it."""
     store = tuned.store(VectorType.MILVUS)
@@ -139,16 +163,46 @@ async def test_the_kind_of_index(tuned: Parts, milvus_server: MilvusServer) -> N
     assert (await store.query("kb-tuned", vectors[7], limit=3))[0].id == 7
     assert_best(await store.query("kb-tuned", vectors[8], limit=20), range(20), vectors, vectors[8], 20)
 
-    def index_of() -> object:
+    def there() -> tuple[dict[str, Any], dict[str, Any]]:
         with store.using("kb-tuned") as opened:  # type: ignore[attr-defined]
-            about = opened.engine.client.describe_index("kb_tuned", "vector")
-            return about["index_type"], about["metric_type"]
+            client = opened.engine.client
+            return client.describe_index("kb_tuned", "vector"), client.describe_collection("kb_tuned")
 
-    assert await anyio.to_thread.run_sync(index_of) == ("IVF_FLAT", "L2")
+    index, collection = await anyio.to_thread.run_sync(there)
+    assert (index["index_type"], index["metric_type"], int(index["nlist"])) == ("IVF_FLAT", "L2", 4)
+    assert collection["consistency_level"] == 0, "Strong"
+    assert {call["consistency_level"] for _, call in asked} == {"Strong"}
+    searched = [call["search_params"] for method, call in asked if method == "search"]
+    assert searched == [{"metric_type": "L2", "params": {"nprobe": 4}}] * 2
     async with aclosing(milvus_server.open(timeout=30)) as usual:
         assert_best(await usual.query("kb-tuned", vectors[8], limit=20), range(20), vectors, vectors[8], 20)
         assert alike((await usual.fetch("kb-tuned", [8]))[8], vectors[8])
     await store.drop_collection("kb-tuned")
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("level", ["Session", "Bounded", "Eventually"])
+async def test_only_a_first_look_is_strong(
+    milvus_server: MilvusServer, tmp_path: Path, asked: list[tuple[str, dict[str, Any]]], level: str
+) -> None:
+    """What was there before, and what was deleted, is looked for by a strong read once; all others are as the settings
+    say, and with `Session` each finds what was written just before it."""
+    where = {"milvus_uri": milvus_server.uri, "milvus_token": milvus_server.token, "milvus_consistency": level}
+    parts = Parts(Settings(**where, data_dir=tmp_path, store_timeout=30), OwnParts())
+    store, vectors, name = parts.store(VectorType.MILVUS), some_vectors(20), f"kb-{level.lower()}"
+    await store.create_collection(name, dimension=vectors.shape[1])
+    assert await store.count(name) == 0
+    for key, vector in enumerate(vectors):
+        await store.upsert(name, [key], vectors[key : key + 1])
+        found = await store.query(name, vector, limit=1)
+        assert level != "Session" or found[0].id == key
+    await store.delete(name, [3])
+    assert 3 not in {hit.id for hit in await store.query(name, vectors[3], limit=20)}
+    await store.query(name, vectors[3], limit=1)
+    await store.drop_collection(name)
+    await parts.aclose()
+    levels = [call["consistency_level"] for _, call in asked]
+    assert levels == [level, "Strong", *[level] * len(vectors), "Strong", level]
 
 
 def test_milvus_settings_have_good_defaults(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 #!/bin/sh
-# Brings what the page's tests need beside Python, where it is missing: Chromium, with letters for Chinese, and npm.
+# Brings what tests need beside Python, where it is missing: for the page Chromium, with letters for Chinese, and npm;
+# nginx for the proxy that is documented.
 # Debian's packages, installed by root alone; anybody else is told what is missing, which in CI is a failure.
 set -eu
 
 missing=
 command -v chromium >/dev/null || missing="chromium fonts-noto-cjk"
 command -v npm >/dev/null || missing="$missing npm"
+PATH="$PATH:/usr/sbin" command -v nginx >/dev/null || missing="$missing nginx"
 [ -n "$missing" ] || exit 0
 
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
@@ -14,6 +16,6 @@ if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
         DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$package" >/dev/null
     done
 else
-    echo "the page's tests will be skipped; install: $missing" >&2
+    echo "some tests will be skipped; install: $missing" >&2
     [ "${CI:-}" != true ]
 fi

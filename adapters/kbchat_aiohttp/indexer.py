@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from kbchat.chunking import Splitting
-from kbchat.errors import KbchatError, SpaceNotFoundError
+from kbchat.errors import CatalogUnavailableError, KbchatError, SpaceNotFoundError
 from kbchat.knowledge import KnowledgeBase
 from kbchat.models import IngestProgress
 
@@ -14,13 +14,16 @@ SPACES_AT_ONCE = 2
 """Each takes memory for what it reads."""
 DOCUMENTS_A_TURN = 256
 """After so many of one space it is the turn of the next one that waits."""
+AGAIN_SECONDS = 1.0
+"""After so long the catalog is asked again, where it was away."""
 
 
 class Indexer:
     """Indexes documents in the background, those of a space one run after the other, spaces by turns.
 
     What is asked for while a run is under way is taken together in the next one. What becomes of each document is in
-    its status; what is not begun when the server stops stays TODO. How far each is by now is known here alone.
+    its status; what is not begun when the server stops stays TODO. How far each is by now is known here alone. While
+    the catalog is away, where statuses are, nothing is given up: it is done when it is back.
     """
 
     def __init__(self, kb: KnowledgeBase) -> None:
@@ -55,13 +58,19 @@ class Indexer:
                 for splitting, document_ids in asked.items():
                     left = list(document_ids)
                     while left:
-                        some, left = left[:DOCUMENTS_A_TURN], left[DOCUMENTS_A_TURN:]
-                        async with self._room:
-                            await self._index(space_id, some, splitting)
+                        if await self._index(space_id, left[:DOCUMENTS_A_TURN], splitting):
+                            left = left[DOCUMENTS_A_TURN:]
+                        else:
+                            await asyncio.sleep(AGAIN_SECONDS)
         finally:
             del self._runs[space_id]
 
-    async def _index(self, space_id: int, document_ids: list[int], splitting: Splitting | None) -> None:
+    async def _index(self, space_id: int, document_ids: list[int], splitting: Splitting | None) -> bool:
+        """Whether it came to an end, be it a bad one."""
+        async with self._room:
+            return await self._index_now(space_id, document_ids, splitting)
+
+    async def _index_now(self, space_id: int, document_ids: list[int], splitting: Splitting | None) -> bool:
         told = self._told[space_id] = {}
 
         def tell(state: IngestProgress) -> None:
@@ -72,9 +81,13 @@ class Indexer:
             await space.index_documents(document_ids, splitting=splitting, progress=tell)
         except SpaceNotFoundError:
             pass  # deleted meanwhile, with its documents
+        except CatalogUnavailableError as error:
+            logger.warning("indexing of %d documents waits for the catalog: %s", len(document_ids), error.message)
+            return False
         except KbchatError as error:
             logger.warning("indexing of %d documents failed: %s", len(document_ids), error.message)
         except Exception:
             logger.exception("indexing failed unexpectedly")
         finally:
             del self._told[space_id]
+        return True
