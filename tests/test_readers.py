@@ -2,10 +2,9 @@
 
 import asyncio
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
@@ -20,25 +19,9 @@ from kbchat.processes import Processes
 from kbchat.threads import Threads
 from made_files import PHRASE, bomb, docx, pdf
 from plugin_loader import Misbehaving
+from plugins import plugin
 
-ENTRY = "[kbchat.loaders]\nmisbehave = plugin_loader:Misbehaving\n"
-
-
-@pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Format]:
-    """The misbehaving loader, installed as a package would install it."""
-    package = tmp_path / "misbehave-1.0.dist-info"
-    package.mkdir()
-    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: misbehave\nVersion: 1.0\n")
-    (package / "entry_points.txt").write_text(ENTRY)
-    shutil.copy(Path(__file__).with_name("plugin_loader.py"), tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    formats.plugins.cache_clear()
-    formats.by_suffix.cache_clear()
-    formats.by_suffix()
-    yield by_name("misbehave")
-    formats.plugins.cache_clear()
-    formats.by_suffix.cache_clear()
+__all__ = ["plugin"]
 
 
 @pytest.fixture(autouse=True)

@@ -157,7 +157,7 @@ class _Model(NamedTuple):
     def _rows(self, pieces: Sequence[str]) -> Vectors:
         """The sum of each piece's tokens. Pieces of as many tokens are added up together, unless they are few, as a
         question's are."""
-        tokens = list(map(self.tokens.__getitem__, pieces))
+        tokens = self.tokens.of_each(pieces)
         sizes = np.fromiter(map(len, tokens), np.intp, len(tokens)) // Tokens.BYTES
         rows = np.zeros((len(tokens), self.dimension), dtype=np.float32)
         if len(tokens) <= _FEW:

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from kbchat.embedders.static import StaticEmbedder
 
 
-STATE_NAMES = 1000
-"""Documents whose state is asked of the catalog at once."""
+STATE_NAMES = 10_000
+"""Documents whose state is asked of the catalog at once: most folders take one question."""
 GROUP_DOCUMENTS = 256
 GROUP_WEIGHT = 750_000
 """Bytes of text, by guess, in a group: about a thousand chunks."""
@@ -141,7 +141,7 @@ class Preparer:
             name = source.name
             known = states.get(name)
             stat = _stat(source)
-            if known is not None and stat is not None and name not in seen and self._is_untouched(source, known, stat):
+            if known is not None and stat is not None and self._is_untouched(source, known, stat) and name not in seen:
                 seen.add(name)
                 settled.append(Unchanged(name, known.document_id))
                 continue

@@ -6,6 +6,7 @@ import stat
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,7 +33,9 @@ class FileSource(NamedTuple):
 
     @classmethod
     def named(cls, path: str, name: str) -> "FileSource":
-        return cls(path, unicodedata.normalize("NFC", name.replace(os.sep, "/")))
+        if os.sep != "/":
+            name = name.replace(os.sep, "/")
+        return cls(path, name if name.isascii() else unicodedata.normalize("NFC", name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,7 @@ def _files(root: Path, selection: Selection, closed: list[FileSource], without: 
         folder = pending.pop()
         try:
             with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
+                entries = sorted(listing, key=attrgetter("name"))
         except OSError:
             closed.append(FileSource.named(folder, folder[prefix:]))
             continue
