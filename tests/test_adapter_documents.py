@@ -349,7 +349,7 @@ async def test_a_list_with_an_unknown_document_begins_nothing(tmp_path: Path, wr
                     "chunk_parameters": {"chunk_strategy": "CHUNK_BY_SIZE", "chunk_size": 32, "chunk_overlap": 32},
                 }
             ],
-            "chunk_parameters.chunk_overlap",
+            "[0].chunk_parameters.chunk_overlap",
         ),
     ],
 )

@@ -3,17 +3,15 @@
 import csv
 import json
 import math
-import shlex
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
+from commands import Ran, check_mistake, ran
 from kbchat.chunking import ChunkStrategy, Splitting
-from kbchat.cli import main
 from kbchat.cli.exits import Exit
 from kbchat.errors import InvalidInputError
 from kbchat.settings import Settings
@@ -36,16 +34,6 @@ QUESTIONS = {
 JUDGED = [("q1", "keys", "2"), ("q2", "lunch", "1"), ("q3", "travel", "1"), ("q4", "laptops", "1")]
 
 
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
 Bench = Callable[..., Ran]
 
 
@@ -56,8 +44,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     write_beir(tmp_path / "beir")
 
     def run(line: str) -> Ran:
-        code = main(["bench", *shlex.split(line)])
-        return Ran(code, *capsys.readouterr())
+        return ran(f"bench {line}", capsys)
 
     return run
 
@@ -227,10 +214,7 @@ def test_every_combination_is_tried_once() -> None:
 )
 def test_a_mistake_is_told_before_anything_is_indexed(bench: Bench, options: str, told: str) -> None:
     """Exit code 2 and one line that names the argument."""
-    ran = bench(f"beir {options}")
-    assert (ran.code, ran.out) == (Exit.MISTAKE, "")
-    assert told in ran.err
-    assert ran.err.count("\n") == 1
+    check_mistake(bench(f"beir {options}"), told)
 
 
 # -- figures --

@@ -1,6 +1,7 @@
 """The command line: what it prints where, and how it ends."""
 
 import json
+import logging
 import re
 import shlex
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from kbchat import Reference, VectorType, errors
 from kbchat.cli import main, screen
-from kbchat.cli.exits import MISTAKES, Exit, code_of
+from kbchat.cli.exits import MISTAKES, Exit, OneLine, code_of
 from kbchat.cli.spaces import Store
 
 ESCAPES = "\x1b[31mred\x1b[0m \x9b2J \x1b]0;title\x07 [bold]not bold[/bold] :smile: \u202egnp.exe"
@@ -375,3 +376,11 @@ def test_version_and_help(kbchat: Kbchat) -> None:
     helped = kbchat("ingest --help")
     assert (helped.code, helped.err) == (Exit.DONE, "")
     assert "KBCHAT_DATA_DIR" in helped.out
+
+
+def test_a_message_in_the_log_is_one_line() -> None:
+    """What a model's server says in its error can forge no line of the log, nor speak to the terminal."""
+    said = "busy\nkbchat: listening at http://evil \x1b[2J"
+    record = logging.LogRecord("kbchat.http", logging.WARNING, "", 0, "its server answered 500: %s", (said,), None)
+    shown = OneLine("kbchat: %(message)s").format(record)
+    assert shown == "kbchat: its server answered 500: busy kbchat: listening at http://evil [2J"

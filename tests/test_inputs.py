@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import kbchat
 from kbchat import several
 from kbchat.errors import InvalidInputError, SpaceNotFoundError
 from kbchat.inputs import (
@@ -181,3 +183,19 @@ async def test_a_word_is_a_name_or_else_an_id() -> None:
         with pytest.raises(SpaceNotFoundError) as caught:
             await named_or_numbered(find, word)
         assert caught.value.space == word
+
+
+async def test_a_path_that_is_not_there_is_told_once(tmp_path: Path) -> None:
+    """Not as an error within an error; and what can be no path at all is told by its kind."""
+    async with kbchat.KnowledgeBase(tmp_path) as kb:
+        space = await kb.create_space("a")
+        with pytest.raises(InvalidInputError) as caught:
+            await space.ingest("gone.txt")
+        assert str(caught.value) == "sources: there is no file or folder 'gone.txt'"
+        for wrong in (5, [None], b"x"):
+            with pytest.raises(InvalidInputError, match=r"sources: must be .*, not "):
+                await space.ingest(wrong)  # type: ignore[arg-type]
+        with pytest.raises(InvalidInputError, match="role: 'boss' is unknown; use one of: "):
+            await kb.keys.create("k", role="boss")  # type: ignore[arg-type]
+        with pytest.raises(InvalidInputError, match=r"source: .*surrogate"):
+            await space.add_document("d", text="text", source="\ud800")

@@ -2,17 +2,16 @@
 
 import json
 import random
-import shlex
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
+from commands import Ran, check_mistake, ran
 from kbchat.chunking import Splitting
-from kbchat.cli import main
 from kbchat.cli.exits import Exit
 from kbchat.embedders.cached import CachedEmbedder
 from kbchat.embedders.static import StaticEmbedder
@@ -37,16 +36,6 @@ ASKED: list[dict[str, object]] = [
 ]
 
 
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
 Run = Callable[[str], Ran]
 
 
@@ -59,8 +48,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     write_lines(tmp_path / "asked.jsonl", ASKED)
 
     def command(line: str) -> Ran:
-        code = main(shlex.split(line))
-        return Ran(code, *capsys.readouterr())
+        return ran(line, capsys)
 
     assert command(f"ingest handbook {' '.join(TEXTS)}").code == Exit.DONE
     return command
@@ -431,10 +419,7 @@ def test_synthetic_questions_are_told_of(run: Run, tmp_path: Path) -> None:
 )
 def test_a_mistake_is_told_before_anything_is_indexed(run: Run, options: str, told: str) -> None:
     """Exit code 2 and one line that names the argument."""
-    ran = run(f"tune handbook {options}")
-    assert (ran.code, ran.out) == (Exit.MISTAKE, "")
-    assert told in ran.err
-    assert ran.err.count("\n") == 1
+    check_mistake(run(f"tune handbook {options}"), told)
 
 
 def test_an_empty_space_has_nothing_to_tune(run: Run) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from pydantic import JsonValue
 
@@ -16,8 +16,6 @@ from kbchat.numbering import numbers
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
-
-    from kbchat.models import Answer, Citation, Reference
 
 _Stretch = tuple[int, int]
 Metadata = Mapping[str, JsonValue]
@@ -51,6 +49,67 @@ class ShownAnswer:
     def __rich__(self) -> RenderableType:
         """How `rich.print` shows it."""
         return answer_rich(cast("Answer", self))
+
+
+class Reference(Protocol):
+    """What is shown of a `kbchat.Reference`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def document_id(self) -> int: ...
+    @property
+    def chunk_id(self) -> int: ...
+    @property
+    def content(self) -> str: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def recall_score(self) -> float: ...
+    @property
+    def metadata(self) -> Metadata: ...
+    @property
+    def dense(self) -> float | None: ...
+    @property
+    def lexical(self) -> float | None: ...
+    @property
+    def sentence(self) -> float | None: ...
+    @property
+    def rerank(self) -> float | None: ...
+
+
+class Citation(Protocol):
+    """What is shown of a `kbchat.Citation`."""
+
+    @property
+    def answer_start(self) -> int: ...
+    @property
+    def answer_end(self) -> int: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def reference(self) -> Reference | None: ...
+    @property
+    def start(self) -> int | None: ...
+    @property
+    def end(self) -> int | None: ...
+    @property
+    def supported(self) -> bool: ...
+    @property
+    def unsupported(self) -> Sequence[str]: ...
+
+
+class Answer(Protocol):
+    """What is shown of a `kbchat.Answer`."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def references(self) -> Sequence[Reference]: ...
+    @property
+    def citations(self) -> Sequence[Citation]: ...
 
 
 _DOUBTFUL = "background:#fde8e8;border-bottom:2px solid #c0392b;color:inherit"

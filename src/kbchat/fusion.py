@@ -10,7 +10,8 @@ from operator import mul
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from kbchat.embedders import Vector
+    import numpy as np
+    import numpy.typing as npt
 
 K1 = 1.2
 B = 0.75
@@ -173,7 +174,7 @@ def recall_scores(fused: Sequence[float], confidence: float) -> list[float]:
     return [confidence * (max(score, 0.0) / best) for score in fused]
 
 
-def cosine(one: "Vector", other: "Vector") -> float:
+def cosine(one: "npt.NDArray[np.float32]", other: "npt.NDArray[np.float32]") -> float:
     """The cosine of two vectors, in [-1, 1]; 0 for the zero vector, which is like nothing."""
     scale = float((one @ one) * (other @ other)) ** 0.5
     return max(-1.0, min(1.0, float(one @ other) / scale)) if scale > 0 else 0.0

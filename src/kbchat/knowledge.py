@@ -61,12 +61,12 @@ class KnowledgeBase:
         is named, the reranker, the store behind a vector type. They are closed with the knowledge base. Raises
         `SettingsError` for settings that cannot be used.
         """
-        from kbchat.settings import Settings
+        from kbchat.settings import Settings, with_folder
         from kbchat.wiring import OwnParts
 
         settings = settings or Settings()
         if data_dir is not None:
-            settings = settings.at(data_dir)
+            settings = with_folder(settings, data_dir)
         self.settings = settings
         behind = {inputs.checked_vector_type(word): store for word, store in (stores or {}).items()}
         self._own = OwnParts(embedder=embedder, generator=generator, reranker=reranker, stores=behind)

@@ -216,13 +216,6 @@ class Settings(BaseSettings):
                 "for the answer; lower it, or say what it can hold (llm_context_tokens, context_tokens)"
             )
 
-    def at(self, data_dir: str | os.PathLike[str]) -> "Settings":
-        """The same settings with another data folder."""
-        try:
-            return self.model_copy(update={"data_dir": _folder(data_dir)})
-        except ValueError as error:
-            raise SettingsError(f"data_dir: {error}") from None
-
     @property
     def splitting(self) -> Splitting:
         """How documents are split where neither their space nor the ingest says otherwise."""
@@ -248,6 +241,14 @@ def meant(name: str) -> str:
     """What to do about a name that is no setting."""
     close = difflib.get_close_matches(name, Settings.model_fields, n=1)
     return f"did you mean {close[0]}?" if close else "docs/settings.md has them all"
+
+
+def with_folder(settings: Settings, data_dir: str | os.PathLike[str]) -> Settings:
+    """The same settings with another data folder."""
+    try:
+        return settings.model_copy(update={"data_dir": _folder(data_dir)})
+    except ValueError as error:
+        raise SettingsError(f"data_dir: {error}") from None
 
 
 def _folder(given: str | os.PathLike[str]) -> Path:

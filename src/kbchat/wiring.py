@@ -56,6 +56,8 @@ class Parts:
     Parts that the program brought are closed with the others.
     """
 
+    _closed = False
+
     def __init__(self, settings: Settings, own: OwnParts) -> None:
         from kbchat.catalog import Catalog
         from kbchat.datafolder import DataFolder
@@ -116,7 +118,6 @@ class Parts:
         )
         self._tokens: dict[int, tuple[int, int]] = {}
         self._pin: EmbedderPin | None = None
-        self._closed = False
 
     def while_open(self) -> Self:
         """These parts. Raises `RuntimeError` once they were closed, whichever of them would have noticed first."""

@@ -53,10 +53,19 @@ MISTAKES = (
 )
 
 
+class OneLine(logging.Formatter):
+    """A message in the log is one line, whatever a model or a document put in it; a traceback keeps its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
+        return one_line(super().formatMessage(record))
+
+
 def guarded(app: typer.Typer, argv: Sequence[str] | None) -> int:
     """Run the program. Whatever happens becomes an exit code and at most one line on stderr."""
     tolerate_any_text()
-    logging.basicConfig(format="kbchat: %(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine("kbchat: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     try:
         # Commands return their code; typer.Exit is turned into one.
         code = app(args=None if argv is None else list(argv), prog_name="kbchat", standalone_mode=False)

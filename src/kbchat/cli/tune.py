@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kbchat.cli import bench, screen
+from kbchat.cli import screen, trying
 from kbchat.cli.exits import Exit, say
 from kbchat.cli.session import AsJson, DataDir, find_space, read_settings, run
 from kbchat.cli.spaces import Space
@@ -50,22 +50,22 @@ def tune(
     make_questions: Make = None,
     count: Count = 100,
     model: Model = None,
-    chunk_tokens: bench.Sizes = None,
-    chunk_overlap: bench.Overlaps = None,
-    chunk_strategy: bench.Strategies = None,
-    embedder: bench.Embedders = None,
-    strategy: bench.Searches = None,
-    dense_weight: bench.Dense = None,
-    sentence_weight: bench.Sentence = None,
-    diversity: bench.Diversities = None,
-    expand: bench.Expands = None,
-    rerank: bench.Reranks = None,
+    chunk_tokens: trying.Sizes = None,
+    chunk_overlap: trying.Overlaps = None,
+    chunk_strategy: trying.Strategies = None,
+    embedder: trying.Embedders = None,
+    strategy: trying.Searches = None,
+    dense_weight: trying.Dense = None,
+    sentence_weight: trying.Sentence = None,
+    diversity: trying.Diversities = None,
+    expand: trying.Expands = None,
+    rerank: trying.Reranks = None,
     top_k: TopK = None,
     score_threshold: Thresholds = None,
-    measure: bench.Measure = None,
+    measure: trying.Measure = None,
     cache: Cache = None,
-    out: bench.Out = None,
-    plot: bench.Plot = None,
+    out: trying.Out = None,
+    plot: trying.Plot = None,
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> int:
@@ -77,9 +77,9 @@ def tune(
         raise InvalidInputError("questions", "give either --questions FILE or --make-questions FILE")
     if make_questions is not None and make_questions.exists():
         raise InvalidInputError("make_questions", f"{make_questions} is there already; name another file")
-    bench.check_files(None, out, plot)
+    trying.check_files(None, out, plot)
     settings = read_settings(data_dir)
-    grid = bench.grid(
+    grid = trying.grid(
         chunk_strategy=chunk_strategy,
         chunk_tokens=chunk_tokens or SIZES,
         chunk_overlap=chunk_overlap,
@@ -90,8 +90,8 @@ def tune(
         diversity=diversity,
         expand=expand,
         rerank=rerank,
-        top_ks=bench.numbers(top_k, "top_k"),
-        thresholds=bench.shares(score_threshold, "score_threshold"),
+        top_ks=trying.numbers(top_k, "top_k"),
+        thresholds=trying.shares(score_threshold, "score_threshold"),
     )
     name, own, texts = _read_space(settings, space)
     if make_questions is not None:
@@ -100,7 +100,7 @@ def tune(
     assert questions is not None
     made = _tuned(settings, name, own, texts, questions, grid, measure, cache, plot)
     if out:
-        bench.write(out, made)
+        trying.write(out, made)
     if json:
         screen.print_json(made.model_dump(mode="json"))
     else:
