@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -85,6 +85,20 @@ def test_tokens_are_the_tokenizers_own(text: str) -> None:
     assert PIECEWISE.of(text).tolist() == WHOLE.encode(text, add_special_tokens=False).ids
 
 
+def test_tokens_of_many_pieces_are_those_of_each() -> None:
+    """Asked for together, those with a line end, a special sign, an unknown character or great length among them."""
+    pieces = [" keys", "\n", " rotated", "<unk>", "密", "🙂", "x" * 5000, " a\r", "</s>", " \t", "▁▁", "<0x0A>"]
+    alone = [WHOLE.encode(f"\n{piece}", add_special_tokens=False).ids for piece in pieces]
+    before = WHOLE.encode("\n", add_special_tokens=False).ids
+    expected = [np.array(ids[len(before) :], dtype=np.uint16).tobytes() for ids in alone]
+    for some in (pieces, pieces[2:], pieces[:1] * 3):
+        fresh = Tokens.load(FILE)
+        wanted = [expected[pieces.index(piece)] for piece in some]
+        assert fresh.of_each(some) == wanted
+        assert fresh.of_each(some) == wanted == [fresh[piece] for piece in some]
+
+
+@settings(deadline=None)
 @given(st.text(st.sampled_from("ab CD.,'()-#12 \n\t\u2581\u3000的密キ한é🙂"), max_size=60), st.data())
 def test_parts_have_the_vectors_of_texts(text: str, data: st.DataObject) -> None:
     """A part's direction is that of the same characters as a text of their own, wherever it begins and ends."""
