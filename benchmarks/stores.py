@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 DIMENSION = 256
-QUESTIONS = 300
+QUESTIONS = 200
 TIMED = 10_000
 """So many vectors are upserted in batches that are timed, at least."""
 LARGE = 500
@@ -341,13 +341,13 @@ def plot(results: list[Result], path: Path) -> None:
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
 
 
-def merged(results: list[Result], path: Path | None) -> list[Result]:
-    """What was measured now and, of the rest, what the file holds; written there."""
-    if path is None:
-        return results
-    saved = json.loads(path.read_text())["results"] if path.exists() else []
-    every = {(it.size, it.store): it for it in [*map(Result.read, saved), *results]}
+def merged(results: list[Result], new: Result, path: Path | None) -> list[Result]:
+    """What there was, what the file holds, and the new one, which is written there."""
+    saved = json.loads(path.read_text())["results"] if path and path.exists() else []
+    every = {(it.size, it.store): it for it in [*map(Result.read, saved), *results, new]}
     ordered = sorted(every.values(), key=lambda it: (it.size, list(STORES).index(it.store)))
+    if path is None:
+        return ordered
     report = {
         "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
         "versions": {name: version(name) for name in ("kbchat", "chromadb", "pymilvus", "milvus-lite", "numpy")},
@@ -382,7 +382,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     given = parser.parse_args()
-    results = []
+    every: list[Result] = []
     for size, name in itertools.product(given.sizes, given.stores):
         with tempfile.TemporaryDirectory(prefix="kbchat-bench-") as temporary:
             kept = given.fill or given.filled
@@ -391,9 +391,8 @@ def main() -> None:
             done = run(name, folder, size=size, batch=given.batch, fills=not given.filled, measures=not given.fill)
             result = asyncio.run(done)
         if result is not None:
-            results.append(result)
             print(result.row(), flush=True)
-    every = merged(results, given.json)
+            every = merged(every, result, given.json)
     print(HEAD, *(it.row() for it in every), sep="\n")
     if given.plot and every:
         plot(every, given.plot)
