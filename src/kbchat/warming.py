@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import anyio
@@ -29,13 +28,13 @@ async def warm_up(parts: Parts, *, ingest: bool) -> None:
 async def _questions(parts: Parts) -> None:
     """One after the other, each in a thread: whoever asks meanwhile goes before. No store is opened: a server's may be
     down, and Milvus Lite lets one process in, which may be another."""
-    from kbchat.wiring import library_of
+    from kbchat.wiring import load_library
 
     await parts.threads.read(parts.static.embed, ["warm"])
     kinds = [kind for kind in VectorType if (await parts.catalog.list_spaces(vector_type=kind, limit=0))[1]]
     for kind in kinds or [VectorType.CHROMA]:
         with suppress(ImportError):  # The store says which extra is missing, when it is asked for.
-            await parts.threads.read(import_module, library_of(kind, parts.settings))
+            await parts.threads.read(load_library, kind, parts.settings)
 
 
 async def _workers(parts: Parts) -> None:

@@ -272,11 +272,16 @@ def make_store(vector_type: VectorType, settings: Settings, folder: DataFolder, 
     )
 
 
-def library_of(vector_type: VectorType, settings: Settings) -> str:
-    """The vendor's module that a store of that type imports when it is opened, which takes a second or so."""
+def load_library(vector_type: VectorType, settings: Settings) -> None:
+    """Import what a store of that type imports when it is opened, which takes a second or so."""
     if vector_type is VectorType.MILVUS:
-        return "pymilvus"
-    return "chromadb.api.fastapi" if settings.chroma_url else "chromadb.api.rust"
+        from kbchat.stores import milvus
+
+        milvus.load()
+    else:
+        from kbchat.stores import chroma
+
+        chroma.load(is_server=settings.chroma_url is not None)
 
 
 def _milvus_settings(settings: Settings) -> MilvusSettings:
