@@ -106,7 +106,7 @@ async def test_many_files_go_on_while_another_view_is_looked_at(tmp_path: Path) 
         await page.get_by_text("and 80 more").wait_for()
         await show(page, "search")
         await show(page, "documents")
-        await page.get_by_text("Documents: 130").wait_for()
+        await page.get_by_text("Documents: 130").wait_for(timeout=60_000)
         await page.locator(".files li:not(.FINISHED)").first.wait_for(state="detached")
         names = await page.locator(".files li .name").all_text_contents()
         assert sorted(names) == [path.name for path in many]
