@@ -263,13 +263,6 @@ def make_store(vector_type: VectorType, settings: Settings, folder: DataFolder, 
     )
 
 
-def library_of(vector_type: VectorType, settings: Settings) -> str:
-    """The vendor's module that a store of that type imports when it is opened, which takes a second or so."""
-    if vector_type is VectorType.MILVUS:
-        return "pymilvus"
-    return "chromadb.api.fastapi" if settings.chroma_url else "chromadb.api.rust"
-
-
 def _milvus_settings(settings: Settings) -> MilvusSettings:
     """How collections are indexed and searched. What is said of one kind of index is not said of another."""
     from kbchat.stores.milvus import MilvusSettings, is_server
