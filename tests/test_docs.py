@@ -111,7 +111,7 @@ def test_commands_parse(where: str, command: list[str], monkeypatch: pytest.Monk
             for option, value in pairwise(arguments):
                 if option in ("-d", "--data"):
                     json.loads(value)
-        case ["python", program, *_]:
+        case ["python", "-m", "pytest", program, *_] | ["python", program, *_]:
             assert (ROOT / program).exists()
         case ["pip", "install", target]:
             assert target.partition("[")[0] == "kbchat"

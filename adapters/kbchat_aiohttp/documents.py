@@ -79,7 +79,6 @@ class Documents:
         except InvalidInputError as error:
             param, message = in_wire_words(error, WIRE_NAMES)
             raise InvalidRequestError(message, param=param) from None
-        self._indexer.expect(len(upload.data if upload else asked.content or ""))
         return success(self._object(document, space.name))
 
     async def _read(self, request: web.Request) -> tuple[CreateDocument, Upload | None]:

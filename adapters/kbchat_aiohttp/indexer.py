@@ -16,8 +16,6 @@ DOCUMENTS_A_TURN = 256
 """After so many of one space it is the turn of the next one that waits."""
 AGAIN_SECONDS = 1.0
 """After so long the catalog is asked again, where it was away."""
-WORTH_LOADING = 256 * 1024
-"""Bytes that came in after which what indexes them is loaded before it is asked for."""
 
 
 class Indexer:
@@ -34,14 +32,6 @@ class Indexer:
         self._runs: dict[int, asyncio.Task[None]] = {}
         self._told: dict[int, dict[str, IngestProgress]] = {}
         self._room = asyncio.Semaphore(SPACES_AT_ONCE)
-        self._expected = 0
-        self._warming: asyncio.Task[None] | None = None
-
-    def expect(self, size: int) -> None:
-        """Note that a document of so many bytes came in, which somebody will ask to be indexed."""
-        self._expected += size
-        if self._warming is None and self._expected >= WORTH_LOADING:
-            self._warming = asyncio.create_task(warm_up(self._kb, ingest=True))
 
     def submit(self, space_id: int, document_id: int, splitting: Splitting | None) -> None:
         """Have a document of a space indexed soon, with all others of it that wait; None: split as the space says."""
@@ -57,7 +47,7 @@ class Indexer:
     async def close(self) -> None:
         """Stop what is under way; it can be asked for again."""
         self._asked.clear()
-        runs = [*self._runs.values(), *([self._warming] if self._warming else [])]
+        runs = list(self._runs.values())
         for run in runs:
             run.cancel()
         await asyncio.gather(*runs, return_exceptions=True)
@@ -101,11 +91,3 @@ class Indexer:
         finally:
             del self._told[space_id]
         return True
-
-
-async def warm_up(kb: KnowledgeBase, *, ingest: bool) -> None:
-    """Have loaded what will be needed. What cannot be is told when it is."""
-    try:
-        await kb.warm_up(ingest=ingest)
-    except Exception as error:
-        logger.info("not everything could be loaded beforehand: %s", error)

@@ -377,13 +377,6 @@ class KnowledgeBase:
         for store in parts.open_stores():
             await store.ping()
 
-    async def warm_up(self, *, ingest: bool = False) -> None:
-        """Load what else the first question waits for, and with `ingest` what the first documents do: libraries, the
-        static embedder, worker processes. Never needed, and of no effect but on time and memory; no store is opened."""
-        from kbchat.warming import warm_up
-
-        await warm_up(self._open, ingest=ingest)
-
     # -- inside ------------------------------------------------------------------------------------------------------
 
     @property

@@ -272,18 +272,6 @@ def make_store(vector_type: VectorType, settings: Settings, folder: DataFolder, 
     )
 
 
-def load_library(vector_type: VectorType, settings: Settings) -> None:
-    """Import what a store of that type imports when it is opened, which takes a second or so."""
-    if vector_type is VectorType.MILVUS:
-        from kbchat.stores import milvus
-
-        milvus.load()
-    else:
-        from kbchat.stores import chroma
-
-        chroma.load(is_server=settings.chroma_url is not None)
-
-
 def _milvus_settings(settings: Settings) -> MilvusSettings:
     """How collections are indexed and searched. What is said of one kind of index is not said of another."""
     from kbchat.stores.milvus import MilvusSettings, is_server

@@ -133,12 +133,6 @@ def serve(argument: bytes) -> tuple[bytes, bool]:
         gc.enable()
 
 
-def load(argument: bytes) -> tuple[bytes, bool]:
-    """Be ready for the first order."""
-    make(_static(), [LoadedDocument("Warm words.", metadata={})], Splitting(), True)
-    return argument, False
-
-
 @functools.cache
 def _static() -> "StaticEmbedder":
     from kbchat.embedders.static import StaticEmbedder

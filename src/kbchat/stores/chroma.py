@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
@@ -84,11 +83,6 @@ class ChromaStore(BlockingStore):
         hnsw = hnsw or HnswSettings()
         vendor = _Folder(Path(path), hnsw) if path is not None else _Server(str(url), token, timeout, hnsw, ca_file)
         super().__init__(vendor, threads=threads, timeout=timeout)
-
-
-def load(*, is_server: bool) -> None:
-    """Import Chroma before a store is opened."""
-    import_module("chromadb.api.fastapi" if is_server else "chromadb.api.rust")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -82,11 +81,6 @@ class MilvusStore(BlockingStore):
         else:
             vendor = _Lite(Path(uri), settings or MilvusSettings("FLAT", {}, {}))
         super().__init__(vendor, threads=threads, timeout=timeout)
-
-
-def load() -> None:
-    """Import Milvus's client before a store is opened."""
-    import_module("pymilvus")
 
 
 def is_server(uri: str) -> bool:

@@ -358,11 +358,6 @@ class KnowledgeBase(_Delegate):
         """Return when the catalog and the stores in use answer; else raise their error."""
         self._loop.call(self._async.ping)
 
-    def warm_up(self, *, ingest: bool = False) -> None:
-        """Load what else the first question waits for, and with `ingest` what the first documents do: libraries, the
-        static embedder, worker processes. Never needed, and of no effect but on time and memory; no store is opened."""
-        self._loop.call(self._async.warm_up, ingest=ingest)
-
 
 class KnowledgeSpace(_Delegate):
     """One space: what goes in, what is found in it, and what is answered from it.
