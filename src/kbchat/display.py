@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from pydantic import JsonValue
 
-from kbchat.numbering import numbers
+from kbchat.numbering import Chunk, numbers
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -51,23 +51,13 @@ class ShownAnswer:
         return answer_rich(cast("Answer", self))
 
 
-class Reference(Protocol):
-    """What is shown of a `kbchat.Reference`."""
+class Reference(Chunk, Protocol):
+    """What is shown of a `kbchat.Reference`, beside its number."""
 
     @property
     def name(self) -> str: ...
     @property
-    def document_id(self) -> int: ...
-    @property
-    def chunk_id(self) -> int: ...
-    @property
     def content(self) -> str: ...
-    @property
-    def start(self) -> int: ...
-    @property
-    def end(self) -> int: ...
-    @property
-    def recall_score(self) -> float: ...
     @property
     def metadata(self) -> Metadata: ...
     @property
