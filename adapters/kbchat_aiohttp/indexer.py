@@ -58,7 +58,9 @@ class Indexer:
                 for splitting, document_ids in asked.items():
                     left = list(document_ids)
                     while left:
-                        if await self._index(space_id, left[:DOCUMENTS_A_TURN], splitting):
+                        async with self._room:
+                            is_over = await self._index(space_id, left[:DOCUMENTS_A_TURN], splitting)
+                        if is_over:
                             left = left[DOCUMENTS_A_TURN:]
                         else:
                             await asyncio.sleep(AGAIN_SECONDS)
@@ -67,10 +69,6 @@ class Indexer:
 
     async def _index(self, space_id: int, document_ids: list[int], splitting: Splitting | None) -> bool:
         """Whether it came to an end, be it a bad one."""
-        async with self._room:
-            return await self._index_now(space_id, document_ids, splitting)
-
-    async def _index_now(self, space_id: int, document_ids: list[int], splitting: Splitting | None) -> bool:
         told = self._told[space_id] = {}
 
         def tell(state: IngestProgress) -> None:

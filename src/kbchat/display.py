@@ -132,8 +132,8 @@ def answer_text(answer: Answer) -> str:
     lines = [answer.text]
     if answer.references:
         lines += ["", *_titles(answer)]
-    doubts = [doubt for citation in answer.citations if (doubt := doubt_text(citation))]
-    return "\n".join([*lines, *([""] if doubts else []), *dict.fromkeys(doubts)])
+    doubts = _doubts(answer)
+    return "\n".join([*lines, *([""] if doubts else []), *doubts])
 
 
 def doubt_text(citation: Citation) -> str:
@@ -142,6 +142,11 @@ def doubt_text(citation: Citation) -> str:
         return ""
     words = f": {', '.join(citation.unsupported)}" if citation.unsupported else ""
     return f"[{citation.number}] does not carry what is said of it{words}"
+
+
+def _doubts(answer: Answer) -> list[str]:
+    """What its citations' passages do not carry, each said once."""
+    return list(dict.fromkeys(doubt for citation in answer.citations if (doubt := doubt_text(citation))))
 
 
 def _titles(answer: Answer) -> list[str]:
@@ -181,8 +186,7 @@ def answer_html(answer: Answer) -> str:
     references = "".join(
         reference_html(it, carrying.get(it.chunk_id, ()), number=cited_as[it.chunk_id]) for it in answer.references
     )
-    doubts = dict.fromkeys(doubt for it in answer.citations if (doubt := doubt_text(it)))
-    notes = "".join(f"<div><small>{escape(doubt)}</small></div>" for doubt in doubts)
+    notes = "".join(f"<div><small>{escape(doubt)}</small></div>" for doubt in _doubts(answer))
     text = _marked(answer.text, _doubtful(answer), _DOUBTFUL)
     return f'<div><div style="white-space:pre-wrap">{text}</div>{notes}{references}</div>'
 
@@ -247,6 +251,5 @@ def answer_rich(answer: Answer) -> RenderableType:
         text.stylize("red underline", start, end)
     lines: list[Text] = [text, *([Text()] if answer.references else [])]
     lines += [Text(title, "dim") for title in _titles(answer)]
-    doubts = dict.fromkeys(doubt for citation in answer.citations if (doubt := doubt_text(citation)))
-    lines += [Text(doubt, "red") for doubt in doubts]
+    lines += [Text(doubt, "red") for doubt in _doubts(answer)]
     return Text("\n").join(lines)

@@ -197,7 +197,7 @@ class Search:
         if self._vector is None or not self._vector.any():
             return [None] * len(ids)
         if self._embedder is self.static:
-            return [known or None for known in static]
+            return [cosine or None for cosine in static]
         known = dict(self._dense_hits)
         missing = await self._store.fetch(self.space.collection, [key for key in ids if key not in known])
         known |= {key: fusion.cosine(self._vector, vector) for key, vector in missing.items()}
