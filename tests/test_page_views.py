@@ -23,6 +23,15 @@ KEYS = "# Keys 😀\n\nAPI keys are rotated every ninety days. The old key stays
 DOORS = "# Doors\n\nThe doors are painted blue. Visitors ring the bell, and somebody opens.\n"
 CHINESE = "# 密钥\n\n密钥由服务负责人每九十天轮换一次。旧密钥再保留七天。\n"
 QUESTION = "How often are API keys rotated?"
+NEWEST_IN_SIGHT = """() => {
+  const box = (of) => of.getBoundingClientRect();
+  const turn = document.querySelector('.newest');
+  const named = (it) => it.textContent.includes('Forget this conversation');
+  const forget = [...document.querySelectorAll('button')].find(named);
+  if (!turn || !forget) return false;
+  const bottom = box(document.querySelector('.composer')).top + 1;
+  return box(turn).top >= 0 && box(turn).top < 40 && box(forget).bottom <= bottom;
+}"""
 
 
 @asynccontextmanager
@@ -163,11 +172,7 @@ async def test_the_newest_question_is_in_sight(tmp_path: Path) -> None:
             await ask(page, QUESTION)
             await page.locator(".references").nth(turns - 1).wait_for()
         for again in (False, True):
-            await page.wait_for_function("() => document.querySelector('.newest')?.getBoundingClientRect().top < 40")
-            assert await page.locator(".turn").last.evaluate("it => it.getBoundingClientRect().top") >= 0
-            forget = await page.get_by_role("button", name="Forget this conversation").bounding_box()
-            composer = await page.locator(".composer").bounding_box()
-            assert forget["y"] + forget["height"] <= composer["y"] + 1
+            await page.wait_for_function(NEWEST_IN_SIGHT)  # it scrolls smoothly: all of it at one moment, however late
             if not again:
                 await page.reload()
 
