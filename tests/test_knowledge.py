@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -77,6 +78,18 @@ async def test_what_is_neither_name_nor_id_is_refused(kb: kbchat.KnowledgeBase) 
             await kb.get_space(handle)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("ids", "said"), [([True], "not True"), ([1.0], "a whole number"), ("12", "a list"), (1, "a list")]
+)
+async def test_ids_are_whole_numbers(kb: kbchat.KnowledgeBase, ids: Any, said: str) -> None:
+    """Nothing that merely equals one is taken for it."""
+    space = await kb.create_space("a")
+    await space.ingest(kbchat.TextDocument(name="keys", text="Keys are rotated."))
+    for lookup in (kb.get_documents, space.index_documents):
+        with pytest.raises(InvalidInputError, match=f"ids: must be {said}|ids: must be ids .*{said}"):
+            await lookup(ids)
+
+
 async def test_numbers_beyond_every_catalog_find_nothing(kb: kbchat.KnowledgeBase) -> None:
     """An id that cannot be is not there; a page may be as long as one likes, and begins no earlier than the list."""
     space = await kb.create_space("a")
@@ -85,6 +98,8 @@ async def test_numbers_beyond_every_catalog_find_nothing(kb: kbchat.KnowledgeBas
             await lookup(2**70)
     with pytest.raises(KeyNotFoundError):
         await kb.keys.revoke(2**70)
+    with pytest.raises(DocumentNotFoundError):
+        await kb.get_documents([2**70])
     await space.index_documents([2**70])
     for documents in (kb.list_documents, space.documents, kb.list_spaces, kb.conversations.list):
         assert len(await documents(limit=2**70)) == (1 if documents == kb.list_spaces else 0)

@@ -48,6 +48,14 @@ def test_variables_that_set_nothing_stop_nobody(monkeypatch: pytest.MonkeyPatch)
     assert kbchat.Settings().top_k == 5
 
 
+def test_settings_are_no_folder() -> None:
+    """Who gives them in the folder's place is told how they are given."""
+    with pytest.raises(SettingsError, match="data_dir: must be a path, not Settings; settings are given as"):
+        kbchat.KnowledgeBase(kbchat.Settings())  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match=r"settings: must be a kbchat\.Settings, not dict"):
+        kbchat.KnowledgeBase(settings={"data_dir": "kb-data"})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("given", "said"), [("", "an empty path is refused"), ("~nobody-of-that-name/x", "home")])
 def test_a_data_folder_must_be_named(given: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty variable does not mean the working folder, nor does an empty argument."""

@@ -80,6 +80,16 @@ def checked_handle(handle: str | int, *, field: str) -> str | int:
     return handle if 0 < handle <= MAX_ID else 0
 
 
+def checked_ids(ids: Sequence[int], *, field: str) -> list[int]:
+    """Raises `InvalidInputError` for what is no whole number."""
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        raise InvalidInputError(field, f"must be a list of ids, not {type(ids).__name__}")
+    given = list(ids)
+    if any(isinstance(it, bool) for it in given):
+        raise InvalidInputError(field, "must be ids (numbers), not True or False")
+    return [_whole(it, field=field) for it in given]
+
+
 async def named_or_numbered(find: Callable[[str | int], Awaitable[T]], handle: str | int) -> T:
     """What a person or a client means by a word, who may write an id as well as a name: the name wins, then the id."""
     try:

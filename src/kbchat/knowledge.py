@@ -61,13 +61,10 @@ class KnowledgeBase:
         is named, the reranker, the store behind a vector type. They are closed with the knowledge base. Raises
         `SettingsError` for settings that cannot be used.
         """
-        from kbchat.settings import Settings, with_folder
+        from kbchat.settings import given_or_read
         from kbchat.wiring import OwnParts
 
-        settings = settings or Settings()
-        if data_dir is not None:
-            settings = with_folder(settings, data_dir)
-        self.settings = settings
+        self.settings = given_or_read(settings, data_dir)
         behind = {inputs.checked_vector_type(word): store for word, store in (stores or {}).items()}
         self._own = OwnParts(embedder=embedder, generator=generator, reranker=reranker, stores=behind)
         self._parts: Parts | None = None
@@ -247,7 +244,8 @@ class KnowledgeBase:
     async def get_documents(self, document_ids: Sequence[int], *, owner: str | None = None) -> list[Document]:
         """Documents by their ids, in that order, in whatever spaces, without their texts. Raises
         `DocumentNotFoundError` for the first that is not there, or not of the owner's."""
-        return await self._open.catalog.find_documents_anywhere(document_ids, owner=owner)
+        ids = inputs.checked_ids(document_ids, field="document_ids")
+        return await self._open.catalog.find_documents_anywhere(ids, owner=owner)
 
     async def list_documents(
         self, *, owner: str | None = None, offset: int = 0, limit: int | None = None

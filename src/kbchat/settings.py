@@ -243,8 +243,14 @@ def meant(name: str) -> str:
     return f"did you mean {close[0]}?" if close else "docs/settings.md has them all"
 
 
-def with_folder(settings: Settings, data_dir: str | os.PathLike[str]) -> Settings:
-    """The same settings with another data folder."""
+def given_or_read(settings: Settings | None, data_dir: str | os.PathLike[str] | None) -> Settings:
+    """The settings that a program gives, else those of the variables and the file; with another data folder if told."""
+    if settings is None:
+        settings = Settings()
+    elif not isinstance(settings, Settings):
+        raise SettingsError(f"settings: must be a kbchat.Settings, not {type(settings).__name__}")
+    if data_dir is None:
+        return settings
     try:
         return settings.model_copy(update={"data_dir": _folder(data_dir)})
     except ValueError as error:
@@ -254,6 +260,8 @@ def with_folder(settings: Settings, data_dir: str | os.PathLike[str]) -> Setting
 def _folder(given: str | os.PathLike[str]) -> Path:
     if given == "":
         raise ValueError("an empty path is refused; the working folder is '.'")
+    if not isinstance(given, str | os.PathLike):
+        raise ValueError(f"must be a path, not {type(given).__name__}; settings are given as `settings=`")
     try:
         Path(given).expanduser()
     except RuntimeError:

@@ -87,7 +87,7 @@ def state_rows(result: sa.CursorResult[Any]) -> dict[str, SourceState]:
 
 def get(conn: Connection, space_id: int, document_id: int, *, with_text: bool) -> Document:
     spaces.require(conn, space_id)
-    known = 0 <= document_id <= spaces.MAX_ID
+    known = bool(spaces.possible([document_id]))
     row = conn.execute(_BY_ID, {"space_id": space_id, "id": document_id}).one_or_none() if known else None
     if row is None:
         raise DocumentNotFoundError(document_id)
@@ -138,7 +138,7 @@ def all_anywhere(conn: Connection, document_ids: Sequence[int], *, owner: str | 
         .join(schema.spaces, schema.spaces.c.id == _documents.c.space_id)
         .where(among(_documents.c.id, schema.ids("ids")), _documents.c.visible, spaces.visible_to(owner))
     )
-    found = {row.id: _document(row) for row in conn.execute(statement, {"ids": document_ids})}
+    found = {row.id: _document(row) for row in conn.execute(statement, {"ids": spaces.possible(document_ids)})}
     for document_id in document_ids:
         if document_id not in found:
             raise DocumentNotFoundError(document_id)

@@ -1,5 +1,6 @@
 """Transactions on spaces. Each function runs inside the caller's transaction."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from uuid import uuid4
@@ -98,9 +99,13 @@ def _info(row: sa.Row[Any]) -> SpaceInfo:
     )
 
 
+def possible(ids: Sequence[int]) -> list[int]:
+    """Those that a database can be asked for; there is nothing behind the others."""
+    return [it for it in ids if 0 <= it <= MAX_ID]
+
+
 def _one(conn: Connection, statement: sa.Select[Any], space_id: int) -> sa.Row[Any]:
-    known = 0 <= space_id <= MAX_ID
-    row = conn.execute(statement, {"space_id": space_id}).one_or_none() if known else None
+    row = conn.execute(statement, {"space_id": space_id}).one_or_none() if possible([space_id]) else None
     if row is None:
         raise SpaceNotFoundError(space_id)
     return row

@@ -86,7 +86,7 @@ def _upload_row(space_id: int, document_id: int, upload: Upload) -> dict[str, An
 
 def states(conn: Connection, space_id: int, ids: Sequence[int]) -> dict[int, KeptUpload]:
     spaces.require(conn, space_id)
-    rows = conn.execute(_STATES, {"space_id": space_id, "ids": ids})
+    rows = conn.execute(_STATES, {"space_id": space_id, "ids": spaces.possible(ids)})
     return {row.document_id: KeptUpload(row.id, row.size) for row in rows}
 
 
