@@ -7,7 +7,9 @@ UV_VERSION = 0.13.9
 COVERAGE ?=
 # Without the slow ones; all: `make test PYTEST_ARGS=`.
 PYTEST_ARGS ?= -m 'not slow'
-PYTEST = $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest $(PYTEST_ARGS)
+# Half of the time tests wait for servers that start. Each file's tests stay together, and so do what they share.
+WORKERS ?= 2
+PYTEST = $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 KBCHAT = $(BIN)/kbchat
 QUESTION ?= What does a recall score below 0.5 mean?
 
