@@ -30,7 +30,7 @@ from kbchat.threads import Threads
 
 BATCH = 512
 """Chunks that the raw parts take at a time."""
-CHARS_A_CHUNK = 700
+CHARS_A_CHUNK = 870
 """By which documents are chosen."""
 PARTS = ("embedding", "Chroma", "tantivy")
 
