@@ -81,7 +81,7 @@ async def measure(documents: int, number: int) -> dict[int, list[float]]:
 def plot(taken: dict[int, list[float]], path: Path) -> None:
     figure, (axes,) = canvas(width=6)
     shares(axes, {f"among {among:,}": each[1:] for among, each in taken.items()})
-    axes.set(xlabel="milliseconds of a deletion")
+    axes.set(xlabel="milliseconds of a deletion", xlim=(0, None))
     draw(figure, path)
 
 

@@ -24,7 +24,7 @@ from kbchat.models import SpaceInfo
 from kbchat.retrieval.selecting import Selector
 from kbchat.testing.catalog_samples import a_space, generation, put
 from kbchat.threads import Threads
-from reporting import Spread, about, add_outputs, bars, canvas, draw, save
+from reporting import Spread, about, add_outputs, bars, canvas, draw, logarithmic, save
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from postgresql import PostgresqlServer
@@ -108,7 +108,8 @@ def plot(results: dict[str, list[Row]], path: Path) -> None:
     figure, (axes,) = canvas(height=1.2 + 0.6 * sum(map(len, results.values())))
     named = [(f"{database}\n{row['filter']}", row) for database, rows in results.items() for row in rows]
     bars(axes, {way: {name: row[way] for name, row in named} for way in WAYS}, told=".3g")
-    axes.set(xscale="log", xlabel="milliseconds (median, quartiles)")
+    logarithmic(axes)
+    axes.set(xlabel="milliseconds (median, quartiles)")
     draw(figure, path)
 
 

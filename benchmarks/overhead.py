@@ -227,6 +227,7 @@ def plot(results: Results, path: Path) -> None:
             axes.barh(name, width, left=left, **shade)
             left += width
         axes.text(left + 0.1, name, f"{left:.1f}", va="center", fontsize=8)
+    axes.margins(x=0.08)
     axes.set_xlabel(f"milliseconds (median), {results.chunks:,} chunks")
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     draw(figure, path)

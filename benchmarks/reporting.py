@@ -126,6 +126,16 @@ def draw(figure: "Figure", path: Path) -> None:
     print(path)
 
 
+def logarithmic(axes: "Axes", *, y: bool = False) -> None:
+    """Make the axis logarithmic, with plain numbers; where it is short, between the powers of ten too."""
+    from matplotlib.ticker import LogFormatter
+
+    axes.set(**{"yscale" if y else "xscale": "log"})
+    axis = axes.yaxis if y else axes.xaxis
+    axis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+    axis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
+
+
 def bars(axes: "Axes", series: Mapping[str, Mapping[str, Spread]], *, told: str = ",.0f") -> None:
     """A group of bars for each thing, one for each series that has it: its median, `told` so, and its spread."""
     things = list(dict.fromkeys(thing for of in series.values() for thing in of))
@@ -155,6 +165,6 @@ def shares(axes: "Axes", values: Mapping[str, Sequence[float]]) -> None:
     """What share of the values lies below each: a line of steps for each series."""
     for name, each in values.items():
         axes.ecdf(each, label=f"{name} ({len(each)})")
-    axes.set(ylabel="share", xscale="log")
+    axes.set(ylabel="share")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7)

@@ -30,7 +30,7 @@ from kbchat.stores import Vectors, VectorStore
 from kbchat.stores.chroma import ChromaStore, HnswSettings
 from kbchat.stores.milvus import MilvusSettings, MilvusStore
 from kbchat.threads import Threads
-from reporting import About, Spread, about, add_outputs, canvas, draw, save
+from reporting import About, Spread, about, add_outputs, canvas, draw, logarithmic, save
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from servers import ChromaServer, MilvusServer
@@ -312,7 +312,9 @@ def plot(results: list[Result], path: Path) -> None:
             axis.fill_between(sizes, [it.low for it in ours], [it.high for it in ours], color=color, alpha=0.15)
             axis.plot(sizes, [it.median for it in raw], marker=".", ls="--", color=color)
         what = "a query" if kind == "query" else f"an upsert of {results[0].batch}"
-        axis.set(xscale="log", yscale="log", xlabel="vectors", ylabel="milliseconds (median, quartiles)", title=what)
+        logarithmic(axis)
+        logarithmic(axis, y=True)
+        axis.set(xlabel="vectors", ylabel="milliseconds (median, quartiles)", title=what)
     axes[0].legend(title="kbchat (dashed: raw client)", fontsize=7, title_fontsize=7)
     draw(figure, path)
 
