@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from kbchat.evaluation import Interval
+
 About = dict[str, dict[str, Any]]
 
 
@@ -68,7 +70,8 @@ class Spread:
         known = sorted(values)
         if len(known) < 4:
             return cls(known[0], statistics.median(known), known[-1], len(known))
-        return cls(*statistics.quantiles(known, n=4), len(known))
+        low, median, high = statistics.quantiles(known, n=4)
+        return cls(low, median, high, len(known))
 
     def __format__(self, of_each: str) -> str:
         """`12.1 [11.8, 12.6]`, each number as asked for; one value is itself."""
@@ -132,33 +135,31 @@ def logarithmic(axes: "Axes", *, y: bool = False) -> None:
 
     axes.set(**{"yscale" if y else "xscale": "log"})
     axis = axes.yaxis if y else axes.xaxis
-    axis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+    axis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
     axis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
 
 
-def bars(axes: "Axes", series: Mapping[str, Mapping[str, Spread]], *, told: str = ",.0f") -> None:
-    """A group of bars for each thing, one for each series that has it: its median, `told` so, and its spread."""
+def bars(axes: "Axes", series: "Mapping[str, Mapping[str, Spread | Interval]]", *, told: str = ",.0f") -> None:
+    """A group of bars for each thing, one for each series that has it: its median or mean, `told` so, with its reach."""
     things = list(dict.fromkeys(thing for of in series.values() for thing in of))
     thick = 0.8 / len(series)
     for number, (name, of) in enumerate(series.items()):
-        for thing, it in of.items():
-            place = things.index(thing) - 0.4 + thick * (number + 0.5)
-            reach = None if it.count == 1 else [[it.median - it.low], [it.high - it.median]]
-            label = name if thing == next(iter(of)) else None
-            axes.barh(place, it.median, 0.92 * thick, xerr=reach, color=f"C{number}", ecolor="0.35", label=label)
-            axes.annotate(
-                f"{it.median:{told}}",
-                (max(it.median, it.high), place),
-                (3, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=7,
-            )
+        places = [things.index(thing) - 0.4 + thick * (number + 0.5) for thing in of]
+        middles = [it.median if isinstance(it, Spread) else it.mean for it in of.values()]
+        highs = [it.high for it in of.values()]
+        reach = [
+            [middle - it.low for middle, it in zip(middles, of.values(), strict=True)],
+            [high - middle for middle, high in zip(middles, highs, strict=True)],
+        ]
+        axes.barh(places, middles, 0.92 * thick, xerr=reach, color=f"C{number}", ecolor="0.35", label=name)
+        for place, middle, high in zip(places, middles, highs, strict=True):
+            at = {"xy": (max(middle, high, 0.0), place), "xytext": (3, 0), "textcoords": "offset points"}
+            axes.annotate(f"{middle:{told}}", **at, va="center", fontsize=7)
     axes.set_yticks(range(len(things)), things)
     axes.invert_yaxis()
     axes.margins(x=0.12)
-    if len(series) > 1:
-        axes.legend(fontsize=7)
+    if len(series) > 1:  # above, where no bar is
+        axes.legend(fontsize=7, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def shares(axes: "Axes", values: Mapping[str, Sequence[float]]) -> None:

@@ -147,10 +147,9 @@ def show(rates: Rates, streams: list[int]) -> dict[str, Spreads]:
 
 def plot(frames: Spreads, path: Path) -> None:
     figure, (axes,) = canvas(height=4.2)
-    bars(axes, {name: {f"{at} streams": it for at, it in of.items()} for name, of in frames.items()})
+    bars(axes, {name: {str(at): it for at, it in of.items()} for name, of in frames.items()})
     logarithmic(axes)
-    axes.set(xlabel="frames a second (median, quartiles)")
-    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=4)
+    axes.set(xlabel="frames a second (median, quartiles)", ylabel="streams")
     draw(figure, path)
 
 

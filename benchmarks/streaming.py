@@ -145,7 +145,7 @@ async def relay_all(port: int, deltas: int, rounds: int) -> Table:
         told = f"{format(wall, '.2f'):>24} {format(cpu, '.2f'):>24}"
         print(f"{streams:>8} {1e6 / wall.median:>12,.0f} {told}", flush=True)
         for name, each in zip(found, (wall, cpu), strict=True):
-            found[name][f"{streams} streams"] = each
+            found[name][str(streams)] = each
     await generator.aclose()
     return found
 
@@ -153,9 +153,9 @@ async def relay_all(port: int, deltas: int, rounds: int) -> Table:
 def plot(encoded: Table, relayed: Table, path: Path) -> None:
     figure, (alone, whole) = canvas(2, width=10)
     bars(alone, encoded)
-    alone.set(title="encoding alone", xlabel="nanoseconds of CPU a frame (median, quartiles)")
+    alone.set(xlabel="encoding alone: nanoseconds of CPU a frame (median, quartiles)")
     bars(whole, relayed, told=".2f")
-    whole.set(title="through the engine", xlabel="microseconds a frame (median, quartiles)")
+    whole.set(xlabel="through the engine: microseconds a frame (median, quartiles)", ylabel="streams")
     draw(figure, path)
 
 
