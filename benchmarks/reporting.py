@@ -140,7 +140,7 @@ def logarithmic(axes: "Axes", *, y: bool = False) -> None:
 
 
 def bars(axes: "Axes", series: "Mapping[str, Mapping[str, Spread | Interval]]", *, told: str = ",.0f") -> None:
-    """A group of bars for each thing, one for each series that has it: its median or mean, `told` so, with its reach."""
+    """A group of bars for each thing, one for each series that has it: its median or mean and its reach."""
     things = list(dict.fromkeys(thing for of in series.values() for thing in of))
     thick = 0.8 / len(series)
     for number, (name, of) in enumerate(series.items()):
@@ -153,8 +153,8 @@ def bars(axes: "Axes", series: "Mapping[str, Mapping[str, Spread | Interval]]", 
         ]
         axes.barh(places, middles, 0.92 * thick, xerr=reach, color=f"C{number}", ecolor="0.35", label=name)
         for place, middle, high in zip(places, middles, highs, strict=True):
-            at = {"xy": (max(middle, high, 0.0), place), "xytext": (3, 0), "textcoords": "offset points"}
-            axes.annotate(f"{middle:{told}}", **at, va="center", fontsize=7)
+            end = (max(high, 0.0), place)
+            axes.annotate(f"{middle:{told}}", end, (3, 0), textcoords="offset points", va="center", fontsize=7)
     axes.set_yticks(range(len(things)), things)
     axes.invert_yaxis()
     axes.margins(x=0.12)
