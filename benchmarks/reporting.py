@@ -112,13 +112,18 @@ def save(path: Path | None, about: About, results: object) -> None:
         path.write_text(text + "\n")
 
 
-def canvas(columns: int = 1, *, width: float = 8.0, height: float = 3.6) -> tuple["Figure", "Sequence[Axes]"]:
-    """A figure and its plots, side by side."""
+def blank(width: float, height: float) -> "Figure":
+    """A figure of so many inches, with nothing in it."""
     import matplotlib
     from matplotlib.figure import Figure
 
     matplotlib.rcParams |= {"svg.hashsalt": "kbchat", "svg.fonttype": "path", "font.size": 9}
-    figure = Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def canvas(columns: int = 1, *, width: float = 8.0, height: float = 3.6) -> tuple["Figure", "Sequence[Axes]"]:
+    """A figure and its plots, side by side."""
+    figure = blank(width, height)
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
