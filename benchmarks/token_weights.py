@@ -2,7 +2,8 @@
 
     python benchmarks/token_weights.py FOLDER... [--json FILE]
 
-FOLDERs hold texts (.md, .mdx, .txt, .py), each of one language or kind. Counts with the ranks inside semantic-text-splitter, so no network is needed. Each folder counts the same.
+FOLDERs hold texts (.md, .mdx, .txt, .py), each of one language or kind. Counts with the ranks inside
+semantic-text-splitter, so no network is needed. Each folder counts the same.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     python -c "import tiktoken; tiktoken.get_encoding('o200k_base')"     # once, with a network
     python benchmarks/tokens.py FOLDER... [--json FILE]
 
-FOLDERs hold texts, each of one language or kind. The weights in use were fitted to FastAPI's documentation in 13 languages, DB-GPT's, Cranfield's abstracts, CMRC 2018's
-paragraphs, Chroma's five chunking corpora and aiohttp's source.
+FOLDERs hold texts, each of one language or kind. The weights in use were fitted to FastAPI's documentation in 13
+languages, DB-GPT's, Cranfield's abstracts, CMRC 2018's paragraphs, Chroma's five chunking corpora and aiohttp's source.
 """
 
 import argparse
