@@ -241,7 +241,8 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, help="keep the space there, and find it there the next time")
     add_outputs(parser)
     given = parser.parse_args()
-    header = about("chromadb", "tantivy", "wordllama", chunks=given.chunks, questions=given.questions)
+    counts = {it: getattr(given, it) for it in ("chunks", "questions", "at_once")}
+    header = about("chromadb", "tantivy", "wordllama", **counts)
     together = [int(number) for number in given.at_once.split(",")]
     with tempfile.TemporaryDirectory() as folder:
         results = asyncio.run(measure(given.data_dir or Path(folder), given.chunks, given.questions, together))

@@ -153,8 +153,8 @@ def bars(axes: "Axes", series: "Mapping[str, Mapping[str, Spread | Interval]]", 
         middles = [it.median if isinstance(it, Spread) else it.mean for it in of.values()]
         highs = [it.high for it in of.values()]
         reach = [
-            [middle - it.low for middle, it in zip(middles, of.values(), strict=True)],
-            [high - middle for middle, high in zip(middles, highs, strict=True)],
+            [max(0.0, middle - it.low) for middle, it in zip(middles, of.values(), strict=True)],
+            [max(0.0, high - middle) for middle, high in zip(middles, highs, strict=True)],
         ]
         axes.barh(places, middles, 0.92 * thick, xerr=reach, color=f"C{number}", ecolor="0.35", label=name)
         for place, middle, high in zip(places, middles, highs, strict=True):
