@@ -135,13 +135,20 @@ def draw(figure: "Figure", path: Path) -> None:
 
 
 def logarithmic(axes: "Axes", *, y: bool = False) -> None:
-    """Make the axis logarithmic, with plain numbers; where it is short, between the powers of ten too."""
-    from matplotlib.ticker import LogFormatter
-
+    """Make the axis logarithmic, with plain numbers; where it is short, at some between the powers of ten too."""
     axes.set(**{"yscale" if y else "xscale": "log"})
     axis = axes.yaxis if y else axes.xaxis
-    axis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
-    axis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
+
+    def plain(value: float, place: int | None) -> str:
+        return f"{value:,.0f}" if value >= 10 else f"{value:.3g}"
+
+    def between(value: float, place: int | None) -> str:
+        low, high = axis.get_view_interval()
+        few = high < 50 * low and f"{value:.2e}"[:4] in ("2.00", "3.00", "5.00")
+        return plain(value, place) if few or high < 4 * low else ""
+
+    axis.set_major_formatter(plain)
+    axis.set_minor_formatter(between)
 
 
 def bars(axes: "Axes", series: "Mapping[str, Mapping[str, Spread | Interval]]", *, told: str = ",.0f") -> None:
@@ -158,8 +165,10 @@ def bars(axes: "Axes", series: "Mapping[str, Mapping[str, Spread | Interval]]", 
         ]
         axes.barh(places, middles, 0.92 * thick, xerr=reach, color=f"C{number}", ecolor="0.35", label=name)
         for place, middle, high in zip(places, middles, highs, strict=True):
-            end = (max(high, 0.0), place)
-            axes.annotate(f"{middle:{told}}", end, (3, 0), textcoords="offset points", va="center", fontsize=7)
+            end, behind = (max(high, 0.0), place), {"color": "white", "alpha": 0.7, "pad": 0.5}
+            axes.annotate(
+                f"{middle:{told}}", end, (3, 0), textcoords="offset points", va="center", fontsize=7, bbox=behind
+            )
     axes.set_yticks(range(len(things)), things)
     axes.invert_yaxis()
     axes.margins(x=0.12)
