@@ -516,8 +516,7 @@ class KnowledgeSpace(_Delegate):
         """Index documents that were added. Their status says how far each is: RUNNING, then FINISHED or FAILED.
 
         `splitting` goes before the space's own and the settings'; `progress` is told more closely how far each is, by
-        its name. Ids that are not, or no longer, in the space are passed over. Raises the error of a part that failed;
-        the documents that it stopped are FAILED with its reason.
+        its name. Raises the error of a part that failed; the documents that it stopped are FAILED with its reason.
         """
         self._loop.call(self._async.index_documents, ids, splitting=splitting, progress=progress)
 
