@@ -1,7 +1,7 @@
 """What each stage of retrieval brings: every one is left out in turn, on the same indexes and questions.
 
     python benchmarks/ablation.py DATASET... [--weights COSINE/SENTENCE...] [--embedder NAME [--cache FILE]]
-                                  [--json FILE]
+                                  [--json FILE] [--plot FILE]
 
 DATASETs are as for `quality.py`. Measured is nDCG@10 where documents are judged and recall of five chunks where
 passages are. Each difference to the whole is paired by question; its interval is 95 %, `p` allows for how many are
@@ -11,7 +11,6 @@ choice is made on halves: the pair that is best on one half of all questions, an
 
 import argparse
 import asyncio
-import json
 import random
 import statistics
 import tempfile
@@ -26,6 +25,7 @@ from kbchat.tuning.advice import advise
 from kbchat.tuning.sets import Dataset, read
 from kbchat.tuning.trials import Asked, ranking
 from quality import use_cache
+from reporting import about, add_outputs, bars, canvas, draw, save
 
 Change = dict[str, Any]
 """Names of `kbchat.fusion` and what they are in the meantime."""
@@ -99,20 +99,37 @@ async def run(
     return values
 
 
-def show(values: Values) -> dict[str, dict[str, list[float]]]:
-    table: dict[str, dict[str, list[float]]] = {}
+Table = dict[str, dict[str, dict[str, Any]]]
+"""By group of sets, then by what was changed."""
+
+
+def show(values: Values) -> Table:
+    table: Table = {}
     for group, of in values.items():
         whole = evaluation.interval(of["whole"])
         print(f"\n{group}: {whole}\n  {'without':36} {'mean':>6} {'differs by':>10}  {'95 % interval':18} p")
         luck = advise(list(of.values()), [1.0] * len(of)).against_present
-        rows = table[group] = {"whole": [*whole]}
+        rows = table[group] = {"whole": whole._asdict()}
         for (name, each), p in list(zip(of.items(), luck, strict=True))[1:]:
             pairs = zip(each, of["whole"], strict=True)
             differs = evaluation.interval([one - other for one, other in pairs])
-            rows[name] = [statistics.fmean(each), *differs, p]
+            rows[name] = {"mean": statistics.fmean(each), "differs": differs._asdict(), "p": p}
             limits = f"{differs.low:+.4f} {differs.high:+.4f}"
-            print(f"  {name:36} {rows[name][0]:6.4f} {differs.mean:+10.4f}  {limits:18} {p:.3f}")
+            print(f"  {name:36} {rows[name]['mean']:6.4f} {differs.mean:+10.4f}  {limits:18} {p:.3f}")
     return table
+
+
+def plot(table: Table, path: Path) -> None:
+    """How far each change differs from the whole, by group of sets."""
+    groups = {
+        group: {name: evaluation.Interval(**row["differs"]) for name, row in rows.items() if name != "whole"}
+        for group, rows in table.items()
+    }
+    figure, (axes,) = canvas(height=1 + 0.2 * sum(map(len, groups.values())))
+    bars(axes, groups, told="+.3f")
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set(xlabel="difference from the whole (mean, 95 % interval)")
+    draw(figure, path)
 
 
 def halves(values: Values, *, times: int = 200) -> None:
@@ -142,17 +159,19 @@ def main() -> None:
     parser.add_argument("--weights", nargs="*", metavar="COSINE/SENTENCE", default=[])
     parser.add_argument("--embedder", default="static")
     parser.add_argument("--cache", type=Path, metavar="FILE")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    add_outputs(parser)
     options = parser.parse_args()
     datasets = [dataset for folder in options.datasets for dataset in read(folder)]
+    header = about("wordllama", sets=len(datasets), questions=sum(len(it.questions) for it in datasets))
     pairs = {each: tuple(map(float, each.split("/"))) for each in options.weights}
     changes = (lambda _: {name: weighed(*pair) for name, pair in pairs.items()}) if pairs else stages
     values = asyncio.run(run(datasets, changes, options))
     table = show(values)
     if pairs:
         halves(values)
-    if options.json:
-        options.json.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n")
+    save(options.json, header, table)
+    if options.plot:
+        plot(table, options.plot)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Fits the constants of `kbchat.fusion.confidence`: how sure a question is that the space holds its answer.
 
-    python benchmarks/calibrate.py --sets DATASET... --more FOLDER... [--evidence FILE]
+    python benchmarks/calibrate.py --sets DATASET... --more FOLDER... [--evidence FILE] [--json FILE]
 
 DATASETs are as for `quality.py`; FOLDERs hold documents without questions, which make small spaces large. Each set's
 questions are put to its own space, to every other one, to the FOLDERs' and to two large spaces of all FOLDERs and some
@@ -21,14 +21,16 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 import kbchat
 from kbchat import fusion
+from kbchat.inputs import Bounds
 from kbchat.tuning.sets import Dataset, Question, read
+from reporting import about, add_outputs, save
 
 KEPT = 0.975
 KEPT_CHARACTERS = 0.985
@@ -164,7 +166,7 @@ def single_words(space: Space, datasets: Sequence[Dataset]) -> Iterable[tuple[st
 async def evidence_of(space: kbchat.KnowledgeSpace, question: str) -> fusion.Evidence | None:
     parts, info = space._parts, await space.refresh()
     store = parts.store(info.vector_type)
-    found = await parts.retriever.retrieve(info, question, store=store, embedder=parts.embedder, top_k=1)
+    found = await parts.retriever.retrieve(info, question, Bounds(1), store=store, embedder=parts.embedder)
     return found.evidence
 
 
@@ -209,8 +211,9 @@ def constants(
     )
 
 
-def show(trials: Sequence[Trial]) -> None:
+def show(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """What is kept and rejected at 0.5, by group and kind of space."""
+    rows = []
     shares: defaultdict[tuple[bool, str, str], dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for trial in trials:
         kind = kind_of(trial.space)
@@ -220,10 +223,12 @@ def show(trials: Sequence[Trial]) -> None:
         means = {space: statistics.fmean(hits) for space, hits in of.items()}
         worst = min(means, key=lambda space: means[space])
         every = statistics.fmean(itertools.chain.from_iterable(of.values()))
-        what = "kept    " if answerable else "rejected"
-        print(f"  {what} {asked:18} {kind:7} {every:.3f}   worst {means[worst]:.3f} ({worst})")
+        what = "kept" if answerable else "rejected"
+        print(f"  {what:8} {asked:18} {kind:7} {every:.3f}   worst {means[worst]:.3f} ({worst})")
+        rows.append({"what": what, "asked": asked, "spaces": kind, "share": every, "worst": means[worst], "of": worst})
     pairs = [statistics.fmean(hits) for key, of in shares.items() if not key[0] for hits in of.values()]
     print(f"  rejected, mean over {len(pairs)} pairs: {statistics.fmean(pairs):.3f}")
+    return rows
 
 
 def main() -> None:
@@ -231,7 +236,9 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", type=Path, required=True, metavar="DATASET")
     parser.add_argument("--more", nargs="*", type=Path, default=[], metavar="FOLDER")
     parser.add_argument("--evidence", type=Path, metavar="FILE")
+    add_outputs(parser, plot=False)
     arguments = parser.parse_args()
+    header = about("numpy", "wordllama", sets=len(arguments.sets), folders=len(arguments.more))
     if arguments.evidence and arguments.evidence.exists():
         trials = [Trial(*row[:3], fusion.Evidence(*row[3])) for row in pickle.loads(arguments.evidence.read_bytes())]
     else:
@@ -254,11 +261,12 @@ def main() -> None:
     ]
     characters = [trial for trial in trials if trial.evidence.by_characters]
     print("with the constants in use")
-    show(trials)
+    results: dict[str, Any] = {"trials": len(trials), "in use": show(trials)}
     fusion.BY_WORDS = constants(words, range(5), size=SIZE)
     fusion.BY_CHARACTERS = constants(characters, (0, 1, 3), kept=KEPT_CHARACTERS)
     print(f"\nBY_WORDS = {fusion.BY_WORDS}\nBY_CHARACTERS = {fusion.BY_CHARACTERS}")
-    show(trials)
+    fitted = {name: getattr(fusion, name)._asdict() for name in ("BY_WORDS", "BY_CHARACTERS")}
+    results |= {"constants": fitted, "fitted": show(trials), "without": {}}
     groups = sorted({trial.asked for trial in words if trial.answerable})
     print("\nwords: each group by constants fitted without its questions and spaces")
     everything = fusion.BY_WORDS
@@ -266,8 +274,10 @@ def main() -> None:
         rest = [trial for trial in words if trial.asked != group and not trial.space.startswith(group)]
         fusion.BY_WORDS = constants(rest, range(5), size=SIZE)
         print(f" {group}: {fusion.BY_WORDS}")
-        show([trial for trial in words if trial.asked == group])
+        shares = show([trial for trial in words if trial.asked == group])
+        results["without"][group] = {"BY_WORDS": fusion.BY_WORDS._asdict(), "shares": shares}
     fusion.BY_WORDS = everything
+    save(arguments.json, header, results)
 
 
 if __name__ == "__main__":

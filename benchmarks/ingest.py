@@ -1,6 +1,6 @@
 """How fast documents go in: kbchat beside LlamaIndex, LangChain and Haystack, and beside the raw parts, in one run.
 
-    python benchmarks/ingest.py FOLDER... [--only kbchat raw] [--rounds 3] [--out FILE.json]
+    python benchmarks/ingest.py FOLDER... [--only kbchat raw] [--rounds 3] [--json FILE] [--plot FILE]
 
 Each system runs in a process and an environment of its own (below `.bench`, made at the first run), with the same
 static embedder, the same Chroma and chunks of 256 tokens, twice over the same files: fresh, and with nothing changed.
@@ -16,8 +16,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from ingest_memory import LOOK_SECONDS, taken
+from reporting import Spread, about, add_outputs, bars, canvas, draw, save
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -47,6 +49,8 @@ SYSTEMS = {
     "haystack": ["haystack-ai", "chroma-haystack", *SHARED],
 }
 
+FRESH, UNCHANGED = "documents a second, fresh", "documents a second, nothing changed"
+
 
 def python_of(system: str) -> str:
     """The interpreter of a system's environment, which is made when it is missing."""
@@ -65,7 +69,7 @@ def python_of(system: str) -> str:
     return str(python)
 
 
-def measure(system: str, folders: list[str]) -> dict[str, float]:
+def measure(system: str, folders: list[str]) -> dict[str, Any]:
     """Run a system and read what it says of itself."""
     # Modules are compiled once, as wherever programs are installed.
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -81,39 +85,66 @@ def measure(system: str, folders: list[str]) -> dict[str, float]:
             said = process.stdout.read()
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, command)
-    found: dict[str, float] = json.loads(said.splitlines()[-1])
+    found: dict[str, Any] = json.loads(said.splitlines()[-1])
     return {**found, "peak": peak}
+
+
+def summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    last = rounds[-1]
+    kept = {} if last["again"] is None else {UNCHANGED: Spread.of(it["documents"] / it["again"] for it in rounds)}
+    return {
+        "versions": last["versions"],
+        "documents": last["documents"],
+        "chunks": last["chunks"],
+        FRESH: Spread.of(it["documents"] / it["fresh"] for it in rounds),
+        "chunks a second": Spread.of(it["chunks"] / it["fresh"] for it in rounds),
+        **kept,
+        "peak megabytes": Spread.of(it["peak"] / 1e6 for it in rounds),
+    }
+
+
+def show(system: str, it: dict[str, Any]) -> None:
+    unchanged = format(it[UNCHANGED], ",.0f") if UNCHANGED in it else "–"
+    print(
+        f"{system:12} {it['documents']:6} {it['chunks']:7} {format(it[FRESH], '.1f'):>21} "
+        f"{format(it['chunks a second'], '.1f'):>26} {unchanged:>24} {format(it['peak megabytes'], ',.0f'):>20}",
+        flush=True,
+    )
+
+
+def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
+    figure, axes = canvas(2, width=9, height=1.2 + 0.5 * len(results))
+    for each, what in zip(axes, (FRESH, UNCHANGED), strict=True):
+        bars(each, {what: {system: it[what] for system, it in results.items() if what in it}})
+        each.set(xlabel=what)
+    draw(figure, path)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+")
     parser.add_argument("--only", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
-    parser.add_argument("--rounds", type=int, default=1, help="each system once a round; the best counts")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--rounds", type=int, default=1, help="each system once a round")
+    add_outputs(parser)
     options = parser.parse_args()
-    results: dict[str, dict[str, float]] = {}
-    print(f"{'system':12} {'docs':>6} {'chunks':>7} {'docs/s':>8} {'chunks/s':>9} {'unchanged/s':>12} {'peak MB':>8}")
-    for number in range(options.rounds):
-        for system in options.only:
-            found = measure(system, options.folders)
-            show(system, found)
-            known = results.setdefault(system, found)
-            results[system] = {**known, **{it: min(known[it], found[it]) for it in ("fresh", "again")}}
-        if number:
-            print(f"best of {number + 1}")
-            for system, best in results.items():
-                show(system, best)
-    if options.out:
-        options.out.write_text(json.dumps(results, indent=2) + "\n")
-
-
-def show(system: str, it: dict[str, float]) -> None:
+    header = about("chromadb", "wordllama", rounds=options.rounds)
+    rounds: dict[str, list[dict[str, Any]]] = {system: [] for system in options.only}
     print(
-        f"{system:12} {it['documents']:6.0f} {it['chunks']:7.0f} {it['documents'] / it['fresh']:8.1f} "
-        f"{it['chunks'] / it['fresh']:9.1f} {it['documents'] / it['again']:12.0f} {it['peak'] / 1e6:8.0f}",
-        flush=True,
+        f"{'system':12} {'docs':>6} {'chunks':>7} {'docs/s':>21} {'chunks/s':>26} {'unchanged/s':>24} {'peak MB':>20}"
     )
+    for _ in range(options.rounds):
+        for system in options.only:
+            rounds[system].append(measure(system, options.folders))
+            show(system, summary(rounds[system][-1:]))
+    results = {system: summary(each) for system, each in rounds.items()}
+    print(f"\n{options.rounds} rounds" if options.rounds > 1 else "")
+    for system, it in results.items():
+        if options.rounds > 1:
+            show(system, it)
+        print(f"{'':12} {', '.join(f'{name} {number}' for name, number in it['versions'].items())}")
+    save(options.json, header, {system: {**it, "rounds": rounds[system]} for system, it in results.items()})
+    if options.plot:
+        plot(results, options.plot)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How much memory an ingest takes as a folder grows: `kbchat ingest` on made text, its whole process tree measured.
 
     python benchmarks/ingest_memory.py [--megabytes 2000] [--store Chroma] [--keep FOLDER] [--seconds 500]
+                                       [--json FILE] [--plot FILE]
 
 Makes a folder of text files (200 KB each, two million different words), ingests it, and five times a second adds up
 what every process of the tree takes: PSS, in which what several share counts once, and of that what is no file's copy
@@ -19,11 +20,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from reporting import about, add_outputs, canvas, draw, save
 
 FILE_BYTES = 200_000
 WORDS = 2_000_000
 LOOK_SECONDS = 0.2
+NOTE_SECONDS = 2.0
 SENTENCE = 14
 SYLLABLES = [first + then for first in "bdfgklmnprstvz" for then in "aeiou"]
 
@@ -86,19 +92,37 @@ def taken(root: int) -> tuple[int, int]:
     return pss, anonymous
 
 
-def chunks(data: Path) -> int:
-    """How many are published."""
+def published(data: Path) -> tuple[int, int]:
+    """How many documents and chunks there are."""
     try:
         with sqlite3.connect(f"file:{data / 'catalog.sqlite'}?mode=ro", uri=True) as connection:
-            found: int = connection.execute("SELECT sum(chunk_count) FROM spaces").fetchone()[0]
+            documents, chunks = connection.execute(
+                "SELECT coalesce(sum(document_count), 0), coalesce(sum(chunk_count), 0) FROM spaces"
+            ).fetchone()
         connection.close()
-        return found
+        return documents, chunks
     except sqlite3.Error:
-        return 0
+        return 0, 0
 
 
-def ingest(data: Path, folder: Path, store: str, seconds: float) -> dict[str, float]:
-    """Run `kbchat ingest` and look at it until it ends or its time is up."""
+@dataclass(frozen=True)
+class Note:
+    """What was in after so many seconds, and the bytes of memory that were taken then and at most until then."""
+
+    seconds: float
+    documents: int
+    chunks: int
+    pss: int
+    most: int
+    anonymous: int
+
+    def __str__(self) -> str:
+        then = f"{self.seconds:6.0f} s  {self.chunks:9,} chunks  now {self.pss / 1e6:5.0f} MB"
+        return f"{then}  most {self.most / 1e6:5.0f}  anonymous {self.anonymous / 1e6:5.0f}"
+
+
+def ingest(data: Path, folder: Path, store: str, *, seconds: float, documents: int) -> dict[str, Any]:
+    """Run `kbchat ingest` of so many documents and look at it until it ends or its time is up."""
     base = [sys.executable, "-m", "kbchat"]
     options = ["--data-dir", str(data)]
     there = json.loads(
@@ -111,15 +135,17 @@ def ingest(data: Path, folder: Path, store: str, seconds: float) -> dict[str, fl
     process = subprocess.Popen(
         [*base, "ingest", "big", str(folder), *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
-    started, most, most_anonymous, told = time.monotonic(), 0, 0, 0.0
+    started, most, most_anonymous, told = time.monotonic(), 0, 0, 0
+    notes: list[Note] = []
     while process.poll() is None:
         pss, anonymous = taken(process.pid)
         most, most_anonymous = max(most, pss), max(most_anonymous, anonymous)
         now = time.monotonic() - started
-        if now - told > max(10.0, seconds / 20):
-            told = now
-            print(f"{now:6.0f} s  {chunks(data):9,.0f} chunks  now {pss / 1e6:5.0f} MB", end="  ")
-            print(f"most {most / 1e6:5.0f}  anonymous {most_anonymous / 1e6:5.0f}", flush=True)
+        if not notes or now - notes[-1].seconds > NOTE_SECONDS:
+            notes.append(Note(now, *published(data), pss, most, most_anonymous))
+            if (tenth := 10 * notes[-1].documents // documents) > told:
+                told = tenth
+                print(notes[-1], flush=True)
         if now > seconds:
             process.send_signal(signal.SIGINT)
             process.wait()
@@ -133,7 +159,24 @@ def ingest(data: Path, folder: Path, store: str, seconds: float) -> dict[str, fl
         "documents": space["document_count"],
         "chunks": space["chunk_count"],
         "code": process.returncode,
+        "notes": notes,
     }
+
+
+def plot(found: dict[str, Any], path: Path) -> None:
+    figure, (axes,) = canvas(width=7)
+    # The first ones are of a process that starts.
+    notes: list[Note] = [it for it in found["notes"] if it.documents]
+    megabytes = [it.documents * FILE_BYTES / 1e6 for it in notes]
+    for name, values in {
+        "most until then": [it.most for it in notes],
+        "then": [it.pss for it in notes],
+        "most that is no file's copy": [it.anonymous for it in notes],
+    }.items():
+        axes.plot(megabytes, [it / 1e6 for it in values], marker=".", label=name)
+    axes.set(xlabel="megabytes of text taken in", ylabel="MB of memory, all processes", ylim=(0, None))
+    axes.legend(fontsize=7)
+    draw(figure, path)
 
 
 def main() -> None:
@@ -142,11 +185,14 @@ def main() -> None:
     parser.add_argument("--store", default="Chroma")
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--seconds", type=float, default=float("inf"))
+    add_outputs(parser)
     given = parser.parse_args()
+    header = about("chromadb", "pymilvus", "milvus-lite", megabytes=given.megabytes, store=given.store)
     with tempfile.TemporaryDirectory() as temporary:
         root = given.keep or Path(temporary)
         size = make(root / "text", given.megabytes)
-        found = ingest(root / f"data-{given.store}", root / "text", given.store, given.seconds)
+        data, documents = root / f"data-{given.store}", size // FILE_BYTES
+        found = ingest(data, root / "text", given.store, seconds=given.seconds, documents=documents)
     ended = "all" if not found["code"] else "cut short"
     done = found["documents"] * FILE_BYTES
     print(
@@ -154,6 +200,9 @@ def main() -> None:
     )
     print(f"{found['seconds']:,.0f} s, at most {found['pss'] / 1e6:,.0f} MB", end=", ")
     print(f"of which anonymous {found['anonymous'] / 1e6:,.0f}")
+    save(given.json, header, found)
+    if given.plot:
+        plot(found, given.plot)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,13 @@ from the disk, then many questions at once.
 
 import argparse
 import asyncio
-import json
 import os
 import random
 import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +26,7 @@ import kbchat
 from kbchat.retrieval.retriever import CANDIDATES
 from kbchat.retrieval.searching import LEXICAL_DEPTH
 from kbchat.text.analysis import analyse_question
+from reporting import about, add_outputs, canvas, draw, quantile, save
 
 TOP_K = 10
 WARM = 20
@@ -154,11 +154,6 @@ async def at_once(space: kbchat.KnowledgeSpace, questions: Sequence[str], number
     return {"p50": statistics.median(taken), "p95": quantile(taken, 0.95), "a_second": len(taken) / whole}
 
 
-def quantile(values: Sequence[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
-
-
 async def measure(folder: Path, chunks: int, asked: int, together: Sequence[int]) -> Results:
     rng = random.Random(7)
     async with kbchat.KnowledgeBase(folder) as kb:
@@ -208,12 +203,6 @@ def show(results: Results) -> None:
 
 
 def plot(results: Results, path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams |= {"svg.hashsalt": "kbchat", "svg.fonttype": "path", "font.size": 9}
-    from matplotlib import pyplot
-
     def middle(name: str) -> float:
         return results.seconds[name]["p50"] * 1000
 
@@ -230,7 +219,7 @@ def plot(results: Results, path: Path) -> None:
         "the index alone": {"search": middle("index")},
         "the store alone": {"search": middle("store")},
     }
-    figure, axes = pyplot.subplots(figsize=(8, 3), layout="constrained")
+    figure, (axes,) = canvas(height=3)
     for place, (name, parts) in enumerate(bars.items()):
         left = 0.0
         for number, (part, width) in enumerate(parts.items()):
@@ -238,9 +227,10 @@ def plot(results: Results, path: Path) -> None:
             axes.barh(name, width, left=left, **shade)
             left += width
         axes.text(left + 0.1, name, f"{left:.1f}", va="center", fontsize=8)
+    axes.margins(x=0.08)
     axes.set_xlabel(f"milliseconds (median), {results.chunks:,} chunks")
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
+    draw(figure, path)
 
 
 def main() -> None:
@@ -249,15 +239,15 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=300)
     parser.add_argument("--at-once", default="1,8,64", help="so many questions together, a comma between")
     parser.add_argument("--data-dir", type=Path, help="keep the space there, and find it there the next time")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--plot", type=Path)
+    add_outputs(parser)
     given = parser.parse_args()
+    counts = {it: getattr(given, it) for it in ("chunks", "questions", "at_once")}
+    header = about("chromadb", "tantivy", "wordllama", **counts)
     together = [int(number) for number in given.at_once.split(",")]
     with tempfile.TemporaryDirectory() as folder:
         results = asyncio.run(measure(given.data_dir or Path(folder), given.chunks, given.questions, together))
     show(results)
-    if given.json:
-        given.json.write_text(json.dumps(asdict(results), indent=2))
+    save(given.json, header, results)
     if given.plot:
         plot(results, given.plot)
 

@@ -1,6 +1,6 @@
 """How well kbchat finds things beside LlamaIndex, LangChain, txtai and bm25s, in one run.
 
-    python benchmarks/peers.py DATASET... [--only kbchat bm25s] [--json FILE]
+    python benchmarks/peers.py DATASET... [--only kbchat bm25s] [--json FILE] [--plot FILE]
 
 DATASETs are as for `quality.py`. All get kbchat's chunks and the static embedder, and answer the same questions; each
 runs in a process and, but for kbchat, an environment of its own (below `.bench`, made at the first run). How each is
@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import kbchat
 from kbchat import evaluation
@@ -25,6 +25,7 @@ from kbchat.models import Chunk
 from kbchat.text.splitting import embedded_text
 from kbchat.tuning.sets import Dataset, read
 from kbchat.tuning.trials import Asked
+from reporting import Spread, about, add_outputs, bars, canvas, draw, save, versions
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -56,7 +57,7 @@ class Prepared(NamedTuple):
     chunks: list[Chunk]
 
 
-async def kbchats(datasets: Sequence[Dataset]) -> tuple[list[Prepared], list[list[list[int]]], list[list[float]]]:
+async def kbchats(datasets: Sequence[Dataset]) -> "tuple[list[Prepared], Found]":
     """The chunks that all are given, what kbchat finds, and how long each question took it."""
     prepared, found, seconds = [], [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +73,7 @@ async def kbchats(datasets: Sequence[Dataset]) -> tuple[list[Prepared], list[lis
                 answers = [await asked.ask(question.text, top_k=10) for question in dataset.questions.values()]
                 found.append([[at[it.chunk_id] for it in each] for each in answers])
                 seconds.append(asked.seconds)
-    return prepared, found, seconds
+    return prepared, Found(found, seconds, versions("kbchat"))
 
 
 async def known_chunks(space: kbchat.KnowledgeSpace, name: str) -> list[Chunk]:
@@ -96,7 +97,15 @@ def python_of(system: str) -> str:
     return str(python)
 
 
-def others(system: str, prepared: Sequence[Prepared]) -> tuple[list[list[list[int]]], list[list[float]]]:
+class Found(NamedTuple):
+    """Numbers of the chunks found and seconds taken, question by question, set by set."""
+
+    chunks: list[list[list[int]]]
+    seconds: list[list[float]]
+    versions: dict[str, str]
+
+
+def others(system: str, prepared: Sequence[Prepared]) -> Found:
     """What another system finds among the same chunks."""
     given = []
     for each in prepared:
@@ -116,7 +125,8 @@ def others(system: str, prepared: Sequence[Prepared]) -> tuple[list[list[list[in
         command = [python_of(system), str(HERE / "retrieving" / "systems.py"), system, str(source), str(out)]
         subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
         results = json.loads(out.read_text())
-    return [each["found"] for each in results], [each["seconds"] for each in results]
+    sets = results["sets"]
+    return Found([each["found"] for each in sets], [each["seconds"] for each in sets], results["versions"])
 
 
 def measured(prepared: Prepared, found: Sequence[Sequence[int]]) -> dict[str, list[float]]:
@@ -133,36 +143,73 @@ def measured(prepared: Prepared, found: Sequence[Sequence[int]]) -> dict[str, li
     return values
 
 
+Values = dict[str, dict[str, list[float]]]
+"""By group of sets and measure, question by question."""
+
+
+def grouped(prepared: Sequence[Prepared], found: Found) -> Values:
+    """What was measured, and the seconds."""
+    values: Values = {}
+    for each, numbers, times in zip(prepared, found.chunks, found.seconds, strict=True):
+        of_group = values.setdefault(each.dataset.name.partition("/")[0], {})
+        for name, some in {**measured(each, numbers), "seconds": times}.items():
+            of_group.setdefault(name, []).extend(some)
+    return values
+
+
+def show(values: Values, ours: Values | None) -> dict[str, dict[str, Any]]:
+    """Each measure with its interval, and beside ours, if that was measured too."""
+    results: dict[str, dict[str, Any]] = {}
+    for group, of in values.items():
+        measures = {name: some for name, some in of.items() if name != "seconds"}
+        intervals = {name: evaluation.interval(some) for name, some in measures.items()}
+        took = Spread.of(1000 * it for it in of["seconds"])
+        told = ""
+        if ours is not None and ours is not values:
+            pairs = [(name, evaluation.compare(some, ours[group][name])) for name, some in measures.items()]
+            told = "; to kbchat " + ", ".join(f"{name} {it.difference.mean:+.4f} p {it.p:.3f}" for name, it in pairs)
+        figures = ", ".join(f"{name} {it}" for name, it in intervals.items())
+        print(f"  {group}: {figures}{told}; {took:.1f} ms", flush=True)
+        results[group] = {
+            "means": {name: it._asdict() for name, it in intervals.items()},
+            "milliseconds": took,
+            "values": measures,
+        }
+    return results
+
+
+def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
+    """The first measure of each group of sets."""
+    series: dict[str, dict[str, evaluation.Interval]] = {}
+    for system, it in results.items():
+        for group, of in it["groups"].items():
+            name, mean = next(iter(of["means"].items()))
+            series.setdefault(f"{group}, {name}", {})[SYSTEMS[system]] = evaluation.Interval(**mean)
+    figure, (axes,) = canvas(height=1 + 0.2 * sum(map(len, series.values())))
+    bars(axes, series, told=".3f")
+    axes.set(xlabel="mean (95 % interval)", xlim=(0, 1.1))
+    draw(figure, path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("datasets", nargs="+", type=Path, metavar="DATASET")
     parser.add_argument("--only", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    add_outputs(parser)
     options = parser.parse_args()
     datasets = [dataset for folder in options.datasets for dataset in read(folder)]
-    prepared, ours, our_seconds = asyncio.run(kbchats(datasets))
-    table: dict[str, dict[str, dict[str, list[float]]]] = {}
+    header = about("wordllama", sets=len(datasets), questions=sum(len(it.questions) for it in datasets))
+    prepared, ours = asyncio.run(kbchats(datasets))
+    values: dict[str, Values] = {}
+    results: dict[str, dict[str, Any]] = {}
     for system in options.only:
-        found, seconds = (ours, our_seconds) if system == "kbchat" else others(system, prepared)
-        values: dict[str, dict[str, list[float]]] = {}
-        for each, numbers, times in zip(prepared, found, seconds, strict=True):
-            of_group = values.setdefault(each.dataset.name.partition("/")[0], {})
-            for name, some in {**measured(each, numbers), "seconds": times}.items():
-                of_group.setdefault(name, []).extend(some)
-        table[system] = values
-        print(SYSTEMS[system], flush=True)
-        for group, of in values.items():
-            times = sorted(of.pop("seconds"))
-            figures = ", ".join(f"{name} {evaluation.interval(some)}" for name, some in of.items())
-            told = ""
-            if system != "kbchat" and "kbchat" in table:
-                pairs = [(name, evaluation.compare(some, table["kbchat"][group][name])) for name, some in of.items()]
-                told = "; to kbchat " + ", ".join(
-                    f"{name} {it.difference.mean:+.4f} p {it.p:.3f}" for name, it in pairs
-                )
-            print(f"  {group}: {figures}{told}; p50 {times[len(times) // 2] * 1000:.1f} ms", flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(table) + "\n")
+        found = ours if system == "kbchat" else others(system, prepared)
+        values[system] = grouped(prepared, found)
+        print(f"{SYSTEMS[system]} ({', '.join(f'{name} {it}' for name, it in found.versions.items())})", flush=True)
+        results[system] = {"versions": found.versions, "groups": show(values[system], values.get("kbchat"))}
+    save(options.json, header, results)
+    if options.plot:
+        plot(results, options.plot)
 
 
 if __name__ == "__main__":

@@ -13,24 +13,15 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-from matplotlib.figure import Figure
-
 from kbchat.tuning.plots import BEST, HITS, draw_spread
 from kbchat.tuning.records import Record
 from kbchat.tuning.trials import Spread
-
-matplotlib.rcParams |= {"svg.hashsalt": "kbchat", "svg.fonttype": "path", "font.size": 9}
-
-
-def save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, metadata={"Date": None})  # The same data give the same file.
-    print(path)
+from reporting import blank, draw
 
 
 def sizes(records: Sequence[Record], out: Path) -> None:
     """Quality against chunk size, and against the time of a retrieval."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = blank(9, 3.4)
     by_size, by_time = figure.subplots(1, 2, sharey=True)
     for record in records:
         figures = [result.figures[record.measure] for result in record.results]
@@ -44,12 +35,12 @@ def sizes(records: Sequence[Record], out: Path) -> None:
     by_size.set(xlabel="chunk size (tokens)", ylabel="mean (95 % interval)", ylim=(0, 1.02))
     by_time.set(xlabel="median time of a retrieval (ms)", xlim=(0, None))
     by_size.legend()
-    save(figure, out / "retrieval-sizes.svg")
+    draw(figure, out / "retrieval-sizes.svg")
 
 
 def scores(spreads: dict[str, Spread], out: Path) -> None:
     """How scores are spread: of hits, and of best hits."""
-    figure = Figure(figsize=(9, 5.4), layout="constrained")
+    figure = blank(9, 5.4)
     shown = list(spreads.items())
     rows = figure.subplots(2, len(shown), sharex=True)
     for (name, spread), hits, best in zip(shown, *rows, strict=True):
@@ -59,7 +50,7 @@ def scores(spreads: dict[str, Spread], out: Path) -> None:
         best.set(ylabel="")
     rows[0][0].set(ylabel="share of hits")
     rows[1][0].set(ylabel="share of questions")
-    save(figure, out / "retrieval-scores.svg")
+    draw(figure, out / "retrieval-scores.svg")
 
 
 def grouped(spreads: dict[str, dict[str, list[float]]]) -> dict[str, Spread]:
@@ -80,7 +71,7 @@ def pairs(rejected: Shares, inside: Shares, kept: dict[str, float], out: Path) -
     keeps."""
     known = {name for of in rejected.values() for name in of}
     asked = [name for name in rejected if name in known]
-    figure = Figure(figsize=(9, 4.4), layout="constrained")
+    figure = blank(9, 4.4)
     axes = figure.subplots()
     table = [[of.get(name, float("nan")) for name in asked] for of in rejected.values()]
     axes.imshow(table, vmin=0.75, vmax=1.0, cmap="RdYlGn", aspect="auto")
@@ -93,12 +84,12 @@ def pairs(rejected: Shares, inside: Shares, kept: dict[str, float], out: Path) -
     axes.set_xticks(range(len(asked)), short, rotation=15)
     axes.set_yticks(range(len(rejected)), [name.rpartition("/")[2] for name in rejected])
     axes.set(xlabel="questions of", ylabel="space")
-    save(figure, out / "retrieval-pairs.svg")
+    draw(figure, out / "retrieval-pairs.svg")
 
 
 def growth(curves: dict[str, dict[str, dict[str, float]]], out: Path) -> None:
     """Kept and refused against the size of the space."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = blank(9, 3.4)
     for axes, (own, curve) in zip(
         figure.subplots(1, len(curves), sharey=True, squeeze=False)[0], curves.items(), strict=True
     ):
@@ -112,7 +103,7 @@ def growth(curves: dict[str, dict[str, dict[str, float]]], out: Path) -> None:
                 axes.plot(pieces, values, marker=".", linewidth=1, label=f"refused: {name.rpartition('/')[2]}")
         axes.set(xscale="log", xlabel="pieces in the space", ylim=(0.5, 1.01))
         axes.legend(fontsize=7)
-    save(figure, out / "retrieval-growth.svg")
+    draw(figure, out / "retrieval-growth.svg")
 
 
 def main() -> None:
@@ -125,12 +116,15 @@ def main() -> None:
     if options.sizes:
         sizes([Record.model_validate_json(path.read_bytes()) for path in options.sizes], options.out)
     if options.quality:
-        measured = json.loads(options.quality.read_text())
+        measured = json.loads(options.quality.read_text())["results"]
         scores(grouped(measured["scores"]), options.out)
         kept = {name: of["kept"] for name, of in measured["means"].items()}
         pairs(measured["rejected"], measured["kept"], kept, options.out)
     if options.growth:
-        growth({own: of for path in options.growth for own, of in json.loads(path.read_text()).items()}, options.out)
+        growth(
+            {own: of for path in options.growth for own, of in json.loads(path.read_text())["results"].items()},
+            options.out,
+        )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ keeps an embedder's vectors for another run.
 
 import argparse
 import asyncio
-import json
 import math
 import statistics
 import sys
@@ -21,7 +20,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import kbchat
 from kbchat import evaluation
@@ -32,6 +31,7 @@ from kbchat.generators import extractive
 from kbchat.prompting import TAIL_CUT
 from kbchat.tuning.sets import Dataset, Question, read
 from kbchat.tuning.trials import Asked, Spread, ranking
+from reporting import about, add_outputs, quantile, save
 
 
 def own_ndcg(ranking: Sequence[str], grades: Mapping[str, float]) -> float:
@@ -190,46 +190,54 @@ async def refusals(spaces: Sequence[Space], datasets: Sequence[Dataset]) -> Refu
     return found
 
 
-def show(results: Mapping[str, dict[str, list[float]]], refusals: Refusals) -> None:
+def show(results: Mapping[str, dict[str, list[float]]], refusals: Refusals) -> dict[str, dict[str, Any]]:
+    """The means with their intervals and how many questions each is of, and how long these took."""
+    shown: dict[str, dict[str, Any]] = {}
     for name, measures in results.items():
         print(f"\n{name}")
-        seconds = sorted(measures.pop("seconds"))
+        intervals = {}
+        seconds = measures.pop("seconds")
         for label, values in measures.items():
-            print(f"  {label:48} {evaluation.interval(values)}  ({len(values)} questions)")
-        middle, late = seconds[len(seconds) // 2], seconds[int(len(seconds) * 0.99)]
-        print(f"  {'seconds a question':48} p50 {middle * 1000:.1f} ms, p99 {late * 1000:.1f} ms")
+            found = evaluation.interval(values)
+            print(f"  {label:48} {found}  ({len(values)} questions)")
+            intervals[label] = {**found._asdict(), "questions": len(values)}
+        middle, late = (1000 * quantile(seconds, share) for share in (0.5, 0.99))
+        print(f"  {'seconds a question':48} p50 {middle:.1f} ms, p99 {late:.1f} ms")
+        shown[name] = {"intervals": intervals, "milliseconds": {"p50": middle, "p99": late}}
     for told, table in (("foreign questions rejected", refusals.shares), ("kept in large spaces", refusals.kept)):
         pairs = [share for shares in table.values() for share in shares.values()]
         if pairs:
             print(f"\n{told}: mean {statistics.fmean(pairs):.3f}, worst {min(pairs):.3f} of {len(pairs)}")
         for name, shares in table.items():
             print(f"  {name}: " + ", ".join(f"{other} {share:.3f}" for other, share in shares.items()))
+    return shown
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("datasets", nargs="+", type=Path, metavar="DATASET")
     parser.add_argument("--gate", action="append", default=[], metavar="MEASURE=VALUE", help="fail below this mean")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all means there")
     parser.add_argument("--large", nargs="*", type=Path, default=[], metavar="FOLDER", help="documents of no question")
     parser.add_argument("--embedder", default="static", help="which one")
     parser.add_argument("--cache", type=Path, metavar="FILE", help="keep the embedder's vectors there")
+    add_outputs(parser, plot=False)
     arguments = parser.parse_args()
     results: dict[str, dict[str, list[float]]] = {}
     try:
         datasets = [dataset for folder in arguments.datasets for dataset in read(folder)]
     except InvalidInputError as error:
         sys.exit(error.message)
+    counts = {"sets": len(datasets), "questions": sum(len(it.questions) for it in datasets)}
+    header = about("wordllama", "sentence-transformers", **counts, embedder=arguments.embedder)
     refused = asyncio.run(run(datasets, results, arguments))
-    show(results, refused)
+    shown = show(results, refused)
     means = {name: {label: statistics.fmean(values) for label, values in of.items()} for name, of in results.items()}
-    if arguments.json:
-        scores = {
-            name: {kind: [round(score, 3) for score in of] for kind, of in asdict(spread).items()}
-            for name, spread in refused.spreads.items()
-        }
-        made = {"means": means, "rejected": refused.shares, "kept": refused.kept, "scores": scores}
-        arguments.json.write_text(json.dumps(made, ensure_ascii=False) + "\n")
+    scores = {
+        name: {kind: [round(score, 3) for score in of] for kind, of in asdict(spread).items()}
+        for name, spread in refused.spreads.items()
+    }
+    made = {"means": means, "sets": shown, "rejected": refused.shares, "kept": refused.kept, "scores": scores}
+    save(arguments.json, header, made)
     for gate in arguments.gate:
         label, _, least = gate.partition("=")
         for name, of in means.items():

@@ -1,6 +1,6 @@
 """Frames a second through `kbchat serve`, beside three references measured in the same run.
 
-    python benchmarks/serve_relay.py [--streams 1,16,64] [--deltas 4000] [--rounds 3]
+    python benchmarks/serve_relay.py [--streams 1,16,64] [--deltas 4000] [--rounds 3] [--json FILE] [--plot FILE]
 
 The upstream speaks OpenAI's protocol as fast as it is read; upstream, server and readers are a process each. Every word
 of every stream is checked. The references: aiohttp writing ready-made bytes, aiohttp passing the upstream's bytes
@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,8 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 
 from environments import make_python, python  # noqa: E402
+
+from reporting import Spread, about, add_outputs, bars, canvas, draw, logarithmic, save  # noqa: E402
 
 PYTHON = sys.executable
 KBCHAT = Path(sys.executable).with_name("kbchat")
@@ -77,13 +78,17 @@ def read(
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])  # type: ignore[union-attr]
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--streams", default="1,16,64")
     arguments.add_argument("--deltas", type=int, default=4000)
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--without-sdk", action="store_true", help="skip the relay most people would write")
+    add_outputs(arguments)
     given = arguments.parse_args()
     streams = [int(number) for number in given.streams.split(",")]
+    header = about("aiohttp", streams=given.streams, deltas=given.deltas, rounds=given.rounds)
+    if not given.without_sdk:
+        header["versions"] |= dict(it.replace("[standard]", "").split("==") for it in SDK)
     with contextlib.ExitStack() as stack:
         upstream = f"http://127.0.0.1:{stack.enter_context(process(PYTHON, HERE / 'upstream.py', '0'))}/v1"
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -99,29 +104,53 @@ def main() -> None:
             ports["FastAPI + OpenAI SDK"] = stack.enter_context(
                 process(python("sdk-relay"), HERE / "sdk_relay.py", "0", upstream)
             )
-        report(ports, streams, given.deltas, given.rounds)
+        rates = measure(ports, streams, given.deltas, given.rounds)
+    results = show(rates, streams)
+    save(given.json, header, results)
+    if given.plot:
+        plot(results["frames a second"], given.plot)
 
 
-def report(ports: dict[str, int], streams: list[int], deltas: int, rounds: int) -> None:
-    print(f"frames a second, median of {rounds} rounds; {deltas} deltas a stream")
-    print(f"{'streams':32}" + "".join(f"{number:>12}" for number in streams))
-    seen: dict[str, list[float]] = {name: [] for name in ports}
+Rates = dict[str, dict[int, list[float]]]
+"""Frames a second by system and number of streams, in each round."""
+
+
+def measure(ports: dict[str, int], streams: list[int], deltas: int, rounds: int) -> Rates:
+    rates: Rates = {name: {number: [] for number in streams} for name in ports}
     for number in streams:
-        rates: dict[str, list[float]] = {name: [] for name in ports}
-        for _ in range(rounds + 1):  # the first warms up
+        for attempt in range(rounds + 1):
             for name, port in ports.items():
                 few = max(1, deltas // 8) if "SDK" in name else deltas
                 found = read(port, number, few)
-                rates[name].append(found["frames"] / found["seconds"])
-        for name in ports:
-            seen[name].append(statistics.median(rates[name][1:]))
-    for name, values in seen.items():
-        print(f"{name:32}" + "".join(f"{value:>12,.0f}" for value in values))
-    ours = seen["kbchat serve"]
+                if attempt:  # the first warms up
+                    rates[name][number].append(found["frames"] / found["seconds"])
+    return rates
+
+
+Spreads = dict[str, dict[int, Spread]]
+
+
+def show(rates: Rates, streams: list[int]) -> dict[str, Spreads]:
+    """Rates, and how many times others' kbchat's is, round by round."""
+    frames: Spreads = {name: {at: Spread.of(each) for at, each in of.items()} for name, of in rates.items()}
+    times: Spreads = {}
     for other in ("pass-through (aiohttp)", "FastAPI + OpenAI SDK"):
-        if other in seen:
-            shares = (f"{mine / theirs:>11.2f}×" for mine, theirs in zip(ours, seen[other], strict=True))
-            print(f"{'kbchat / ' + other:32}" + "".join(shares))
+        if other in rates:
+            pairs = {at: zip(rates["kbchat serve"][at], rates[other][at], strict=True) for at in streams}
+            times[f"kbchat / {other}"] = {at: Spread.of(ours / its for ours, its in of) for at, of in pairs.items()}
+    print(f"{'frames a second, by streams':32}" + "".join(f"{number:>32}" for number in streams))
+    for spreads, told in ((frames, ",.0f"), (times, ".2f")):
+        for name, of in spreads.items():
+            print(f"{name:32}" + "".join(f"{format(of[number], told):>32}" for number in streams))
+    return {"frames a second": frames, "times": times}
+
+
+def plot(frames: Spreads, path: Path) -> None:
+    figure, (axes,) = canvas(height=4.2)
+    bars(axes, {name: {str(at): it for at, it in of.items()} for name, of in frames.items()})
+    logarithmic(axes)
+    axes.set(xlabel="frames a second (median, quartiles)", ylabel="streams")
+    draw(figure, path)
 
 
 if __name__ == "__main__":

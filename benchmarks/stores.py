@@ -13,17 +13,13 @@ import argparse
 import asyncio
 import itertools
 import json
-import os
-import platform
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +30,7 @@ from kbchat.stores import Vectors, VectorStore
 from kbchat.stores.chroma import ChromaStore, HnswSettings
 from kbchat.stores.milvus import MilvusSettings, MilvusStore
 from kbchat.threads import Threads
+from reporting import About, Spread, about, add_outputs, canvas, draw, logarithmic, save
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from servers import ChromaServer, MilvusServer
@@ -48,6 +45,7 @@ TIMED = 10_000
 LARGE = 500
 """Vectors in a batch that only fills."""
 RAW, OURS = "raw", "kb-ours"
+VENDORS = ("chromadb", "pymilvus", "milvus-lite", "milvus", "numpy")
 HEAD = """
 | store | vectors | upsert, raw | kbchat | added | query, raw | kbchat | added | recall@10 |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |"""
@@ -63,19 +61,6 @@ class Client:
     query: Callable[[Vectors], object]
     settle: Callable[[], object] = lambda: None
     """Return when what either of both wrote is indexed."""
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The median, and the quartiles around it."""
-
-    low: float
-    median: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        return cls(*statistics.quantiles(values, n=4))
 
 
 @dataclass(frozen=True)
@@ -101,11 +86,8 @@ class Result:
 
     def row(self) -> str:
         """A line of a Markdown table."""
-        added = self.upsert_added
-        upsert = f"{self.upsert_raw.median:.1f} | {self.upsert_kbchat.median:.1f} | {added.median:+.0%}"
-        upsert += f" [{added.low:+.0%}, {added.high:+.0%}]"
-        query = f"{self.query_raw.median:.2f} | {self.query_kbchat.median:.2f} | {self.query_added.median:+.2f}"
-        query += f" [{self.query_added.low:+.2f}, {self.query_added.high:+.2f}]"
+        upsert = f"{self.upsert_raw.median:.1f} | {self.upsert_kbchat.median:.1f} | {self.upsert_added:+.0%}"
+        query = f"{self.query_raw.median:.2f} | {self.query_kbchat.median:.2f} | {self.query_added:+.2f}"
         return f"| {self.store} | {self.size:,} | {upsert} | {query} | {self.recall:.3f} |"
 
 
@@ -319,13 +301,7 @@ def exact(vectors: Vectors, size: int) -> list[set[int]]:
 
 
 def plot(results: list[Result], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams |= {"svg.hashsalt": "kbchat", "svg.fonttype": "path", "font.size": 9}
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+    figure, axes = canvas(2, width=9, height=3.8)
     for axis, kind in zip(axes, ("upsert", "query"), strict=True):
         for name in dict.fromkeys(result.store for result in results):
             mine = [result for result in results if result.store == name]
@@ -336,27 +312,19 @@ def plot(results: list[Result], path: Path) -> None:
             axis.fill_between(sizes, [it.low for it in ours], [it.high for it in ours], color=color, alpha=0.15)
             axis.plot(sizes, [it.median for it in raw], marker=".", ls="--", color=color)
         what = "a query" if kind == "query" else f"an upsert of {results[0].batch}"
-        axis.set(xscale="log", yscale="log", xlabel="vectors", ylabel="milliseconds (median, quartiles)", title=what)
+        logarithmic(axis)
+        logarithmic(axis, y=True)
+        axis.set(xlabel="vectors", ylabel="milliseconds (median, quartiles)", title=what)
     axes[0].legend(title="kbchat (dashed: raw client)", fontsize=7, title_fontsize=7)
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
+    draw(figure, path)
 
 
-def merged(results: list[Result], new: Result, path: Path | None) -> list[Result]:
+def merged(results: list[Result], new: Result, path: Path | None, header: About) -> list[Result]:
     """What there was, what the file holds, and the new one, which is written there."""
     saved = json.loads(path.read_text())["results"] if path and path.exists() else []
     every = {(it.size, it.store): it for it in [*map(Result.read, saved), *results, new]}
     ordered = sorted(every.values(), key=lambda it: (it.size, list(STORES).index(it.store)))
-    if path is None:
-        return ordered
-    report = {
-        "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
-        "versions": {name: version(name) for name in ("kbchat", "chromadb", "pymilvus", "milvus-lite", "numpy")},
-        "dimension": DIMENSION,
-        "questions": QUESTIONS,
-        "results": [asdict(result) for result in ordered],
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n")
+    save(path, header, ordered)
     return ordered
 
 
@@ -379,9 +347,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--fill", type=Path, metavar="FOLDER", help="only fill, there")
     parser.add_argument("--filled", type=Path, metavar="FOLDER", help="measure what was filled there")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--plot", type=Path)
+    add_outputs(parser)
     given = parser.parse_args()
+    header = about(*VENDORS, dimension=DIMENSION, questions=QUESTIONS, batch=given.batch)
     every: list[Result] = []
     for size, name in itertools.product(given.sizes, given.stores):
         with tempfile.TemporaryDirectory(prefix="kbchat-bench-") as temporary:
@@ -392,7 +360,7 @@ def main() -> None:
             result = asyncio.run(done)
         if result is not None:
             print(result.row(), flush=True)
-            every = merged(every, result, given.json)
+            every = merged(every, result, given.json, header)
     print(HEAD, *(it.row() for it in every), sep="\n")
     if given.plot and every:
         plot(every, given.plot)

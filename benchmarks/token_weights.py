@@ -1,8 +1,9 @@
 """Fits the weights of `kbchat.text.splitting.estimate_tokens` to the encoding of GPT-4o, and says how far off they are.
 
-    python benchmarks/token_weights.py FOLDER...      # folders of texts (.md, .mdx, .txt, .py), one a language or kind
+    python benchmarks/token_weights.py FOLDER... [--json FILE]
 
-Counts with the ranks inside semantic-text-splitter, so no network is needed. Each folder counts the same.
+FOLDERs hold texts (.md, .mdx, .txt, .py), each of one language or kind. Counts with the ranks inside
+semantic-text-splitter, so no network is needed. Each folder counts the same.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import numpy as np
 from semantic_text_splitter import TextSplitter
 
 from kbchat.text.splitting import _WEIGHTS, estimate_tokens
+from reporting import about, add_outputs, save
 
 SAMPLES = 120
 """Pieces of 200 to 900 characters taken of each folder."""
@@ -68,12 +70,16 @@ def features(text: str) -> list[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    rows, wanted = [], []
-    for folder in parser.parse_args().folders:
+    add_outputs(parser, plot=False)
+    options = parser.parse_args()
+    header = about("semantic-text-splitter", "numpy", folders=len(options.folders), samples=SAMPLES)
+    rows, wanted, shares = [], [], {}
+    for folder in options.folders:
         pieces = samples(folder)
         counts = [count(piece) for piece in pieces]
         ratios = [estimate_tokens(piece) / tokens for piece, tokens in zip(pieces, counts, strict=True)]
         spread = statistics.pstdev(ratios)
+        shares[str(folder)] = {"mean": statistics.fmean(ratios), "off by": spread}
         print(f"{folder}: {statistics.fmean(ratios):.3f} of the real count on average, off by {spread:.3f}")
         # Errors are relative, and a folder's pieces count together for one.
         scale = [1.0 / tokens / len(pieces) ** 0.5 for tokens in counts]
@@ -88,6 +94,11 @@ def main() -> None:
             weights[number] = max(0.0, weights[number] - step)
     for (first, last, used), weight in zip(_WEIGHTS, weights, strict=True):
         print(f"    (0x{first:02X}, 0x{last:02X}, {min(255, round(100 * weight))}),  # in use: {used}")
+    fitted = [
+        {"first": first, "last": last, "weight": 100 * float(weight), "in use": used}
+        for (first, last, used), weight in zip(_WEIGHTS, weights, strict=True)
+    ]
+    save(options.json, header, {"estimated over counted": shares, "weights": fitted})
 
 
 if __name__ == "__main__":

@@ -7,12 +7,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from reporting import versions
 from static_embedder import embedder, for_langchain, for_llamaindex
 
 CHUNK_TOKENS = 256
 BATCH = 256
 """Documents that LlamaIndex is given at a time."""
 SUFFIXES = (".md", ".mdx")
+PACKAGES = {
+    "kbchat": ("kbchat",),
+    "raw": ("wordllama",),
+    "llamaindex": ("llama-index-core", "llama-index-vector-stores-chroma"),
+    "langchain": ("langchain-core", "langchain-chroma"),
+    "haystack": ("haystack-ai", "chroma-haystack"),
+}
+"""Whose versions are told."""
 
 
 def files(folders: list[str]) -> list[Path]:
@@ -40,7 +49,7 @@ def kbchat(data: str, folders: list[str]) -> tuple[int, int, float, float]:
     return asyncio.run(main())
 
 
-def raw(data: str, folders: list[str]) -> tuple[int, int, float, float]:
+def raw(data: str, folders: list[str]) -> tuple[int, int, float, None]:
     """Embedding and Chroma alone: what no system can do without."""
     import chromadb
 
@@ -60,7 +69,7 @@ def raw(data: str, folders: list[str]) -> tuple[int, int, float, float]:
             part = texts[first : first + 2048]
             collection.upsert([str(first + place) for place in range(len(part))], embed(part))
 
-    return len(found), len(texts), timed(run), float("inf")
+    return len(found), len(texts), timed(run), None
 
 
 def llamaindex(data: str, folders: list[str]) -> tuple[int, int, float, float]:
@@ -147,4 +156,5 @@ def haystack(data: str, folders: list[str]) -> tuple[int, int, float, float]:
 if __name__ == "__main__":
     name, folder, *given = sys.argv[1:]
     documents, chunks, first_run, second_run = globals()[name](folder, given)
-    print(json.dumps({"documents": documents, "chunks": chunks, "fresh": first_run, "again": second_run}))
+    found = {"documents": documents, "chunks": chunks, "fresh": first_run, "again": second_run}
+    print(json.dumps({**found, "versions": versions(*PACKAGES[name], "chromadb")}))

@@ -10,9 +10,17 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from reporting import versions
 from static_embedder import embedder, for_langchain, for_llamaindex
 
 TOP = 10
+PACKAGES = {
+    "bm25s": ("bm25s", "PyStemmer"),
+    "llamaindex": ("llama-index-core", "llama-index-retrievers-bm25"),
+    "langchain": ("langchain-core", "langchain-community", "rank-bm25"),
+    "txtai": ("txtai",),
+}
+"""Whose versions are told."""
 Ask = Callable[[str], list[int]]
 """From a question to the numbers of the chunks found, best first."""
 
@@ -128,7 +136,8 @@ def main() -> None:
             found.append(ask(question) if question.strip() else [])
             seconds.append(time.perf_counter() - began)
         results.append({"found": found, "seconds": seconds, "indexing": indexing})
-    out.write_text(json.dumps(results))
+    names = PACKAGES[system.partition("-")[0]]
+    out.write_text(json.dumps({"versions": versions(*names), "sets": results}))
 
 
 if __name__ == "__main__":
