@@ -1,6 +1,6 @@
 """What a large ingest takes beside its raw parts: embedding, Chroma and tantivy over the same chunks, by turns.
 
-    python benchmarks/ingest_large.py FOLDER... [--chunks 100000] [--rounds 2]
+    python benchmarks/ingest_large.py FOLDER... [--chunks 100000] [--rounds 2] [--json FILE] [--plot FILE]
 
 kbchat ingests the Markdown and, when that is used up, the Python sources of the folders, about so many chunks of it.
 Then a loop embeds those chunks, writes their vectors to Chroma and their words to tantivy, with kbchat's own settings
@@ -10,7 +10,6 @@ timed by itself over the same chunks. Each round does both anew; with two rounds
 
 import argparse
 import asyncio
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from kbchat.lexical.tantivy import WRITER_BYTES
 from kbchat.stores.chroma import HnswSettings
 from kbchat.text.splitting import embedded_text
 from kbchat.threads import Threads
+from reporting import Spread, about, add_outputs, bars, canvas, draw, save
 
 BATCH = 512
 """Chunks that the raw parts take at a time."""
@@ -115,29 +115,43 @@ def timed(run: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def plot(rounds: Sequence[dict[str, float]], path: Path) -> None:
+    """The seconds of each part, and of kbchat, which makes the vectors of sentences too."""
+    figure, (axes,) = canvas()
+    bars(axes, {"seconds": {part: Spread.of(each[part] for each in rounds) for part in rounds[0]}}, told=",.1f")
+    axes.set(xlabel="seconds")
+    draw(figure, path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--chunks", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=2)
+    add_outputs(parser)
     options = parser.parse_args()
     documents = chosen(options.folders, options.chunks)
+    header = about("chromadb", "tantivy", "wordllama", documents=len(documents), rounds=options.rounds)
     static = StaticEmbedder(threads=Threads())
     static.embed(["warm"])
-    shares: list[float] = []
+    rounds: list[dict[str, float]] = []
     texts: list[str] = []
     for number in range(options.rounds):
         before = raw(texts, static) if number % 2 else {}
         spent, texts = asyncio.run(ingest(documents))
         parts = before or raw(texts, static)
-        alone, count = sum(parts.values()), len(texts)
-        shares.append(alone / spent)
         more = sentences(texts, static) - parts["embedding"]
-        print(f"round {number + 1}: {len(documents)} documents, {count} chunks")
+        alone, count = sum(parts.values()), len(texts)
+        print(f"round {number + 1}: {count} chunks")
         print(f"  kbchat     {spent:6.1f} s  {count / spent:6.0f} chunks/s")
         print(f"  raw parts  {alone:6.1f} s  {count / alone:6.0f} chunks/s  ({shown(parts)})")
         print(f"  kbchat has {alone / spent:.0%} of the raw parts' speed; vectors of sentences take {more:.1f} s more")
-    print(f"median of {options.rounds}: {statistics.median(shares):.0%}")
+        rounds.append({**parts, "raw parts": alone, "kbchat": spent, "vectors of sentences": more})
+    share = Spread.of(each["raw parts"] / each["kbchat"] for each in rounds)
+    print(f"kbchat's speed over the raw parts': {share:.2f}")
+    save(options.json, header, {"chunks": len(texts), "share": share, "rounds": rounds})
+    if options.plot:
+        plot(rounds, options.plot)
 
 
 def shown(parts: dict[str, float]) -> str:
