@@ -151,6 +151,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "anyio_backend" in names and "no_task_left" not in names:
             # First set up, last torn down: what the other fixtures end is gone by then.
             names.insert(names.index("anyio_backend") + 1, "no_task_left")
+    # The quick ones first: whoever starts servers, browsers or processes may take longer than others.
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is not None)
 
 
 def _threads() -> set[threading.Thread]:
