@@ -12,7 +12,7 @@ from kbchat.models import Document
 from kbchat.space import KnowledgeSpace
 from kbchat_aiohttp.answers import Envelope, Page, success
 from kbchat_aiohttp.auth import Principal, Role
-from kbchat_aiohttp.bodies import Upload, read_form, read_json, read_query, validate
+from kbchat_aiohttp.bodies import Upload, media_type, read_form, read_json, read_query, validate
 from kbchat_aiohttp.errors import InvalidRequestError, in_wire_words
 from kbchat_aiohttp.indexer import Indexer
 from kbchat_aiohttp.routes import Call, route
@@ -84,7 +84,7 @@ class Documents:
     async def _read(self, request: web.Request) -> tuple[CreateDocument, Upload | None]:
         """What is asked for, in whichever of the three ways: body first, then query."""
         query = {key: request.query[key] for key in request.query}
-        if request.content_type == "multipart/form-data":
+        if media_type(request) == "multipart/form-data":
             fields, upload = await read_form(request, limit=self._limit)
             return validate(CreateDocument, query | fields), upload
         if request.body_exists and request.headers.get("Content-Length") != "0":
