@@ -57,6 +57,15 @@ async def test_each_configured_key_is_an_admins(tmp_path: Path, value: str) -> N
         assert status == 200
 
 
+async def test_each_configured_key_has_its_own_limit(tmp_path: Path) -> None:
+    """Who asks too much with one of them takes nothing from the others."""
+    async with serving(tmp_path, api_keys="key-one, key-two", requests_per_minute=1) as served:
+        seen = [
+            (await served.get(SPACES, headers={"Authorization": f"Bearer key-{it}"}))[0] for it in ("one", "one", "two")
+        ]
+        assert seen == [200, 429, 200]
+
+
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer $DBGPT_API_KEY"}, {"Authorization": "anything"}])
 async def test_with_no_key_configured_every_request_passes(tmp_path: Path, headers: dict[str, str]) -> None:
     """The documented commands quote their key so that the shell sends its name."""

@@ -135,6 +135,19 @@ async def test_a_body_is_asked_for_only_when_it_may_come(tmp_path: Path) -> None
         writer.close()
 
 
+@pytest.mark.parametrize("line", ["GET /", "GET /nope", "GET /page/x/y", "POST /healthz", f"GET {SPACES}"])
+async def test_another_expectation_is_answered(tmp_path: Path, line: str) -> None:
+    """Whatever a client expects of whichever route, it gets an answer with the one body or what it asked for."""
+    async with serving(tmp_path) as served:
+        reader, writer = await asyncio.open_connection(served.host, served.port)
+        writer.write(f"{line} HTTP/1.1\r\nHost: localhost\r\nExpect: a miracle\r\nConnection: close\r\n\r\n".encode())
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        assert b"\r\nX-Request-ID: " in head
+        if not head.startswith(b"HTTP/1.1 200"):
+            assert json.loads(body)["success"] is False
+
+
 # -- routes ----------------------------------------------------------------------------------------------------------
 
 

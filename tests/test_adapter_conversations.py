@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import kbchat
+from kbchat.models import KeyRole
 from serving import CHAT, OPENAI, as_user, said, serving
 from upstream import Exchange, Upstream, model, says, sends
 
@@ -147,3 +148,47 @@ async def test_a_number_is_a_name(tmp_path: Path, model: Upstream) -> None:
     async with serving(tmp_path, model=model) as served:
         assert (await served.ask("q", conv_uid=7))[0] == 200
         assert (await served.get(f"{CONVERSATIONS}/7"))[0] == 200
+
+
+async def test_an_admins_conversations_are_its_own(tmp_path: Path, model: Upstream) -> None:
+    """They may hold what is anybody's: neither a key without an owner nor another admin's sees one, or goes on with
+    it."""
+    async with serving(tmp_path, model=model, api_keys="first,second") as served:
+        _, key = await served.kb.keys.create("nobody's", role=KeyRole.READER)
+        first, second, reader = ({"Authorization": f"Bearer {it}"} for it in ("first", "second", key))
+        model.behave = says("Noted.")
+        asked = {"messages": "The vault opens at noon.", "conv_uid": "c"}
+        assert (await served.send("POST", CHAT, json=asked, headers=first))[0] == 200
+        assert (await served.get(f"{CONVERSATIONS}/c", headers=first))[0] == 200
+        for other in (second, reader):
+            assert (await served.get(CONVERSATIONS, headers=other))[1]["data"]["items"] == []
+            assert (await served.get(f"{CONVERSATIONS}/c", headers=other))[0] == 404
+            await served.send("POST", CHAT, json={"messages": "When?", "conv_uid": "c"}, headers=other)
+            assert turns(model.last) == ["When?"]
+
+
+async def test_a_space_that_went_to_another_shows_nothing(tmp_path: Path) -> None:
+    """Neither in what was said about it, nor as what conversations are asked for by."""
+    async with serving(tmp_path, authenticate=as_user) as served:
+        alice = {"X-User": "alice:writer"}
+        space = await served.kb.create_space("handbook", owner="alice")
+        await space.ingest(kbchat.TextDocument(name="keys.md", text="API keys are rotated every ninety days."))
+        asked = {"messages": "How often are API keys rotated?", "model": "kb/handbook", "conv_uid": "c"}
+        assert (await served.send("POST", OPENAI, json=asked, headers=alice))[0] == 200
+        seen = []
+        for owner in ("alice", "bob"):
+            await served.kb.update_space(space.id, owner=owner)
+            _, body = await served.get(f"{CONVERSATIONS}/c", headers=alice)
+            (reference,) = body["data"]["messages"][1]["references"]
+            _, listed = await served.get(CONVERSATIONS, params={"space_id": str(space.id)}, headers=alice)
+            seen.append((reference["chunks"][0]["content"], listed["data"]["total_count"]))
+        assert seen == [("API keys are rotated every ninety days.", 1), ("", 0)]
+
+
+async def test_what_no_database_keeps_is_not_the_askers_fault(tmp_path: Path, model: Upstream) -> None:
+    """A NUL in a model's answer stands as U+FFFD in its conversation, which goes on."""
+    async with serving(tmp_path, model=model) as served:
+        model.behave = says("lo \0 nul")
+        assert (await served.ask("q1", conv_uid="c"))[0] == 200
+        assert (await served.ask("q2", conv_uid="c"))[0] == 200
+        assert turns(model.last) == ["q1", "lo \ufffd nul", "q2"]

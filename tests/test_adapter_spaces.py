@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
+from kbchat.models import KeyRole
 from serving import SPACES, Served, as_user, serving
 
 
@@ -297,3 +298,29 @@ async def test_an_owner_without_a_name_is_everybodys_and_nobodys(tmp_path: Path)
         await create(served, "alices", owner="alice")
         _, body = await served.get(f"{SPACES}?owner=")
         assert [item["name"] for item in body["data"]["items"]] == ["nobodys"]
+
+
+async def test_a_space_is_not_given_away_by_a_key_that_is_no_admins(tmp_path: Path) -> None:
+    """An empty owner is no owner to give it to: it stays the key's own, whoever else has one of that name."""
+    async with serving(tmp_path, authenticate=as_user) as served:
+        alice = {"X-User": "alice:writer"}
+        await served.kb.create_space("test_space")
+        space = await served.kb.create_space("test_space", owner="alice")
+        for owner in ("", None, "alice"):
+            sent = {"id": space.id, "owner": owner, "desc": "mine"}
+            status, body = await served.send("PUT", SPACES, json=sent, headers=alice)
+            assert (status, body["data"]["owner"]) == (200, "alice")
+
+
+async def test_an_owner_is_the_same_however_it_is_written(tmp_path: Path) -> None:
+    """With its accents apart or not: of one's own, in a filter, and in what is made."""
+    apart, composed = "Jose\u0301", "Jos\u00e9"
+    async with serving(tmp_path, api_keys="admin") as served:
+        _, key = await served.kb.keys.create("jose's", owner=apart, role=KeyRole.WRITER)
+        own, admin = ({"Authorization": f"Bearer {it}"} for it in (key, "admin"))
+        status, body = await served.post(SPACES, {"name": "a", "owner": apart}, headers=own)
+        assert (status, body["data"]["owner"]) == (200, composed)
+        for headers in (own, admin):
+            for owner in (apart, composed):
+                _, body = await served.get(SPACES, params={"owner": owner}, headers=headers)
+                assert body["data"]["total_count"] == 1

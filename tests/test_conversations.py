@@ -113,6 +113,17 @@ async def test_an_old_conversation_is_forgotten_by_itself(kept: Conversations, c
     assert [info.uid for info in infos] == ["new"]
 
 
+async def test_an_expired_conversation_does_not_come_back(kept: Conversations, clock: Clock) -> None:
+    """Not with a new turn either, though it is not removed yet: that is done now and then."""
+    await kept.remember("a", "My secret is 42.", "Noted.")
+    clock.now += timedelta(days=10, seconds=-1)
+    await kept.remember("b", "q", "a")  # removes what is expired by now
+    clock.now += timedelta(seconds=2)
+    await kept.remember("a", "Second question", "answer")
+    assert [turn.content for turn in await kept.turns("a")] == ["Second question", "answer"]
+    assert (await kept.get("a")).title == "Second question"
+
+
 async def test_an_expired_conversation_begins_anew(kept: Conversations, clock: Clock) -> None:
     """What was said in it does not come back."""
     await kept.remember("a", "q", "old")

@@ -9,6 +9,7 @@ from enum import IntEnum
 
 from aiohttp import web
 
+from kbchat.inputs import composed
 from kbchat.keys import digest
 from kbchat.knowledge import KnowledgeBase
 from kbchat_aiohttp.errors import InvalidKeyError, OwnerError, RoleError
@@ -38,6 +39,12 @@ class Principal:
         """The owner whose things there are for this one; None: all there are."""
         return None if self.role is Role.ADMIN else self.owner
 
+    @property
+    def speaker(self) -> str:
+        """Whose conversations it has. An admin with a key has its own, which may hold what is anybody's: no owner's
+        name begins with a blank."""
+        return f" {self.name}" if self.role is Role.ADMIN and self != ANYONE else self.owner
+
     def require(self, role: Role) -> None:
         """Raises `RoleError` where the role does not reach that far."""
         if self.role < role:
@@ -47,11 +54,13 @@ class Principal:
         """The owner of what is being made or changed. Raises `OwnerError` for another one than the key's."""
         if self.scope is None:
             return named or ""
-        if named not in (None, "", self.owner):
+        if named and composed(named, field="owner") != self.owner:
             raise OwnerError("this key works for its own owner only; leave `owner` out", param="owner")
         return self.owner
 
 
+ANYONE = Principal("anyone")
+"""Who asks a server that has no keys."""
 ASK_SECONDS = 1.0
 """How long it may take until the first key that is made closes a server that had none."""
 
@@ -83,12 +92,12 @@ class ApiKeys:
 
     async def __call__(self, request: web.Request) -> Principal:
         if not await self.needed():
-            return Principal("anyone")
+            return ANYONE
         key = bearer(request)
         # Every one is compared, and hashes are: how long it takes tells nothing of any key.
         matches = [hmac.compare_digest(digest(key), known) for known in self._digests]
         if any(matches):
-            return Principal("settings")
+            return Principal(f"settings-{matches.index(True) + 1}")
         info = await self._kb.keys.find(key)
         if info is None:
             raise InvalidKeyError("this API key is not known; check it, or ask whoever runs this server for one")

@@ -153,7 +153,7 @@ class Chat:
         """The turns to answer, and the conversation that they belong to, where one is named."""
         if asked.conv_uid is None:
             return asked.turns(), None
-        memory = Memory(self._kb, asked.conv_uid, call.principal.owner, source, asked.turns())
+        memory = Memory(self._kb, asked.conv_uid, call.principal.speaker, source, asked.turns())
         return await memory.complete(), memory
 
     async def _space(self, model: str, principal: Principal) -> KnowledgeSpace:

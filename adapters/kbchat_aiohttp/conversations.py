@@ -2,9 +2,10 @@
 
 from aiohttp import web
 
+from kbchat.errors import SpaceNotFoundError
 from kbchat.knowledge import KnowledgeBase
 from kbchat_aiohttp.answers import Envelope, Page, success
-from kbchat_aiohttp.auth import Role
+from kbchat_aiohttp.auth import Principal, Role
 from kbchat_aiohttp.bodies import read_query
 from kbchat_aiohttp.routes import Call, route
 from kbchat_aiohttp.schemas.chat import ConversationObject, ListConversations, SaidTurn, WholeConversation
@@ -13,7 +14,7 @@ PATH = "/api/v2/conversations"
 
 
 class ConversationRoutes:
-    """What was said, by those who asked. Also an admin sees only its own."""
+    """What was said, by those who asked. Also an admin sees only its own; nobody sees a space that it has no more."""
 
     def __init__(self, kb: KnowledgeBase) -> None:
         self._kb = kb
@@ -29,7 +30,9 @@ class ConversationRoutes:
     )
     async def list_all(self, call: Call) -> web.Response:
         asked = read_query(call.request, ListConversations)
-        owner, conversations = call.principal.owner, self._kb.conversations
+        owner, conversations = call.principal.speaker, self._kb.conversations
+        if asked.space_id is not None and not await self._is_there(asked.space_id, call.principal):
+            return success(Page[ConversationObject].of([], total=0, page=asked.page, page_size=asked.page_size))
         found = await conversations.list(
             owner=owner, space_id=asked.space_id, offset=asked.offset, limit=asked.page_size
         )
@@ -46,9 +49,10 @@ class ConversationRoutes:
         fails=(400, 404),
     )
     async def show(self, call: Call) -> web.Response:
-        uid, owner = call.request.match_info["conv_uid"], call.principal.owner
+        uid, owner = call.request.match_info["conv_uid"], call.principal.speaker
         info = await self._kb.conversations.get(uid, owner=owner)
-        messages = [SaidTurn.of(turn) for turn in await self._kb.conversations.show(uid, owner=owner)]
+        said = await self._kb.conversations.show(uid, owner=owner, of_owner=call.principal.scope)
+        messages = [SaidTurn.of(turn) for turn in said]
         return success(WholeConversation(**ConversationObject.of(info).model_dump(), messages=messages))
 
     @route(
@@ -60,5 +64,12 @@ class ConversationRoutes:
         fails=(400, 404),
     )
     async def delete(self, call: Call) -> web.Response:
-        uid, owner = call.request.match_info["conv_uid"], call.principal.owner
+        uid, owner = call.request.match_info["conv_uid"], call.principal.speaker
         return success(ConversationObject.of(await self._kb.conversations.delete(uid, owner=owner)))
+
+    async def _is_there(self, space_id: int, principal: Principal) -> bool:
+        try:
+            await self._kb.get_space(space_id, owner=principal.scope)
+        except SpaceNotFoundError:
+            return False
+        return True

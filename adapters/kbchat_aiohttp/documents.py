@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from aiohttp import web
 
 from kbchat.chunking import Splitting, requested
-from kbchat.errors import DocumentNotFoundError, InvalidInputError
+from kbchat.errors import DocumentNotFoundError, InvalidInputError, SpaceNotFoundError
 from kbchat.knowledge import KnowledgeBase
 from kbchat.models import Document
 from kbchat.space import KnowledgeSpace
@@ -35,7 +36,7 @@ ONE = PATH + "/{document_id:(?!sync$|batch_sync$)[^/]+}"
 """The words are routes of their own."""
 MAX_ANSWER_BYTES = 1024 * 1024
 """Of a document's text at once."""
-WIRE_NAMES = {"name": "doc_name", "data": "doc_file", "text": "content"}
+WIRE_NAMES = {"name": "doc_name", "data": "doc_file", "text": "content", "source": "doc_source"}
 """What the wire calls the arguments of the face."""
 
 
@@ -114,8 +115,11 @@ class Documents:
         return success(Page[DocumentObject].of(items, total=total, page=asked.page, page_size=asked.page_size))
 
     async def _objects(self, documents: Sequence[Document]) -> Sequence[DocumentObject]:
-        spaces = {space_id: await self._kb.get_space(space_id) for space_id in {it.space_id for it in documents}}
-        return [self._object(document, spaces[document.space_id].name) for document in documents]
+        names: dict[int, str] = {}
+        for space_id in {it.space_id for it in documents}:
+            with suppress(SpaceNotFoundError):  # It was deleted meanwhile, and its documents with it.
+                names[space_id] = (await self._kb.get_space(space_id)).name
+        return [self._object(it, names[it.space_id]) for it in documents if it.space_id in names]
 
     def _object(self, document: Document, space: str) -> DocumentObject:
         return DocumentObject.of(document, space, self._indexer.progress(document.space_id, document.name))

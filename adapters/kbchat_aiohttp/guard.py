@@ -16,7 +16,7 @@ from kbchat.settings import Settings
 from kbchat.telemetry import listening
 from kbchat_aiohttp.auth import Authenticate, Principal
 from kbchat_aiohttp.bodies import postpone_invitation
-from kbchat_aiohttp.errors import MethodNotAllowedError, RouteNotFoundError, error_response
+from kbchat_aiohttp.errors import InvalidRequestError, MethodNotAllowedError, RouteNotFoundError, error_response
 from kbchat_aiohttp.limits import RateLimit
 from kbchat_aiohttp.metrics import Metrics
 from kbchat_aiohttp.origins import OriginRules
@@ -125,7 +125,14 @@ class Guard:
         """Headers of every answer."""
         response.headers["Server"] = "kbchat"
         response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["X-Request-ID"] = request[NOTE].request_id
+        note = request.get(NOTE)
+        if note is None and isinstance(response, web.Response):
+            # aiohttp refuses an `Expect` that it does not know with 417 before anybody is asked, and in its own words.
+            told = error_response(InvalidRequestError("Expect: only `100-continue` is known here; leave it out"))
+            response.body = told.body
+            response.headers.update(told.headers)
+            response.headers["Content-Length"] = str(response.content_length)
+        response.headers["X-Request-ID"] = (note or _Note(request)).request_id
         response.headers.extend(self._rules.headers(request))
         if self.closing:
             response.headers["Connection"] = "close"

@@ -10,6 +10,7 @@ from importlib.resources.abc import Traversable
 import anyio.to_thread
 from aiohttp import web
 
+from kbchat_aiohttp.bodies import postpone_invitation
 from kbchat_aiohttp.errors import RouteNotFoundError
 
 POLICY = "; ".join(
@@ -53,8 +54,8 @@ class PageFiles:
 
 def add_page(app: web.Application) -> None:
     """Serve the page at `/`. Where the application is mounted elsewhere, so is the page: its addresses are relative."""
-    app.router.add_get("/", _index)
-    app.router.add_get(r"/page/{hash}/{path:[\w./-]+}", _file)
+    app.router.add_get("/", _index, expect_handler=postpone_invitation)
+    app.router.add_get(r"/page/{hash}/{path:[\w./-]+}", _file, expect_handler=postpone_invitation)
 
 
 async def _index(request: web.Request) -> web.Response:

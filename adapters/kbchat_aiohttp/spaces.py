@@ -5,7 +5,7 @@ from functools import partial
 from aiohttp import web
 
 from kbchat.errors import SpaceNotFoundError
-from kbchat.inputs import named_or_numbered
+from kbchat.inputs import composed, named_or_numbered
 from kbchat.knowledge import KnowledgeBase
 from kbchat.space import KnowledgeSpace
 from kbchat_aiohttp.answers import Envelope, Page, json_response, success
@@ -64,8 +64,7 @@ class Spaces:
     )
     async def update(self, call: Call) -> web.Response:
         asked = await read_json(call.request, UpdateSpace, limit=self._limit)
-        if asked.owner is not None:
-            call.principal.own(asked.owner)
+        owner = None if asked.owner is None else call.principal.own(asked.owner)
         if asked.id is not None:
             found = await self._by_id(asked.id, call.principal)
         else:
@@ -73,7 +72,7 @@ class Spaces:
         space = await self._kb.update_space(
             found.info.id,
             name=asked.name if asked.id is not None else None,
-            owner=asked.owner,
+            owner=owner,
             vector_type=asked.vector_type,
             desc=asked.desc,
             context=asked.context,
@@ -130,7 +129,7 @@ class Spaces:
     @route("GET", PATH, Role.READER, "List spaces", query=ListSpaces, answer=Envelope[Page[SpaceObject]], fails=(400,))
     async def list_all(self, call: Call) -> web.Response:
         asked = read_query(call.request, ListSpaces)
-        owner = asked.owner
+        owner = None if asked.owner is None else composed(asked.owner, field="owner")
         if call.principal.scope is not None:
             if owner not in (None, call.principal.scope):
                 return success(Page[SpaceObject].of([], total=0, page=asked.page, page_size=asked.page_size))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from kbchat.errors import ConversationNotFoundError, SpaceNotFoundError
-from kbchat.inputs import checked_name, checked_page
+from kbchat.inputs import checked_name, checked_page, keepable
 from kbchat.models import Chunk, Citation, Message, Reference
 from kbchat.summaries import ConversationInfo, Sources, Turn
 
@@ -47,19 +47,20 @@ class Conversations:
             turns = await self._catalog.conversation_turns(owner, _checked(uid), most=self._keep, since=self._since)
         except ConversationNotFoundError:
             return []
-        return [Message(role=turn.role, content=turn.content) for turn in turns]
+        return [Message(role=turn.role, content=keepable(turn.content)) for turn in turns]
 
-    async def show(self, uid: str, *, owner: str = "") -> list[Turn]:
+    async def show(self, uid: str, *, owner: str = "", of_owner: str | None = None) -> list[Turn]:
         """What was said so far, with the passages that each answer was given and its checked citations. A passage that
-        is no longer in the space, because its document was removed or has newer content, has an empty `content`. Raises
-        `ConversationNotFoundError`."""
+        is no longer in the space, because its document was removed or has newer content, has an empty `content`; with
+        `of_owner` so has each of a space that is not, or no longer, that owner's. Raises `ConversationNotFoundError`.
+        """
         turns = await self._catalog.conversation_turns(owner, _checked(uid), most=self._keep, since=self._since)
         wanted: dict[int, set[int]] = {}
         for turn in turns:
             if turn.sources is not None:
                 ids = {reference.chunk_id for reference in turn.sources.references}
                 wanted.setdefault(turn.sources.space_id, set()).update(ids)
-        live = {space_id: await self._live(space_id, ids) for space_id, ids in wanted.items()}
+        live = {space_id: await self._live(space_id, ids, of_owner) for space_id, ids in wanted.items()}
         return [
             turn
             if turn.sources is None
@@ -67,10 +68,12 @@ class Conversations:
             for turn in turns
         ]
 
-    async def _live(self, space_id: int, ids: set[int]) -> dict[int, Chunk]:
+    async def _live(self, space_id: int, ids: set[int], of_owner: str | None) -> dict[int, Chunk]:
         try:
-            await self._catalog.get_space(space_id)
+            space = await self._catalog.get_space(space_id)
         except SpaceNotFoundError:
+            return {}
+        if of_owner not in (None, space.owner):
             return {}
         return await self._catalog.live_chunks(space_id, sorted(ids))
 
@@ -94,9 +97,11 @@ class Conversations:
         sources = None
         if space_id is not None and references:
             sources = _bare(Sources(space_id=space_id, references=tuple(references), citations=tuple(citations)))
-        said = [Turn(role="user", content=question), Turn(role="assistant", content=answer, sources=sources)]
+        said = [Turn(role="user", content=question), Turn(role="assistant", content=keepable(answer), sources=sources)]
         title = " ".join(question.split())[:TITLE_CHARACTERS]
-        await self._catalog.add_turns(owner, uid, said, title=title, space_id=space_id, keep=self._keep)
+        await self._catalog.add_turns(
+            owner, uid, said, title=title, space_id=space_id, keep=self._keep, since=now - self._age
+        )
 
     async def get(self, uid: str, *, owner: str = "") -> ConversationInfo:
         """Raises `ConversationNotFoundError`."""

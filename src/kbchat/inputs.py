@@ -70,6 +70,11 @@ def must_be_text(value: str, *, field: str) -> str:
     return value
 
 
+def keepable(text: str) -> str:
+    """A text that others made, such as a model, with U+FFFD in the place of what no database can keep."""
+    return _UNKEEPABLE.sub("\ufffd", text)
+
+
 def checked_handle(handle: str | int, *, field: str) -> str | int:
     """What names a thing: a text is a name, in composed form, and a number an id. One that no id can be becomes 0,
     which is nobody's. Raises `InvalidInputError` for anything else."""

@@ -25,6 +25,11 @@ _ONE = select(_conversations, _COUNT.label("turn_count")).where(
     _conversations.c.uid == bindparam("uid"),
     _conversations.c.updated_at >= bindparam("since", type_=schema.UtcDateTime),
 )
+_EXPIRED = select(_conversations.c.id).where(
+    _conversations.c.owner == bindparam("owner"),
+    _conversations.c.uid == bindparam("uid"),
+    _conversations.c.updated_at < bindparam("since", type_=schema.UtcDateTime),
+)
 _LAST = (
     select(_turns.c.role, _turns.c.content, _turns.c.sources)
     .where(_turns.c.conversation_id == bindparam("id"))
@@ -87,8 +92,11 @@ def add(
     title: str,
     space_id: int | None,
     keep: int,
+    since: datetime,
     now: datetime,
 ) -> None:
+    # What is expired and not removed yet does not come back with a new turn.
+    _remove(conn, list(conn.execute(_EXPIRED, {"owner": owner, "uid": uid, "since": since}).scalars()))
     values = {"owner": owner, "uid": uid, "title": title, "created_at": now, "updated_at": now}
     conn.execute(schema.insert_new(conn, _conversations), [values])
     this = (_conversations.c.owner == owner, _conversations.c.uid == uid)

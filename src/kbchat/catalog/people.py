@@ -66,14 +66,22 @@ class People(Calls):
         )
 
     async def add_turns(
-        self, owner: str, uid: str, said: Sequence[Turn], *, title: str, space_id: int | None, keep: int
+        self,
+        owner: str,
+        uid: str,
+        said: Sequence[Turn],
+        *,
+        title: str,
+        space_id: int | None,
+        keep: int,
+        since: datetime,
     ) -> None:
-        """Add to a conversation, which is made with that title if it is not there, and forget all but the last `keep`
-        turns."""
+        """Add to a conversation, which is made with that title if it is not there or nothing was said in it since then,
+        and forget all but the last `keep` turns."""
         now = self._clock()
         await self._write(
             lambda connection: conversations.add(
-                connection, owner, uid, said, title=title, space_id=space_id, keep=keep, now=now
+                connection, owner, uid, said, title=title, space_id=space_id, keep=keep, since=since, now=now
             )
         )
 

@@ -190,7 +190,9 @@ def update(conn: Connection, space_id: int, change: SpaceChange, *, now: datetim
     try:
         return _info(conn.execute(statement).one())
     except IntegrityError:
-        raise SpaceExistsError(change.name or space.name, change.owner or space.owner) from None
+        raise SpaceExistsError(
+            change.name or space.name, space.owner if change.owner is None else change.owner
+        ) from None
 
 
 def _is_used(conn: Connection, space: SpaceInfo) -> bool:

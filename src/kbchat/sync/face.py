@@ -712,11 +712,12 @@ class Conversations(_Delegate):
         """What was said so far, in order; nothing in a conversation that is new."""
         return self._loop.call(self._async.turns, uid, owner=owner)
 
-    def show(self, uid: str, *, owner: str = "") -> list[Turn]:
+    def show(self, uid: str, *, owner: str = "", of_owner: str | None = None) -> list[Turn]:
         """What was said so far, with the passages that each answer was given and its checked citations. A passage that
-        is no longer in the space, because its document was removed or has newer content, has an empty `content`. Raises
-        `ConversationNotFoundError`."""
-        return self._loop.call(self._async.show, uid, owner=owner)
+        is no longer in the space, because its document was removed or has newer content, has an empty `content`; with
+        `of_owner` so has each of a space that is not, or no longer, that owner's. Raises `ConversationNotFoundError`.
+        """
+        return self._loop.call(self._async.show, uid, owner=owner, of_owner=of_owner)
 
     def remember(
         self,
