@@ -121,7 +121,7 @@ class Client:
             env={"PATH": os.environ["PATH"]},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=100,
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -245,7 +245,7 @@ def curl(live: Live, body: object, *more: str) -> "subprocess.CompletedProcess[s
         *("--header", f"Authorization: Bearer {KEY}", "--header", "Content-Type: application/json"),
         *("--data", json.dumps(body), f"http://127.0.0.1:{live.port}/api/v2/chat/completions"),
     ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=100)
 
 
 def test_curl_reads_a_stream(live: Live) -> None:
