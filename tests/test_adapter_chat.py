@@ -194,8 +194,10 @@ async def test_what_is_not_there_is_an_ordinary_status(
 
 @pytest.mark.parametrize("name", ["gpt-99", "kb/nope", "kb/"])
 async def test_an_unknown_model_lists_those_there_are(tmp_path: Path, model: Upstream, name: str) -> None:
-    """404 `model_not_found`, as OpenAI's clients know it."""
+    """404 `model_not_found`, as OpenAI's clients know it; who asks for a space is told those there are."""
     async with serving(tmp_path, model=model) as served:
+        await served.kb.create_space("handbook")
         status, body = await served.ask("Hi", OPENAI, model=name)
+        assert ("kb/handbook" in body["err_msg"]) == name.startswith("kb/")
         assert (status, body["error"]["code"], body["error"]["param"]) == (404, "model_not_found", "model")
         assert "extractive" in body["err_msg"]

@@ -32,6 +32,8 @@ from kbchat_aiohttp.streams import EventStream, Readers
 
 SPACE_PREFIX = "kb/"
 """A model of this name, on OpenAI's routes, is a space."""
+SPACES_TOLD = 10
+"""So many spaces are named to who asks for one that is not there."""
 DEFAULT_MODEL = "chatgpt_proxyllm"
 """The documentation's model: it always means the default one."""
 
@@ -160,7 +162,9 @@ class Chat:
         try:
             return await find_space(self._kb, model.removeprefix(SPACE_PREFIX), principal)
         except SpaceNotFoundError:
-            raise ModelNotFoundError(model, self._kb.models()) from None
+            some = await self._kb.list_spaces(owner=principal.scope, limit=SPACES_TOLD)
+            named = [f"{SPACE_PREFIX}{space.name}" for space in some]
+            raise ModelNotFoundError(model, [*named, *self._kb.models()]) from None
 
     async def _answer(
         self,
