@@ -58,11 +58,20 @@ _KNOWN = select(_documents.c.id, _documents.c.name, _documents.c.visible).where(
 )
 
 
-def touch(conn: Connection, space_id: int, stats: Mapping[int, tuple[int | None, int | None]]) -> None:
+def touch(
+    conn: Connection,
+    space_id: int,
+    stats: Mapping[int, tuple[int | None, int | None]],
+    sources: Mapping[int, str],
+) -> None:
     spaces.hold(conn, space_id)
-    rows = [{"of": document_id, "now": size, "at": mtime_ns} for document_id, (size, mtime_ns) in stats.items()]
-    where = (_documents.c.space_id == space_id, _documents.c.id == bindparam("of"))
-    conn.execute(_documents.update().where(*where).values(size=bindparam("now"), mtime_ns=bindparam("at")), rows)
+    rows = [
+        {"of": document_id, "now": size, "at": mtime_ns, "from": sources.get(document_id)}
+        for document_id, (size, mtime_ns) in stats.items()
+    ]
+    touched = _documents.update().where(_documents.c.space_id == space_id, _documents.c.id == bindparam("of"))
+    source = func.coalesce(bindparam("from", type_=sa.Text), _documents.c.source)
+    conn.execute(touched.values(size=bindparam("now"), mtime_ns=bindparam("at"), source=source), rows)
 
 
 def edit(

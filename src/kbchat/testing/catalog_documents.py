@@ -157,6 +157,22 @@ class DocumentTests(CatalogFixtures):
         assert [it.id for it in (await catalog.list_documents(space.id))[0]] == [a.document_id, c.document_id]
         await assert_consistent(catalog, space.id)
 
+    async def test_where_a_file_lies_is_kept(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """Size and time of each that is named, the source where it is another; no revision rises."""
+        a, b = await put(
+            catalog, space, generation("a", "x", source="/x/a.md"), generation("b", "y", source="/x/b.md", size=1)
+        )
+        before = await catalog.get_space(space.id)
+        stats = {a.document_id: (2**40, 2**60), b.document_id: (None, None), NOWHERE: (1, 1)}
+        await catalog.touch(space.id, stats, sources={a.document_id: "/y/a.md"})
+        states = await catalog.source_states(space.id, ["a", "b"])
+        assert {name: (it.source, it.size, it.mtime_ns) for name, it in states.items()} == {
+            "a": ("/y/a.md", 2**40, 2**60),
+            "b": ("/x/b.md", None, None),
+        }
+        assert list(await catalog.sources_beneath(space.id, "/y/")) == ["a"]
+        assert await catalog.get_space(space.id) == before
+
     async def test_what_stands_around_a_chunk(self, catalog: Catalog, space: SpaceInfo) -> None:
         """Its neighbours as far as was asked, and the text from the first to the last, of live documents alone."""
         parts = ("eins 🎉", "zwei", "drei\u2028", "vier", "fünf")
