@@ -3,15 +3,18 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import anyio
 import pytest
 
 import kbchat
-from kbchat.errors import InvalidInputError
+from kbchat.embedders import Vector, Vectors
+from kbchat.embedders.static import StaticEmbedder
+from kbchat.errors import EmbedderError, InvalidInputError
 from kbchat.models import DocumentStatus
+from kbchat.threads import Threads
 from made_files import PHRASE, good, more, write
 
 
@@ -70,6 +73,88 @@ async def test_a_moved_document_is_the_same_one(space: kbchat.KnowledgeSpace, do
     assert (after.id, after.text) == (before.id, before.text)
     assert after.source == str(docs / "new/plan.md")
     assert "docs/new/plan.md" in [reference.name for reference in await space.retrieve("tells of plan.md")]
+
+
+async def test_a_folder_that_moved_as_a_whole_is_followed(
+    space: kbchat.KnowledgeSpace, docs: Path, tmp_path: Path
+) -> None:
+    """Names and content stay, so nothing is written anew, but what goes from its new place later is seen to be gone."""
+    await space.sync(docs)
+    (tmp_path / "new").mkdir()
+    docs = docs.rename(tmp_path / "new/docs")
+    assert counts(await space.sync(docs)) == {"unchanged": 3}
+    assert {it.source for it in await space.documents()} == {
+        str(docs / name) for name in ("keys.md", "vault.md", "old/plan.md")
+    }
+    assert (await space.check()).findings == ()
+    (docs / "keys.md").unlink()
+    assert counts(await space.sync(docs)) == {"removed": 1, "unchanged": 2}
+    assert await names(space) == ["docs/old/plan.md", "docs/vault.md"]
+
+
+class Stoppable:
+    """An embedder of one's own, whose server can be down."""
+
+    name = "stoppable"
+    batch_size = 8
+
+    def __init__(self) -> None:
+        self._static = StaticEmbedder(threads=Threads())
+        self.is_down = False
+
+    async def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        if self.is_down:
+            raise EmbedderError("the server is down")
+        return await self._static.embed_documents(texts)
+
+    async def embed_query(self, text: str) -> Vector:
+        return await self._static.embed_query(text)
+
+    async def aclose(self) -> None:
+        await self._static.aclose()
+
+
+async def test_an_ingest_that_failed_is_in_the_way_of_no_move(tmp_path: Path, docs: Path) -> None:
+    """What it began under the new name was never seen: the document is renamed all the same."""
+    embedder = Stoppable()
+    async with kbchat.KnowledgeBase(tmp_path / "data", embedder=embedder) as kb:
+        space = await kb.create_space("handbook")
+        await space.sync(docs)
+        before = await space.get_document("docs/keys.md")
+        (docs / "keys.md").rename(docs / "locks.md")
+        embedder.is_down = True
+        with pytest.raises(EmbedderError):
+            await space.ingest(docs)
+        embedder.is_down = False
+        assert counts(await space.sync(docs)) == {"moved": 1, "unchanged": 2}
+        assert (await space.get_document("docs/locks.md")).id == before.id
+        assert (await space.check()).findings == ()
+        (docs / "locks.md").rename(docs / "keys.md")
+        embedder.is_down = True
+        with pytest.raises(EmbedderError):
+            await space.ingest(docs)
+        await space.update_document("docs/locks.md", name="docs/keys.md")
+        embedder.is_down = False
+        assert counts(await space.sync(docs)) == {"unchanged": 3}
+        after = await space.get_document("docs/keys.md")
+        assert (after.id, after.source) == (before.id, before.source)
+
+
+async def test_two_documents_do_not_move_to_one_name(space: kbchat.KnowledgeSpace, tmp_path: Path) -> None:
+    """Of files of one name in two folders the first is taken, as ever; the other is reported."""
+    folders = [tmp_path / "x/docs", tmp_path / "y/docs"]
+    write(folders[0], {"one.md": b"The first."})
+    write(folders[1], {"two.md": b"The second."})
+    await space.sync(folders)
+    before = await space.get_document("docs/one.md")
+    (folders[0] / "one.md").rename(folders[0] / "readme.md")
+    (folders[1] / "two.md").rename(folders[1] / "readme.md")
+    report = await space.sync(folders)
+    assert counts(report) == {"moved": 1, "removed": 1, "failed": 1}
+    assert report.failed[0].reason.startswith("given twice")
+    after = await space.get_document("docs/readme.md")
+    assert (after.id, after.source) == (before.id, str(folders[0] / "readme.md"))
+    assert counts(await space.sync(folders)) == {"unchanged": 1, "failed": 1}
 
 
 async def test_another_kind_of_file_is_no_move(space: kbchat.KnowledgeSpace, docs: Path) -> None:

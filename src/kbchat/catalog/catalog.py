@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import anyio
@@ -37,6 +38,7 @@ from kbchat.models import (
 )
 from kbchat.threads import Threads
 
+NO_SOURCES: Mapping[int, str] = MappingProxyType({})
 FEW = 100
 """So many chunks are read in company with what others ask for."""
 
@@ -183,9 +185,16 @@ class Catalog(Places):
         """The state of the documents whose source begins with a folder's path, by name."""
         return await self._read(lambda connection: lives.beneath(connection, space_id, prefix))
 
-    async def touch(self, space_id: int, stats: Mapping[int, tuple[int | None, int | None]]) -> None:
-        """Keep other sizes and modification times (ns) with documents, by id. Nobody's reading changes."""
-        await self._write(lambda connection: lives.touch(connection, space_id, stats))
+    async def touch(
+        self,
+        space_id: int,
+        stats: Mapping[int, tuple[int | None, int | None]],
+        *,
+        sources: Mapping[int, str] = NO_SOURCES,
+    ) -> None:
+        """Keep other sizes and modification times (ns) with documents, by id, and with some of them another source.
+        What is found stays the same."""
+        await self._write(lambda connection: lives.touch(connection, space_id, stats, sources))
 
     async def fail(self, space_id: int, failures: Sequence[FailedSource], *, writer: str) -> None:
         """Make documents FAILED with their reasons, and those that are not there appear so. What was live stays."""

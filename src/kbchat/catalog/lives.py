@@ -58,11 +58,20 @@ _KNOWN = select(_documents.c.id, _documents.c.name, _documents.c.visible).where(
 )
 
 
-def touch(conn: Connection, space_id: int, stats: Mapping[int, tuple[int | None, int | None]]) -> None:
+def touch(
+    conn: Connection,
+    space_id: int,
+    stats: Mapping[int, tuple[int | None, int | None]],
+    sources: Mapping[int, str],
+) -> None:
     spaces.hold(conn, space_id)
-    rows = [{"of": document_id, "now": size, "at": mtime_ns} for document_id, (size, mtime_ns) in stats.items()]
-    where = (_documents.c.space_id == space_id, _documents.c.id == bindparam("of"))
-    conn.execute(_documents.update().where(*where).values(size=bindparam("now"), mtime_ns=bindparam("at")), rows)
+    rows = [
+        {"of": document_id, "now": size, "at": mtime_ns, "from": sources.get(document_id)}
+        for document_id, (size, mtime_ns) in stats.items()
+    ]
+    touched = _documents.update().where(_documents.c.space_id == space_id, _documents.c.id == bindparam("of"))
+    source = func.coalesce(bindparam("from", type_=sa.Text), _documents.c.source)
+    conn.execute(touched.values(size=bindparam("now"), mtime_ns=bindparam("at"), source=source), rows)
 
 
 def edit(
@@ -72,8 +81,11 @@ def edit(
     document = documents.get(conn, space_id, document_id, with_text=False)
     values: dict[str, Any] = {"updated_at": now}
     if change.name is not None and change.name != document.name:
-        if conn.execute(_KNOWN, {"space_id": space_id, "names": [change.name]}).first():
+        taken = conn.execute(_KNOWN, {"space_id": space_id, "names": [change.name]}).one_or_none()
+        if taken is not None and taken.visible:
             raise DocumentExistsError(change.name)
+        if taken is not None:
+            _bury(conn, [taken.id])  # Begun by an ingest that did not live to publish it.
         values["name"] = change.name
     if change.source is not None:
         values["source"] = change.source
@@ -105,13 +117,18 @@ def delete(conn: Connection, space_id: int, document_ids: Sequence[int], *, writ
     found = conn.execute(select(_documents.c.id, _documents.c.chunk_count).where(of_these), given).all()
     if not found:
         return 0
-    dead = _generations.update().where(
-        among(_generations.c.document_id, schema.ids("ids")), _generations.c.state != GenerationState.DEAD
-    )
-    gone = {"ids": [row.id for row in found]}
-    conn.execute(dead.values(state=GenerationState.DEAD.value), gone)
-    conn.execute(schema.uploads.delete().where(among(schema.uploads.c.document_id, schema.ids("ids"))), gone)
-    conn.execute(_documents.delete().where(of_these), given)
+    _bury(conn, [row.id for row in found])
     chunks = -sum(row.chunk_count for row in found)
     spaces.changed(conn, space_id, documents=-len(found), chunks=chunks, writer=writer, now=now)
     return len(found)
+
+
+def _bury(conn: Connection, document_ids: Sequence[int]) -> None:
+    """Remove the rows of documents; their generations are dead, and collected later."""
+    given = {"ids": document_ids}
+    dead = _generations.update().where(
+        among(_generations.c.document_id, schema.ids("ids")), _generations.c.state != GenerationState.DEAD
+    )
+    conn.execute(dead.values(state=GenerationState.DEAD.value), given)
+    conn.execute(schema.uploads.delete().where(among(schema.uploads.c.document_id, schema.ids("ids"))), given)
+    conn.execute(_documents.delete().where(among(_documents.c.id, schema.ids("ids"))), given)

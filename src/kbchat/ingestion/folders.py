@@ -45,6 +45,8 @@ class FolderSync:
         A document is gone when its file was in one of the folders and the selection finds it there no more. What lies
         in a folder that may not be listed is left alone, and the folder reported.
         """
+        # First of all, so that nobody publishes any more what was begun under the new name of a moved document.
+        await self._ingester.collect(pending=True)
         known: dict[str, SourceState] = {}
         for root in found.roots:
             known |= await self._catalog.sources_beneath(self._space.id, root)
@@ -68,8 +70,9 @@ class FolderSync:
         if not gone:
             return set()
         named = await self._catalog.source_states(self._space.id, [it.name for it in files if is_text(it.name)])
-        new = [source for source in files if source.name not in named]
-        pairs = await self._threads.read(self._pairs, new, gone)
+        # Of files of one name the first, which the ingest takes too.
+        new = {source.name: source for source in reversed(files) if source.name not in named}
+        pairs = await self._threads.read(self._pairs, reversed(new.values()), gone)
         for source, old, _ in pairs:
             change = DocumentEdit(name=source.name, source=source.path)
             await self._catalog.edit_document(self._space.id, gone[old].document_id, change, writer=self._writer)

@@ -190,10 +190,11 @@ class Ingester:
                 pass
 
     async def _remember(self, unchanged: Sequence[Unchanged]) -> None:
-        """Keep the stat of files that were hashed and found unchanged: next time it will do."""
+        """Keep the stat and the place of files that were hashed and found unchanged: next time a look will do."""
         stats = {item.document_id: (item.stat.size, item.stat.mtime_ns) for item in unchanged if item.stat}
         if stats:
-            await self._catalog.touch(self._space.id, stats)
+            sources = {item.document_id: item.source for item in unchanged if item.source}
+            await self._catalog.touch(self._space.id, stats, sources=sources)
 
     async def collect(self, *, pending: bool) -> None:
         """Remove what no reader can see any more from the indexes, then from the catalog.

@@ -48,7 +48,8 @@ class Prepared:
 
 
 class Unchanged(NamedTuple):
-    """A document that need not be written. `stat` is what is to be remembered of its file from now on.
+    """A document that need not be written. `stat` is what is to be remembered of its file from now on, and `source` the
+    file's path where that is another one.
 
     A tuple, as there may be very many.
     """
@@ -56,6 +57,7 @@ class Unchanged(NamedTuple):
     name: str
     document_id: int
     stat: Stat | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import JsonValue
 
+from kbchat.catalog import DocumentEdit
 from kbchat.catalog.narrowing import narrowed
-from kbchat.errors import DocumentNotFoundError, InvalidInputError
+from kbchat.errors import DocumentExistsError, DocumentNotFoundError, InvalidInputError
 from kbchat.filters import And, Eq, Exists, In, Not, Or, Prefix, matches, tester
 from kbchat.models import Chunk, DocumentStatus, Metadata, SpaceInfo
 from kbchat.testing.catalog_fixtures import CatalogFixtures
-from kbchat.testing.catalog_samples import MANY, NOWHERE, a_space, generation, put, text_of
+from kbchat.testing.catalog_samples import MANY, NOWHERE, a_space, assert_consistent, generation, put, text_of
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
@@ -141,6 +142,36 @@ class DocumentTests(CatalogFixtures):
         assert await catalog.collectable(space.id, pending=False) == {begun.id: list(begun.chunk_ids)}
         [again] = await put(catalog, space, generation("a", "new"))
         assert again.document_id != begun.document_id
+
+    async def test_a_name_that_was_begun_and_never_published_is_free(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """A document may be renamed to it, and what was begun is dead; the name of one that is seen is taken."""
+        a, c = await put(catalog, space, generation("a", "x"), generation("c", "z"))
+        [left] = await catalog.begin_generations(space.id, [generation("b", "y")])
+        with pytest.raises(DocumentExistsError):
+            await catalog.edit_document(space.id, a.document_id, DocumentEdit(name="c"), writer="w")
+        renamed = await catalog.edit_document(space.id, a.document_id, DocumentEdit(name="b"), writer="w")
+        assert (renamed.id, renamed.name, renamed.chunk_count) == (a.document_id, "b", 1)
+        assert await catalog.publish(space.id, [left.id], writer="w") == []
+        assert await catalog.collectable(space.id, pending=False) == {left.id: list(left.chunk_ids)}
+        await catalog.collect(space.id, [left.id])
+        assert [it.id for it in (await catalog.list_documents(space.id))[0]] == [a.document_id, c.document_id]
+        await assert_consistent(catalog, space.id)
+
+    async def test_where_a_file_lies_is_kept(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """Size and time of each that is named, the source where it is another; no revision rises."""
+        a, b = await put(
+            catalog, space, generation("a", "x", source="/x/a.md"), generation("b", "y", source="/x/b.md", size=1)
+        )
+        before = await catalog.get_space(space.id)
+        stats = {a.document_id: (2**40, 2**60), b.document_id: (None, None), NOWHERE: (1, 1)}
+        await catalog.touch(space.id, stats, sources={a.document_id: "/y/a.md"})
+        states = await catalog.source_states(space.id, ["a", "b"])
+        assert {name: (it.source, it.size, it.mtime_ns) for name, it in states.items()} == {
+            "a": ("/y/a.md", 2**40, 2**60),
+            "b": ("/x/b.md", None, None),
+        }
+        assert list(await catalog.sources_beneath(space.id, "/y/")) == ["a"]
+        assert await catalog.get_space(space.id) == before
 
     async def test_what_stands_around_a_chunk(self, catalog: Catalog, space: SpaceInfo) -> None:
         """Its neighbours as far as was asked, and the text from the first to the last, of live documents alone."""
