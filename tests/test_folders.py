@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -179,6 +180,23 @@ async def test_what_is_no_longer_selected_is_removed(space: kbchat.KnowledgeSpac
     await space.sync(docs)
     assert counts(await space.sync(docs, exclude=["old/"])) == {"removed": 1, "unchanged": 2}
     assert counts(await space.sync(docs, include=["vault.*"])) == {"removed": 1, "unchanged": 1}
+
+
+@pytest.mark.parametrize("field", ["include", "exclude"])
+async def test_patterns_come_in_a_list(space: kbchat.KnowledgeSpace, docs: Path, field: str) -> None:
+    """A text alone would be a pattern for each of its letters, and `*` fits everything: the space would be emptied."""
+    await space.sync(docs)
+    for given, said in (("*.tmp", r'write \["\*\.tmp"\]'), (7, "not int"), (b"*.tmp", "not bytes"), ([7], "not int")):
+        patterns: dict[str, Any] = {field: given}
+        for call in (
+            lambda patterns=patterns: space.ingest(docs, **patterns),
+            lambda patterns=patterns: space.sync(docs, allow_empty=True, **patterns),
+            lambda patterns=patterns: space.watch(docs, **patterns).__aenter__(),
+        ):
+            with pytest.raises(InvalidInputError, match=said) as caught:
+                await call()
+            assert caught.value.field == field
+    assert len(await names(space)) == 3
 
 
 async def test_an_empty_folder_does_not_empty_the_space(space: kbchat.KnowledgeSpace, docs: Path) -> None:
