@@ -93,6 +93,17 @@ async def test_a_folder_that_moved_as_a_whole_is_followed(
     assert await names(space) == ["docs/old/plan.md", "docs/vault.md"]
 
 
+async def test_a_folder_may_move_to_where_no_text_can_name_it(
+    space: kbchat.KnowledgeSpace, docs: Path, tmp_path: Path
+) -> None:
+    """Its documents are unchanged, and keep the path they had."""
+    await space.ingest(docs)
+    nameless = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff"))
+    nameless.mkdir()
+    assert counts(await space.ingest(docs.rename(nameless / "docs"))) == {"unchanged": 3}
+    assert (await space.get_document("docs/keys.md")).source == str(docs / "keys.md")
+
+
 class Stoppable:
     """An embedder of one's own, whose server can be down."""
 
