@@ -3,8 +3,9 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -37,6 +38,32 @@ def docs(tmp_path: Path) -> Path:
         path.write_text(f"# {name}\n\nThis file tells of {name}.\n")
         os.utime(path, (1_700_000_000, 1_700_000_000))
     return tmp_path / "docs"
+
+
+class Disturbed:
+    """An embedder of one's own: something happens first whenever documents are embedded."""
+
+    name = "disturbed"
+    batch_size = 8
+
+    def __init__(self) -> None:
+        self._static = StaticEmbedder(threads=Threads())
+        self.first: Callable[[], Awaitable[object]] | None = None
+
+    async def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        if self.first is not None:
+            await self.first()
+        return await self._static.embed_documents(texts)
+
+    async def embed_query(self, text: str) -> Vector:
+        return await self._static.embed_query(text)
+
+    async def aclose(self) -> None:
+        await self._static.aclose()
+
+
+async def is_down() -> None:
+    raise EmbedderError("the server is down")
 
 
 def counts(report: kbchat.IngestReport) -> dict[str, int]:
@@ -92,49 +119,38 @@ async def test_a_folder_that_moved_as_a_whole_is_followed(
     assert await names(space) == ["docs/old/plan.md", "docs/vault.md"]
 
 
-class Stoppable:
-    """An embedder of one's own, whose server can be down."""
-
-    name = "stoppable"
-    batch_size = 8
-
-    def __init__(self) -> None:
-        self._static = StaticEmbedder(threads=Threads())
-        self.is_down = False
-
-    async def embed_documents(self, texts: Sequence[str]) -> Vectors:
-        if self.is_down:
-            raise EmbedderError("the server is down")
-        return await self._static.embed_documents(texts)
-
-    async def embed_query(self, text: str) -> Vector:
-        return await self._static.embed_query(text)
-
-    async def aclose(self) -> None:
-        await self._static.aclose()
+async def test_a_folder_may_move_to_where_no_text_can_name_it(
+    space: kbchat.KnowledgeSpace, docs: Path, tmp_path: Path
+) -> None:
+    """Its documents are unchanged, and keep the path they had."""
+    await space.ingest(docs)
+    nameless = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff"))
+    nameless.mkdir()
+    assert counts(await space.ingest(docs.rename(nameless / "docs"))) == {"unchanged": 3}
+    assert (await space.get_document("docs/keys.md")).source == str(docs / "keys.md")
 
 
 async def test_an_ingest_that_failed_is_in_the_way_of_no_move(tmp_path: Path, docs: Path) -> None:
     """What it began under the new name was never seen: the document is renamed all the same."""
-    embedder = Stoppable()
+    embedder = Disturbed()
     async with kbchat.KnowledgeBase(tmp_path / "data", embedder=embedder) as kb:
         space = await kb.create_space("handbook")
         await space.sync(docs)
         before = await space.get_document("docs/keys.md")
         (docs / "keys.md").rename(docs / "locks.md")
-        embedder.is_down = True
+        embedder.first = is_down
         with pytest.raises(EmbedderError):
             await space.ingest(docs)
-        embedder.is_down = False
+        embedder.first = None
         assert counts(await space.sync(docs)) == {"moved": 1, "unchanged": 2}
         assert (await space.get_document("docs/locks.md")).id == before.id
         assert (await space.check()).findings == ()
         (docs / "locks.md").rename(docs / "keys.md")
-        embedder.is_down = True
+        embedder.first = is_down
         with pytest.raises(EmbedderError):
             await space.ingest(docs)
         await space.update_document("docs/locks.md", name="docs/keys.md")
-        embedder.is_down = False
+        embedder.first = None
         assert counts(await space.sync(docs)) == {"unchanged": 3}
         after = await space.get_document("docs/keys.md")
         assert (after.id, after.source) == (before.id, before.source)
@@ -179,6 +195,56 @@ async def test_what_is_no_longer_selected_is_removed(space: kbchat.KnowledgeSpac
     await space.sync(docs)
     assert counts(await space.sync(docs, exclude=["old/"])) == {"removed": 1, "unchanged": 2}
     assert counts(await space.sync(docs, include=["vault.*"])) == {"removed": 1, "unchanged": 1}
+
+
+@pytest.mark.parametrize("field", ["include", "exclude"])
+async def test_patterns_come_in_a_list(space: kbchat.KnowledgeSpace, docs: Path, field: str) -> None:
+    """A text alone would be a pattern for each of its letters, and `*` fits everything: the space would be emptied."""
+    await space.sync(docs)
+    for given, said in (("*.tmp", r'write \["\*\.tmp"\]'), (7, "not int"), (b"*.tmp", "not bytes"), ([7], "not int")):
+        patterns: dict[str, Any] = {field: given}
+        for call in (
+            lambda patterns=patterns: space.ingest(docs, **patterns),
+            lambda patterns=patterns: space.sync(docs, allow_empty=True, **patterns),
+            lambda patterns=patterns: space.watch(docs, **patterns).__aenter__(),
+        ):
+            with pytest.raises(InvalidInputError, match=said) as caught:
+                await call()
+            assert caught.value.field == field
+    assert len(await names(space)) == 3
+
+
+async def test_an_upload_that_waits_is_no_longer_its_files(space: kbchat.KnowledgeSpace, docs: Path) -> None:
+    """Bytes that were taken are kept though the file is gone or moved, until they are indexed."""
+    await space.sync(docs)
+    (docs / "keys.md").unlink()
+    (docs / "vault.md").rename(docs / "locks.md")
+    keys = await space.add_document("docs/keys.md", data=b"Keys that were uploaded.", replace=True)
+    vault = await space.add_document("docs/vault.md", data=b"A vault that was uploaded.", replace=True)
+    assert counts(await space.sync(docs)) == {"added": 1, "unchanged": 1}
+    assert await names(space) == ["docs/keys.md", "docs/locks.md", "docs/old/plan.md", "docs/vault.md"]
+    await space.index_documents([keys.id, vault.id])
+    assert (await space.get_document("docs/keys.md")).text == "Keys that were uploaded."
+    assert (await space.get_document("docs/vault.md")).text == "A vault that was uploaded."
+    assert counts(await space.sync(docs)) == {"unchanged": 2}
+    assert len(await names(space)) == 4
+
+
+async def test_what_is_uploaded_while_a_folder_is_synced_is_kept(tmp_path: Path, docs: Path) -> None:
+    """Also when it comes after the sync has looked for what is gone."""
+    embedder = Disturbed()
+    async with kbchat.KnowledgeBase(tmp_path / "data", embedder=embedder) as kb:
+        space = await kb.create_space("handbook")
+        await space.sync(docs)
+        (docs / "keys.md").unlink()
+        (docs / "new.md").write_text("A new one.")
+        embedder.first = lambda: space.add_document("docs/keys.md", data=b"Keys that were uploaded.", replace=True)
+        assert counts(await space.sync(docs)) == {"added": 1, "unchanged": 2}
+        embedder.first = None
+        keys = await space.get_document("docs/keys.md")
+        assert keys.status is DocumentStatus.TODO
+        await space.index_documents([keys.id])
+        assert (await space.get_document("docs/keys.md")).text == "Keys that were uploaded."
 
 
 async def test_an_empty_folder_does_not_empty_the_space(space: kbchat.KnowledgeSpace, docs: Path) -> None:

@@ -95,6 +95,16 @@ def checked_ids(ids: Sequence[int], *, field: str) -> list[int]:
     return [_whole(it, field=field) for it in given]
 
 
+def checked_patterns(patterns: Iterable[str], *, field: str) -> tuple[str, ...]:
+    """Raises `InvalidInputError` for a text alone, of which each letter would be a pattern, and for what is no text."""
+    if isinstance(patterns, str):
+        remedy = json.dumps([patterns], ensure_ascii=False)
+        raise InvalidInputError(field, f"must be a list of patterns, not one text; write {remedy}")
+    if isinstance(patterns, bytes) or not isinstance(patterns, Iterable):
+        raise InvalidInputError(field, f"must be a list of patterns, not {type(patterns).__name__}")
+    return tuple(must_be_text(pattern, field=field) for pattern in patterns)
+
+
 async def named_or_numbered(find: Callable[[str | int], Awaitable[T]], handle: str | int) -> T:
     """What a person or a client means by a word, who may write an id as well as a name: the name wins, then the id."""
     try:

@@ -20,7 +20,7 @@ from kbchat.errors import (
     StoreError,
     UnreadableDocumentError,
 )
-from kbchat.inputs import checked_splitting, composed
+from kbchat.inputs import checked_patterns, checked_splitting, composed
 from kbchat.models import (
     DocumentFailure,
     EmbedderPin,
@@ -404,4 +404,5 @@ def selected(include: Iterable[str], exclude: Iterable[str], gitignore: bool) ->
     """Which files of folders are taken."""
     from kbchat.loaders.files import Selection
 
-    return Selection(tuple(include), tuple(exclude), gitignore)
+    included = checked_patterns(include, field="include")
+    return Selection(included, checked_patterns(exclude, field="exclude"), gitignore)

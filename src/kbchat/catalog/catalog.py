@@ -208,12 +208,17 @@ class Catalog(Places):
             lambda connection: lives.edit(connection, space_id, document_id, edit, writer=writer, now=now)
         )
 
+    async def awaited(self, space_id: int, document_ids: Sequence[int]) -> set[int]:
+        """Those of the documents that were uploaded and are not, or could not be, indexed."""
+        return await self._read(lambda connection: lives.awaited(connection, space_id, document_ids))
+
     async def recount(self, space_id: int, *, repair: bool) -> bool:
         """Whether the counts that are kept with a space are wrong; with `repair` they are put right."""
         return await self._write(lambda connection: lives.recount(connection, space_id, repair=repair))
 
     async def delete_documents(self, space_id: int, document_ids: Sequence[int], *, writer: str) -> int:
-        """Remove those documents that are there, as `delete_document` does; returns how many there were."""
+        """Remove those documents that are there, as `delete_document` does, but for those that are awaited; returns how
+        many there were."""
         now = self._clock()
         return await self._write(
             lambda connection: lives.delete(connection, space_id, document_ids, writer=writer, now=now)

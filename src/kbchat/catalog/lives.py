@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, bindparam, exists, func, select
 
 from kbchat.catalog import documents, schema, spaces
 from kbchat.catalog.records import DocumentEdit, FailedSource, SourceState
@@ -96,6 +96,19 @@ def edit(
     return documents.get(conn, space_id, document_id, with_text=False)
 
 
+_AWAITED = sa.and_(
+    _documents.c.status != DocumentStatus.FINISHED.value,
+    exists().where(schema.uploads.c.document_id == _documents.c.id),
+)
+"""Bytes that were handed over and are not indexed, be it that this failed: they are nowhere else."""
+
+
+def awaited(conn: Connection, space_id: int, document_ids: Sequence[int]) -> set[int]:
+    of_these = among(_documents.c.id, schema.ids("ids"))
+    found = select(_documents.c.id).where(_documents.c.space_id == space_id, of_these, _AWAITED)
+    return set(conn.execute(found, {"ids": list(document_ids)}).scalars())
+
+
 def recount(conn: Connection, space_id: int, *, repair: bool) -> bool:
     space = spaces.lock(conn, space_id)
     shown = sa.and_(_documents.c.space_id == space_id, _documents.c.visible)
@@ -110,11 +123,11 @@ def recount(conn: Connection, space_id: int, *, repair: bool) -> bool:
 
 
 def delete(conn: Connection, space_id: int, document_ids: Sequence[int], *, writer: str, now: datetime) -> int:
-    """Remove those that are there; returns how many."""
+    """Remove those that are there, but for those that were uploaded and are not indexed; returns how many."""
     spaces.lock(conn, space_id)
     given = {"ids": list(document_ids)}
     of_these = sa.and_(_documents.c.space_id == space_id, among(_documents.c.id, schema.ids("ids")))
-    found = conn.execute(select(_documents.c.id, _documents.c.chunk_count).where(of_these), given).all()
+    found = conn.execute(select(_documents.c.id, _documents.c.chunk_count).where(of_these, ~_AWAITED), given).all()
     if not found:
         return 0
     _bury(conn, [row.id for row in found])

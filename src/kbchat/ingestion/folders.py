@@ -9,7 +9,7 @@ from kbchat.errors import UnreadableDocumentError
 from kbchat.ingestion.ingest import Ingester
 from kbchat.ingestion.preparing import Preparer
 from kbchat.loaders.files import FileSource, Found, is_beneath, read
-from kbchat.models import DocumentFailure, IngestProgress, IngestReport, SpaceInfo
+from kbchat.models import DocumentFailure, DocumentStatus, IngestProgress, IngestReport, SpaceInfo
 from kbchat.text.readable import is_text
 from kbchat.threads import Threads
 
@@ -43,7 +43,8 @@ class FolderSync:
         point, nothing that is there is missing.
 
         A document is gone when its file was in one of the folders and the selection finds it there no more. What lies
-        in a folder that may not be listed is left alone, and the folder reported.
+        in a folder that may not be listed is left alone, and the folder reported; so is what was uploaded in its place
+        and is not indexed yet.
         """
         # First of all, so that nobody publishes any more what was begun under the new name of a moved document.
         await self._ingester.collect(pending=True)
@@ -57,6 +58,8 @@ class FolderSync:
             for name, state in known.items()
             if name not in names and state.source is not None and not is_beneath(state.source, closed)
         }
+        awaited = await self._awaited(gone)
+        gone = {name: state for name, state in gone.items() if state.document_id not in awaited}
         moved = await self._take_over(found.files, gone)
         report = await self._ingester.ingest(found.files, progress=progress)
         removed = await self._remove([state.document_id for name, state in gone.items() if name not in moved])
@@ -64,6 +67,11 @@ class FolderSync:
         failed = tuple(DocumentFailure(name=folder.name, reason=reason) for folder in found.closed)
         changes = {"moved": len(moved), "removed": removed, "failed": report.failed + failed}
         return report.model_copy(update={**changes, "unchanged": max(report.unchanged - len(moved), 0)})
+
+    async def _awaited(self, gone: Mapping[str, SourceState]) -> set[int]:
+        """Documents that were uploaded and are not indexed: no longer their file's, though what is found still is."""
+        open_ = [state.document_id for state in gone.values() if state.status is not DocumentStatus.FINISHED]
+        return await self._catalog.awaited(self._space.id, open_) if open_ else set()
 
     async def _take_over(self, files: Sequence[FileSource], gone: Mapping[str, SourceState]) -> set[str]:
         """Rename documents whose content now stands under a name that no document has; returns their old names."""

@@ -223,7 +223,7 @@ class Preparer:
             stat = Stat() if racy else Stat(state.st_size, state.st_mtime_ns)
         content_hash = self.hash(data)
         if known is not None and is_current(known, content_hash):
-            has_moved = isinstance(source, FileSource) and source.path != known.source
+            has_moved = isinstance(source, FileSource) and source.path != known.source and is_text(source.path)
             return Unchanged(source.name, known.document_id, stat, source.path if has_moved else None)
         if not data.strip():
             raise UnreadableDocumentError(source.name, "the document is empty")

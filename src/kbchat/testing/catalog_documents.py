@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import JsonValue
 
-from kbchat.catalog import DocumentEdit
+from kbchat.catalog import DocumentEdit, Upload
 from kbchat.catalog.narrowing import narrowed
 from kbchat.errors import DocumentExistsError, DocumentNotFoundError, InvalidInputError
 from kbchat.filters import And, Eq, Exists, In, Not, Or, Prefix, matches, tester
@@ -172,6 +172,25 @@ class DocumentTests(CatalogFixtures):
         }
         assert list(await catalog.sources_beneath(space.id, "/y/")) == ["a"]
         assert await catalog.get_space(space.id) == before
+
+    async def test_an_upload_that_waits_is_not_deleted_with_others(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """Unless it alone is named to be; once it is indexed it goes as any other."""
+        texts = [generation(name, name) for name in "abcd"]
+        ids = [begun.document_id for begun in await put(catalog, space, *texts)]
+        for name in "abc":
+            await catalog.keep_upload(space.id, Upload(name, b"new", "DOCUMENT"), replace=True, writer="w")
+        kept = {document_id: upload.id for document_id, upload in (await catalog.upload_states(space.id, ids)).items()}
+        a, b, c, _ = ids
+        states = {b: (DocumentStatus.FAILED, "cut short"), c: (DocumentStatus.FINISHED, None)}
+        await catalog.mark_documents(space.id, states, uploads=kept)
+        assert await catalog.awaited(space.id, [*ids, NOWHERE]) == {a, b}
+        assert await catalog.awaited((await a_space(catalog, "other")).id, ids) == set()
+        assert await catalog.delete_documents(space.id, [*ids, NOWHERE], writer="w") == 2
+        assert [document.name for document in (await catalog.list_documents(space.id))[0]] == ["a", "b"]
+        assert [upload.data for upload in (await catalog.uploads(space.id, ids)).values()] == [b"new", b"new"]
+        await assert_consistent(catalog, space.id)
+        await catalog.delete_document(space.id, a, writer="w")
+        assert await catalog.awaited(space.id, ids) == {b}
 
     async def test_what_stands_around_a_chunk(self, catalog: Catalog, space: SpaceInfo) -> None:
         """Its neighbours as far as was asked, and the text from the first to the last, of live documents alone."""
