@@ -168,6 +168,16 @@ def checked_owner(owner: str) -> str:
     return checked_name(owner, field="owner") if owner else ""
 
 
+def asked_owner(owner: str | None) -> str | None:
+    """Whose things are asked for, as it is kept; None: everybody's."""
+    return None if owner is None else composed_owner(owner)
+
+
+def composed_owner(owner: str) -> str:
+    """An owner as it is kept. One that nobody is, is no mistake, and white space may set an owner apart from others."""
+    return checked_text(composed(owner, field="owner"), field="owner")
+
+
 def checked_text(text: str, *, field: str) -> str:
     """The text as it is. Raises `InvalidInputError` for lone surrogates and NUL, which no database can keep."""
     if "\x00" in must_be_text(text, field=field):
