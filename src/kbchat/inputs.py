@@ -2,10 +2,12 @@
 
 import json
 import operator
+import os
 import re
 import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from pydantic import JsonValue, ValidationError
@@ -71,6 +73,13 @@ def must_be_text(value: str, *, field: str) -> str:
     if not isinstance(value, str):
         raise InvalidInputError(field, f"must be a text, not {type(value).__name__}")
     return value
+
+
+def checked_path(path: str | os.PathLike[str], *, field: str) -> Path:
+    """Raises `InvalidInputError` for what is no path."""
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise InvalidInputError(field, f"must be a path (a text or a Path), not {type(path).__name__}")
+    return Path(path)
 
 
 def checked_handle(handle: str | int, *, field: str) -> str | int:

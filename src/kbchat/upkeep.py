@@ -6,11 +6,10 @@ import logging
 import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kbchat.errors import BusyError, CatalogError, KbchatError
-from kbchat.inputs import checked_name, checked_owner, checked_vector_type
+from kbchat.inputs import checked_name, checked_owner, checked_path, checked_vector_type
 from kbchat.intake import Progress, clear_leftovers, drop_leftover, mismatch, open_writer
 from kbchat.models import DocumentStatus, SpaceInfo, VectorType
 from kbchat.summaries import SpaceStats
@@ -105,12 +104,13 @@ async def export(parts: Parts, space_id: int, path: str | os.PathLike[str], *, p
     """Write a space to one file."""
     from kbchat.maintenance.archive import export
 
+    place = checked_path(path, field="path")
     async with parts.writing(space_id):
         info = await parts.catalog.get_space(space_id)
         pin = info.embedder or await parts.pin()
         return await export(
             info,
-            Path(path),
+            place,
             catalog=parts.catalog,
             store=parts.store(info.vector_type),
             threads=parts.threads,
@@ -131,7 +131,7 @@ async def import_space(
     """Make a space of an archive; there is none when that fails."""
     from kbchat.maintenance.archive import Archive, read_into
 
-    archive = await parts.threads.read(Archive, Path(path))
+    archive = await parts.threads.read(Archive, checked_path(path, field="path"))
     try:
         await parts.threads.read(archive.check)
         kept = archive.space
