@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -192,3 +193,35 @@ async def test_a_name_that_cannot_be_kept_is_refused(kept: Conversations, uid: s
     """With the field that it comes in."""
     with pytest.raises(InvalidInputError, match="uid: "):
         await kept.remember(uid, "q", "a")
+
+
+async def test_an_owner_is_one_however_it_is_typed(kept: Conversations) -> None:
+    """An accent may be typed in two ways, and white space sets one owner apart from another."""
+    composed, typed = "Zo\u00eb", "Zoe\u0308"
+    await kept.remember("a", "q", "a", owner=typed)
+    assert await said(kept, "a", owner=composed) == await said(kept, "a", owner=typed) == ["q", "a"]
+    assert (await kept.get("a", owner=typed)).owner == composed
+    assert [len(await kept.show("a", owner=it)) for it in (composed, typed)] == [2, 2]
+    assert [it.uid for it in await kept.list(owner=typed)] == ["a"]
+    assert await kept.count(owner=typed) == 1
+    await kept.remember("a", "of another", "a", owner=f" {typed}")
+    await kept.delete("a", owner=typed)
+    assert await said(kept, "a", owner=composed) == []
+    assert await said(kept, "a", owner=f" {composed}") == ["of another", "a"]
+
+
+@pytest.mark.parametrize("owner", [["a"], 5, None, "a\x00", "\ud800"])
+async def test_what_is_no_owner_is_refused(kept: Conversations, owner: Any) -> None:
+    """Wherever one is said."""
+    for asked in (
+        kept.remember("a", "q", "a", owner=owner),
+        kept.turns("a", owner=owner),
+        kept.show("a", owner=owner),
+        kept.get("a", owner=owner),
+        kept.list(owner=owner),
+        kept.count(owner=owner),
+        kept.delete("a", owner=owner),
+    ):
+        with pytest.raises(InvalidInputError) as caught:
+            await asked
+        assert caught.value.field == "owner"

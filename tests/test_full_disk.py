@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import kbchat
-from kbchat.errors import KbchatError
+from kbchat.errors import InvalidInputError, KbchatError
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="mounting a small file system needs root on Linux"
@@ -67,3 +67,23 @@ async def test_nothing_acknowledged_is_lost(small_disk: Resize, tmp_path: Path) 
         assert await parts.store(info.vector_type).count(info.collection) == info.chunk_count
         assert await parts.lexical.count(info.lexical_name) == info.chunk_count
         assert (await space.retrieve(documents[149].text[:100]))[0].name == "n149"
+
+
+async def test_an_archive_that_finds_no_room_is_told_of(
+    small_disk: Resize, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Nothing of it is left. It goes to another disk all the same, also by a link."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    async with kbchat.KnowledgeBase(elsewhere / "data") as kb:
+        space = await kb.create_space("a")
+        await space.ingest(texts(20))
+        link, filler = elsewhere / "link.kbchat", tmp_path / "filler"
+        link.symlink_to(tmp_path / "there.kbchat")
+        for room in (0, 50_000, 150_000, 250_000):
+            filler.write_bytes(bytes(shutil.disk_usage(tmp_path).free - room))
+            with pytest.raises(InvalidInputError, match=r"link\.kbchat' cannot be written: No space left"):
+                await space.export(link)
+            assert [path.name for path in tmp_path.iterdir()] == ["filler"]
+            filler.unlink()
+        assert await space.export(link) == 20
+        assert (await kb.import_space(tmp_path / "there.kbchat", name="b")).info.document_count == 20

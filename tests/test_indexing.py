@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 import kbchat
 from kbchat.embedders import Vector, Vectors
@@ -109,6 +110,8 @@ async def test_indexing_again_changes_nothing_unless_chunks_are_to_be_others(spa
         ({"name": "x", "data": b" \n"}, "data"),
         ({"name": "x", "text": "a\x00b"}, "text"),
         ({"name": "x", "data": b"x" * 2000}, "data"),
+        ({"name": "x", "text": "x", "metadata": {True: 1}}, "metadata"),
+        ({"name": "x", "text": "x", "metadata": "abc"}, "metadata"),
     ],
 )
 async def test_what_cannot_be_kept_is_refused(tmp_path: Path, arguments: dict[str, object], field: str) -> None:
@@ -217,6 +220,36 @@ async def test_uploads_that_meet_go_in_together(space: kbchat.KnowledgeSpace) ->
     assert outcomes == expected
     assert len(await space.documents()) == 33
     assert (await space.get_document("taken")).id == taken.id
+
+
+async def test_a_change_that_fails_costs_no_other(space: kbchat.KnowledgeSpace) -> None:
+    """Whatever it fails in, a mistake of a program or a number that is too large: who made it is told, and those that
+    went with it are made."""
+    catalog = space._parts.catalog
+    rename = sa.text("UPDATE documents SET name = name || '!' WHERE id = :id")
+    ids = [(await space.add_document(f"n{number}", text="Keys.")).id for number in range(30)]
+    outcomes: dict[int, object] = {}
+
+    async def change(number: int) -> None:
+        def work(connection: sa.Connection) -> int:
+            connection.execute(rename, {"id": ids[number]})
+            if number == 10:
+                raise TypeError("no such thing")
+            if number == 20:
+                connection.execute(rename, {"id": 2**63})
+            return number
+
+        try:
+            outcomes[number] = await catalog._write_in_company(work)
+        except Exception as error:
+            outcomes[number] = type(error)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(30):
+            tasks.start_soon(change, number)
+    assert outcomes == {**{number: number for number in range(30)}, 10: TypeError, 20: InvalidInputError}
+    names = {document.name for document in await space.documents()}
+    assert names == {f"n{number}" if number in (10, 20) else f"n{number}!" for number in range(30)}
 
 
 async def test_a_cancelled_upload_takes_no_other_along(space: kbchat.KnowledgeSpace) -> None:

@@ -267,3 +267,14 @@ async def test_another_embedder_is_noticed(space: kbchat.KnowledgeSpace, kb: kbc
     assert info.collection != before
     assert before not in await parts.store(space.vector_type).list_collections()
     assert [r.name for r in await space.retrieve("vault")] == ["vault"]
+
+
+async def test_a_source_that_no_file_can_have_holds_no_name(space: kbchat.KnowledgeSpace, tmp_path: Path) -> None:
+    """A text may say of itself that it is from anywhere; a file of its name takes its place."""
+    source = "Exported from the wiki of operations; " * 10
+    await space.ingest(kbchat.TextDocument(name="docs/keys.md", text="From elsewhere.", source=source))
+    keys = old(tmp_path / "docs" / "keys.md", KEYS)
+    old(tmp_path / "docs" / "awel.md", AWEL)
+    report = await space.ingest(tmp_path / "docs")
+    assert (report.added, report.updated, report.failed) == (1, 1, ())
+    assert (await space.get_document("docs/keys.md")).source == str(keys)

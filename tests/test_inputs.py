@@ -14,9 +14,11 @@ import kbchat
 from kbchat import several
 from kbchat.errors import InvalidInputError, SpaceNotFoundError
 from kbchat.inputs import (
+    MAX_METADATA_DEPTH,
     MAX_NAME,
     checked_handle,
     checked_messages,
+    checked_metadata,
     checked_name,
     checked_owner,
     checked_page,
@@ -28,7 +30,8 @@ from kbchat.inputs import (
     checked_vector_type,
     named_or_numbered,
 )
-from kbchat.models import Message, VectorType
+from kbchat.models import Message, Reference, VectorType
+from kbchat.summaries import Sources, Turn
 
 
 @pytest.mark.parametrize("name", ["handbook", "手册", "دليل", "a/b", "49", "x" * MAX_NAME, "emoji 🙂", 'quo"te'])
@@ -124,6 +127,7 @@ def refusals() -> Iterator[tuple[str, Callable[[Any], object]]]:
     yield "owner", checked_owner
     yield "vector_type", checked_vector_type
     yield "messages", lambda value: checked_messages(value, limit=10)
+    yield "metadata", lambda value: checked_metadata(value, field="metadata")
     yield "top_k", checked_top_k
     yield "score_threshold", checked_threshold
     yield "offset", lambda value: checked_page(value, 1)
@@ -146,6 +150,53 @@ def test_any_whole_number_will_do() -> None:
     assert checked_page(np.int32(1), None) == (1, None)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match=r"top_k: must be a whole number, not 2\.0"):
         checked_top_k(2.0)  # type: ignore[arg-type]
+
+
+def deep(levels: int, *, inside: Callable[[Any], Any]) -> dict[str, Any]:
+    """Metadata of so many levels."""
+    value: Any = 1
+    for _ in range(levels - 1):
+        value = inside(value)
+    return {"a": value}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "what"),
+    [
+        ([1, 2], "must be a mapping of texts to values, not list"),
+        ("abc", "must be a mapping of texts to values, not str"),
+        ({True: 1}, "has the key True; keys must be texts, not bool"),
+        ({"a": [{"b": {1: 2}}]}, "has the key 1; keys must be texts, not int"),
+        ({"a": object()}, "cannot be written as JSON: .* object"),
+        (deep(65, inside=lambda value: [value]), "more than 64 levels"),
+        (deep(300, inside=lambda value: {"a": value}), "more than 64 levels"),
+        (deep(100_000, inside=lambda value: (value,)), "more than 64 levels"),
+    ],
+)
+def test_metadata_that_no_reader_could_take_back_is_refused(metadata: Any, what: str) -> None:
+    """JSON has texts as keys, and those who read it do not go down without end."""
+    with pytest.raises(InvalidInputError, match=f"^metadata: .*{what}"):
+        checked_metadata(metadata, field="metadata")
+
+
+def test_metadata_that_holds_itself_is_refused() -> None:
+    """At once, also where it does so twice."""
+    metadata: dict[str, Any] = {}
+    metadata["a"] = [metadata, metadata]
+    with pytest.raises(InvalidInputError, match="metadata: holds itself"):
+        checked_metadata(metadata, field="metadata")
+
+
+@pytest.mark.parametrize("inside", [lambda value: [value], lambda value: {"a": value}])
+def test_the_deepest_metadata_is_read_back_wherever_it_is_sent(inside: Callable[[Any], Any]) -> None:
+    """Also within an answer that is kept in a conversation."""
+    metadata = deep(MAX_METADATA_DEPTH, inside=inside)
+    assert checked_metadata(metadata, field="metadata") == metadata
+    reference = Reference(
+        name="a", document_id=1, chunk_id=1, content="a", start=0, end=1, recall_score=1, metadata=metadata
+    )
+    turn = Turn(role="assistant", content="a", sources=Sources(space_id=1, references=(reference,)))
+    assert Turn.model_validate_json(turn.model_dump_json()) == turn
 
 
 @pytest.mark.parametrize("handle", ["a\x00", "\ud800"])

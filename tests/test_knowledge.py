@@ -228,6 +228,48 @@ async def test_names_that_look_the_same_are_the_same(kb: kbchat.KnowledgeBase) -
     assert (await kb.get_space("cafe\u0301")).name == "caf\u00e9"
 
 
+async def test_owners_that_look_the_same_are_the_same(kb: kbchat.KnowledgeBase) -> None:
+    """Wherever one is said, as where a space is made."""
+    composed, typed = "Zo\u00eb", "Zoe\u0308"
+    space = await kb.create_space("o", owner=typed)
+    document = await space.add_document("d", text="Keys are rotated every ninety days.")
+    await space.index_documents([document.id])
+    assert (await kb.create_space("o", owner=typed, exist_ok=True)).id == space.id
+    for owner in (composed, typed):
+        assert (await kb.get_space("o", owner=owner)).owner == composed
+        assert (await kb.get_space(space.id, owner=owner)).id == space.id
+        assert [it.id for it in await kb.list_spaces(owner=owner)] == [space.id]
+        assert await kb.count_spaces(owner=owner) == 1
+        assert [it.id for it in await kb.list_documents(owner=owner)] == [document.id]
+        assert await kb.count_documents(owner=owner) == 1
+        assert (await kb.get_document(document.id, owner=owner)).id == document.id
+        assert [it.id for it in await kb.get_documents([document.id], owner=owner)] == [document.id]
+        assert (await kb.retrieve("keys", spaces=["o"], owner=owner))[0].space == "o"
+        assert (await kb.chat("keys", spaces=["o"], owner=owner)).references
+
+
+@pytest.mark.parametrize("owner", [["a"], 5, b"a", "a\x00", "\ud800"])
+async def test_what_is_no_owner_is_refused(kb: kbchat.KnowledgeBase, owner: Any) -> None:
+    """With the argument at fault, whatever is asked for."""
+    await kb.create_space("o")
+    for asked in (
+        kb.get_space("o", owner=owner),
+        kb.list_spaces(owner=owner),
+        kb.count_spaces(owner=owner),
+        kb.get_document(1, owner=owner),
+        kb.get_documents([1], owner=owner),
+        kb.list_documents(owner=owner),
+        kb.count_documents(owner=owner),
+        kb.retrieve("keys", spaces=["o"], owner=owner),
+        kb.chat("keys", spaces=["o"], owner=owner),
+    ):
+        with pytest.raises(InvalidInputError) as caught:
+            await asked  # type: ignore[misc]
+        assert caught.value.field == "owner"
+    with pytest.raises(InvalidInputError, match="owner: "):
+        kb.stream("keys", spaces=["o"], owner=owner)
+
+
 async def test_a_space_is_changed_in_what_is_given(kb: kbchat.KnowledgeBase) -> None:
     """The rest stays; the store can change only while the space is empty."""
     space = await kb.create_space("a", desc="old")

@@ -1,5 +1,6 @@
 """What a move or a new embedding leaves when it is cut short is filled further, or cleared away by who comes next."""
 
+import shutil
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import kbchat
 from kbchat.errors import EmbedderError, EmbedderMismatchError, StoreError, StoreUnavailableError
 from kbchat.stores import Vector, Vectors
 from kbchat.stores.memory import MemoryStore
+from postgresql import needs_postgresql
 from test_moving import QUESTION, Breaking, found
 
 NOTES = [kbchat.TextDocument(name=f"n{n}", text=f"Lighthouse {n} shines.") for n in range(20)]
@@ -169,3 +171,41 @@ async def test_a_deletion_waits_for_its_store(tmp_path: Path) -> None:
         async with kbchat.KnowledgeBase(tmp_path, stores={"Chroma": back}) as other:
             assert await other._open.catalog.deleted_spaces() == []
         assert await store.list_collections() == []
+
+
+async def test_a_deletion_that_cannot_be_finished_keeps_nobody_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The data opens, the deletions that come after it are finished, and so is this one once nothing is in its way."""
+    async with kbchat.KnowledgeBase(tmp_path) as kb:
+        for name in ("stuck", "after"):
+            space = await kb.create_space(name)
+            await space.ingest(kbchat.TextDocument(name="n", text="Lighthouse."))
+            await kb._open.catalog.begin_space_deletion(space.id)
+    words = tmp_path / "lexical" / "space-1"
+    shutil.rmtree(words)
+    words.write_text("a file where the index's folder was")
+    async with kbchat.KnowledgeBase(tmp_path) as kb:
+        assert [left.name for left in await kb._open.catalog.deleted_spaces()] == ["stuck"]
+        assert await kb.list_spaces() == []
+    assert "the deletion of space 1 waits for the next opening: the lexical index in" in caplog.text
+    words.unlink()
+    async with kbchat.KnowledgeBase(tmp_path) as kb:
+        assert await kb._open.catalog.deleted_spaces() == []
+
+
+@pytest.mark.server
+@needs_postgresql
+async def test_a_space_that_another_server_writes_to_keeps_no_other_deletion_waiting(
+    postgresql_url: str, tmp_path: Path
+) -> None:
+    """On PostgreSQL each space has a lock of its own, so the next one is gone on with."""
+    one, other = (kbchat.Settings(data_dir=tmp_path / name, catalog_url=postgresql_url) for name in ("one", "other"))
+    async with kbchat.KnowledgeBase(settings=one, stores={"Chroma": MemoryStore()}) as kb:
+        catalog = kb._open.catalog
+        held, free = [(await kb.create_space(name)).id for name in ("held", "free")]
+        for space_id in (held, free):
+            await catalog.begin_space_deletion(space_id)
+        opening = kbchat.KnowledgeBase(settings=other, stores={"Chroma": MemoryStore()})
+        async with catalog.writing(held, timeout=0), opening:
+            assert [left.id for left in await catalog.deleted_spaces()] == [held]

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import numpy as np
 import pytest
 import sqlalchemy as sa
 
 import kbchat
 from kbchat.errors import EmbedderMismatchError, InvalidInputError, SpaceExistsError
+from kbchat.maintenance.archive import Archive
 from kbchat.maintenance.checking import CheckReport
 from kbchat.stores import Vectors
 from kbchat.wiring import Parts
@@ -168,6 +170,38 @@ async def test_a_damaged_archive_is_refused_whole(
     assert [found.name for found in await kb.list_spaces()] == ["handbook"]
 
 
+async def test_no_spoilt_byte_is_more_than_a_damaged_archive(space: kbchat.KnowledgeSpace, tmp_path: Path) -> None:
+    """Wherever it is: in what the archive says of itself, in a header or in a text."""
+    for number in range(1, 20):
+        await space.delete_document(f"n{number}")
+    path, spoilt = tmp_path / "space.kbchat", tmp_path / "spoilt.kbchat"
+    await space.export(path)
+
+    def refused() -> int:
+        data, count = path.read_bytes(), 0
+        for position in range(len(data)):
+            spoilt.write_bytes(data[:position] + bytes([data[position] ^ 255]) + data[position + 1 :])
+            try:
+                archive = Archive(spoilt)
+                try:
+                    archive.check()
+                finally:
+                    archive.close()
+            except InvalidInputError as error:
+                assert error.field == "path"
+                count += 1
+        return count
+
+    assert await anyio.to_thread.run_sync(refused) > 1000
+
+
+def _deep(levels: int) -> dict[str, Any]:
+    metadata: dict[str, Any] = {}
+    for _ in range(levels):
+        metadata = {"a": metadata}
+    return metadata
+
+
 def _changed(line: dict[str, Any], **changes: object) -> bytes:
     return json.dumps(line | changes).encode() + b"\n"
 
@@ -185,6 +219,17 @@ def _changed(line: dict[str, Any], **changes: object) -> bytes:
             "cannot be: name: .* U.001B",
         ),
         ("documents.jsonl", lambda line: _changed(line, text="a\0b", chunks=[]), "cannot be: text: holds a NUL"),
+        ("documents.jsonl", lambda line: _changed(line, metadata=_deep(300)), "cannot be: metadata: .* 64 levels"),
+        (
+            "documents.jsonl",
+            lambda line: _changed(line, chunks=[[0, 5, _deep(300)]]),
+            "cannot be: metadata: .* 64 levels",
+        ),
+        (
+            "documents.jsonl",
+            lambda line: _changed(line, metadata=0).replace(b'"metadata": 0', b'"metadata": ' + b'{"a":' * 10**5),
+            "documents.jsonl is damaged",
+        ),
         ("vectors.f32", lambda line: b"1234", "vectors.f32 is shorter"),
         ("packed.bin", lambda line: b"\1", "packed.bin is shorter"),
         ("packed.bin", lambda line: b"\xff\xff\xff\xff1", "packed.bin is shorter"),
@@ -222,6 +267,36 @@ async def test_where_no_archive_can_be(space: kbchat.KnowledgeSpace, tmp_path: P
         await space.export(tmp_path / target, progress=lambda _: pytest.fail("it was begun"))
     assert caught.value.field == "path"
     assert [found.name for found in tmp_path.iterdir()] == ["data"]
+
+
+async def test_a_link_stays_one(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace, tmp_path: Path) -> None:
+    """The archive goes to where it points; one that points to itself is told of."""
+    link, target = tmp_path / "link.kbchat", tmp_path / "target.kbchat"
+    link.symlink_to(target)
+    for _ in range(2):
+        assert await space.export(link) == 20
+        assert link.is_symlink()
+        assert target.is_file()
+    assert (await kb.import_space(link, name="copy")).info.document_count == 20
+    target.unlink()
+    target.symlink_to(link)
+    with pytest.raises(InvalidInputError, match=r"link\.kbchat' cannot be written"):
+        await space.export(link)
+
+
+@pytest.mark.parametrize("path", [None, 5, b"x", ["x"]])
+async def test_what_is_no_path_is_refused(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace, path: Any) -> None:
+    """With what it is."""
+    for asked in (space.export(path), kb.import_space(path)):
+        with pytest.raises(InvalidInputError, match=f"path: must be a path .*, not {type(path).__name__}"):
+            await asked
+
+
+async def test_a_path_that_no_file_can_have(kb: kbchat.KnowledgeBase) -> None:
+    """It is said of an import as well."""
+    for path in ("a\0b", "x" * 300):
+        with pytest.raises(InvalidInputError, match=r"path: .* (cannot be read: File name|null byte)"):
+            await kb.import_space(path)
 
 
 async def test_vectors_of_another_embedder_are_refused(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from kbchat.errors import ConversationNotFoundError, SpaceNotFoundError
-from kbchat.inputs import checked_name, checked_page, keepable
+from kbchat.inputs import checked_name, checked_page, composed_owner, keepable
 from kbchat.models import Chunk, Citation, Message, Reference
 from kbchat.summaries import ConversationInfo, Sources, Turn
 
@@ -44,7 +44,7 @@ class Conversations:
     async def turns(self, uid: str, *, owner: str = "") -> list[Message]:
         """What was said so far, in order; nothing in a conversation that is new."""
         try:
-            turns = await self._catalog.conversation_turns(owner, _checked(uid), most=self._keep, since=self._since)
+            turns = await self._turns(owner, uid)
         except ConversationNotFoundError:
             return []
         return [Message(role=turn.role, content=keepable(turn.content)) for turn in turns]
@@ -54,7 +54,7 @@ class Conversations:
         is no longer in the space, because its document was removed or has newer content, has an empty `content`; with
         `of_owner` so has each of a space that is not, or no longer, that owner's. Raises `ConversationNotFoundError`.
         """
-        turns = await self._catalog.conversation_turns(owner, _checked(uid), most=self._keep, since=self._since)
+        turns = await self._turns(owner, uid)
         wanted: dict[int, set[int]] = {}
         for turn in turns:
             if turn.sources is not None:
@@ -67,6 +67,10 @@ class Conversations:
             else turn.model_copy(update={"sources": _filled(turn.sources, live[turn.sources.space_id])})
             for turn in turns
         ]
+
+    async def _turns(self, owner: str, uid: str) -> list[Turn]:
+        owner, uid = composed_owner(owner), _checked(uid)
+        return await self._catalog.conversation_turns(owner, uid, most=self._keep, since=self._since)
 
     async def _live(self, space_id: int, ids: set[int], of_owner: str | None) -> dict[int, Chunk]:
         try:
@@ -89,7 +93,7 @@ class Conversations:
         citations: Sequence[Citation] = (),
     ) -> None:
         """Keep a question with its answer and, where a space was asked, its references and citations."""
-        uid = _checked(uid)
+        owner, uid = composed_owner(owner), _checked(uid)
         now = self._clock()
         if now - self._expired > EXPIRE_EVERY:
             self._expired = now
@@ -105,7 +109,7 @@ class Conversations:
 
     async def get(self, uid: str, *, owner: str = "") -> ConversationInfo:
         """Raises `ConversationNotFoundError`."""
-        return await self._catalog.get_conversation(owner, _checked(uid), since=self._since)
+        return await self._catalog.get_conversation(composed_owner(owner), _checked(uid), since=self._since)
 
     async def list(
         self, *, owner: str = "", space_id: int | None = None, offset: int = 0, limit: int | None = None
@@ -113,18 +117,19 @@ class Conversations:
         """An owner's conversations, the newest first: those that asked the space last, where one is given."""
         offset, limit = checked_page(offset, limit)
         found, _ = await self._catalog.list_conversations(
-            owner, since=self._since, space_id=space_id, offset=offset, limit=limit
+            composed_owner(owner), since=self._since, space_id=space_id, offset=offset, limit=limit
         )
         return found
 
     async def count(self, *, owner: str = "", space_id: int | None = None) -> int:
         """How many conversations `list` has in all."""
+        owner = composed_owner(owner)
         _, total = await self._catalog.list_conversations(owner, since=self._since, space_id=space_id, limit=0)
         return total
 
     async def delete(self, uid: str, *, owner: str = "") -> ConversationInfo:
         """Forget a conversation; returns it as it was. Raises `ConversationNotFoundError`."""
-        return await self._catalog.delete_conversation(owner, _checked(uid), since=self._since)
+        return await self._catalog.delete_conversation(composed_owner(owner), _checked(uid), since=self._since)
 
 
 def _checked(uid: str) -> str:

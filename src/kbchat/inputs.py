@@ -2,10 +2,12 @@
 
 import json
 import operator
+import os
 import re
 import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from pydantic import JsonValue, ValidationError
@@ -21,6 +23,9 @@ MAX_NAME = 255
 """Characters. Long enough for a path inside a folder, short enough for a list."""
 MAX_PROSE = 10_000
 """Characters of a space's description or context."""
+MAX_METADATA_DEPTH = 64
+"""Lists and mappings of metadata within each other, the outermost one counted. Far below what any reader of JSON takes:
+pydantic's, which reads what is kept and sent, takes 200, of which an answer around the metadata needs a few."""
 MAX_TOP_K = 1000
 MAX_EXPAND_TOKENS = 100_000
 MAX_WEIGHT = 10.0
@@ -73,6 +78,13 @@ def must_be_text(value: str, *, field: str) -> str:
 def keepable(text: str) -> str:
     """A text that others made, such as a model, with U+FFFD in the place of what no database can keep."""
     return _UNKEEPABLE.sub("\ufffd", text)
+
+
+def checked_path(path: str | os.PathLike[str], *, field: str) -> Path:
+    """Raises `InvalidInputError` for what is no path."""
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise InvalidInputError(field, f"must be a path (a text or a Path), not {type(path).__name__}")
+    return Path(path)
 
 
 def checked_handle(handle: str | int, *, field: str) -> str | int:
@@ -137,17 +149,35 @@ def _whole(value: int, *, field: str) -> int:
 
 
 def checked_metadata(metadata: Mapping[str, JsonValue], *, field: str) -> dict[str, JsonValue]:
-    """Metadata that can be kept as JSON. Raises `InvalidInputError` for NaN and infinity, lone surrogates, and what
-    JSON has no word for."""
+    """Metadata that can be kept as JSON. Raises `InvalidInputError` for what is no mapping with texts as keys, NaN and
+    infinity, lone surrogates, more than 64 levels, and what JSON has no word for."""
+    if not isinstance(metadata, Mapping):
+        raise InvalidInputError(field, f"must be a mapping of texts to values, not {type(metadata).__name__}")
+    kept = dict(metadata)
+    _check_levels(kept, 1, field=field)
     try:
-        json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode()
+        json.dumps(kept, allow_nan=False, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise InvalidInputError(field, "holds a lone surrogate; decode the text again") from None
-    except (ValueError, RecursionError):
-        raise InvalidInputError(field, "holds NaN, infinity or itself; use finite numbers and texts") from None
+    except ValueError:
+        raise InvalidInputError(field, "holds NaN, infinity or an endless number; use finite numbers") from None
     except TypeError as error:
         raise InvalidInputError(field, f"cannot be written as JSON: {error}") from None
-    return dict(metadata)
+    return kept
+
+
+def _check_levels(value: object, level: int, *, field: str) -> None:
+    """Raise `InvalidInputError` for keys that are no texts, and for levels that never end or are too many."""
+    if not isinstance(value, dict | list | tuple):
+        return
+    if level > MAX_METADATA_DEPTH:
+        raise InvalidInputError(field, f"holds itself, or more than {MAX_METADATA_DEPTH} levels; make it flatter")
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise InvalidInputError(field, f"has the key {key!r}; keys must be texts, not {type(key).__name__}")
+    for inner in value.values() if isinstance(value, dict) else value:
+        _check_levels(inner, level + 1, field=field)
 
 
 def checked_splitting(splitting: Splitting | None) -> Splitting | None:
@@ -160,6 +190,16 @@ def checked_splitting(splitting: Splitting | None) -> Splitting | None:
 def checked_owner(owner: str) -> str:
     """An owner's name; the empty one means nobody in particular."""
     return checked_name(owner, field="owner") if owner else ""
+
+
+def asked_owner(owner: str | None) -> str | None:
+    """Whose things are asked for, as it is kept; None: everybody's."""
+    return None if owner is None else composed_owner(owner)
+
+
+def composed_owner(owner: str) -> str:
+    """An owner as it is kept. One that nobody is, is no mistake, and white space may set an owner apart from others."""
+    return checked_text(composed(owner, field="owner"), field="owner")
 
 
 def checked_text(text: str, *, field: str) -> str:

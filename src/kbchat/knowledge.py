@@ -165,7 +165,7 @@ class KnowledgeBase:
         offset, limit = inputs.checked_page(offset, limit)
         named = None if name is None else inputs.composed(name)
         infos, _ = await self._open.catalog.list_spaces(
-            owner=owner, name=named, vector_type=kind, offset=offset, limit=limit
+            owner=inputs.asked_owner(owner), name=named, vector_type=kind, offset=offset, limit=limit
         )
         return [KnowledgeSpace(self._open, info) for info in infos]
 
@@ -175,6 +175,7 @@ class KnowledgeBase:
         """How many spaces match every filter given."""
         kind = None if vector_type is None else inputs.checked_vector_type(vector_type)
         named = None if name is None else inputs.composed(name)
+        owner = inputs.asked_owner(owner)
         _, total = await self._open.catalog.list_spaces(owner=owner, name=named, vector_type=kind, limit=0)
         return total
 
@@ -236,7 +237,7 @@ class KnowledgeBase:
 
     async def get_document(self, document_id: int, *, owner: str | None = None, with_text: bool = True) -> Document:
         """The document of that id, in whatever space; with an owner, of no other's. Raises `DocumentNotFoundError`."""
-        handle = inputs.checked_handle(document_id, field="document_id")
+        handle, owner = inputs.checked_handle(document_id, field="document_id"), inputs.asked_owner(owner)
         if not isinstance(handle, int) or not handle:
             raise DocumentNotFoundError(document_id)
         return await self._open.catalog.find_document_anywhere(handle, owner=owner, with_text=with_text)
@@ -245,19 +246,20 @@ class KnowledgeBase:
         """Documents by their ids, in that order, in whatever spaces, without their texts. Raises
         `DocumentNotFoundError` for the first that is not there, or not of the owner's."""
         ids = inputs.checked_ids(document_ids, field="document_ids")
-        return await self._open.catalog.find_documents_anywhere(ids, owner=owner)
+        return await self._open.catalog.find_documents_anywhere(ids, owner=inputs.asked_owner(owner))
 
     async def list_documents(
         self, *, owner: str | None = None, offset: int = 0, limit: int | None = None
     ) -> list[Document]:
         """The documents of all spaces in the order they came, without their texts; with an owner, of no other's."""
         offset, limit = inputs.checked_page(offset, limit)
+        owner = inputs.asked_owner(owner)
         found, _ = await self._open.catalog.list_all_documents(owner=owner, offset=offset, limit=limit)
         return found
 
     async def count_documents(self, *, owner: str | None = None) -> int:
         """How many documents there are in all spaces; with an owner, in that one's."""
-        return (await self._open.catalog.list_all_documents(owner=owner, limit=0))[1]
+        return (await self._open.catalog.list_all_documents(owner=inputs.asked_owner(owner), limit=0))[1]
 
     # -- keys --------------------------------------------------------------------------------------------------------
 
@@ -306,6 +308,7 @@ class KnowledgeBase:
         `ModelNotFoundError` or `InvalidInputError`; spaces are looked up while it is iterated."""
         parts = self._open
         turns = inputs.checked_messages(messages, limit=self.settings.max_question_chars)
+        owner = inputs.asked_owner(owner)
         bounds = parts.bounds(top_k, score_threshold, where, stages, caller="stream() or chat()")
         if spaces is None:
             return open_answer(parts, turns, model=model, sampling=sampling, retrieve=None)
@@ -385,6 +388,7 @@ class KnowledgeBase:
 
     async def _find(self, name_or_id: str | int, *, owner: str | None = None) -> SpaceInfo:
         catalog, handle = self._open.catalog, inputs.checked_handle(name_or_id, field="name_or_id")
+        owner = inputs.asked_owner(owner)
         if isinstance(handle, str):
             found = await catalog.find_spaces(handle, owner=owner)
         else:

@@ -6,11 +6,10 @@ import logging
 import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kbchat.errors import BusyError, MissingExtraError, StoreError
-from kbchat.inputs import checked_name, checked_owner, checked_vector_type
+from kbchat.errors import BusyError, CatalogError, KbchatError
+from kbchat.inputs import checked_name, checked_owner, checked_path, checked_vector_type
 from kbchat.intake import Progress, clear_leftovers, drop_leftover, mismatch, open_writer
 from kbchat.models import DocumentStatus, SpaceInfo, VectorType
 from kbchat.summaries import SpaceStats
@@ -105,12 +104,13 @@ async def export(parts: Parts, space_id: int, path: str | os.PathLike[str], *, p
     """Write a space to one file."""
     from kbchat.maintenance.archive import export
 
+    place = checked_path(path, field="path")
     async with parts.writing(space_id):
         info = await parts.catalog.get_space(space_id)
         pin = info.embedder or await parts.pin()
         return await export(
             info,
-            Path(path),
+            place,
             catalog=parts.catalog,
             store=parts.store(info.vector_type),
             threads=parts.threads,
@@ -131,7 +131,7 @@ async def import_space(
     """Make a space of an archive; there is none when that fails."""
     from kbchat.maintenance.archive import Archive, read_into
 
-    archive = await parts.threads.read(Archive, Path(path))
+    archive = await parts.threads.read(Archive, checked_path(path, field="path"))
     try:
         await parts.threads.read(archive.check)
         kept = archive.space
@@ -187,15 +187,19 @@ async def remove(parts: Parts, info: SpaceInfo) -> None:
 
 
 async def finish_deletions(parts: Parts) -> None:
-    """Finish what a process that died left of its deletions, unless another one is at work or the store is away."""
+    """Finish what a process that died left of its deletions, unless another one is at work. One that cannot be finished
+    now, its store being away or a file held, keeps nobody from the data: the next opening tries again."""
     for info in await parts.catalog.deleted_spaces():
         try:
             async with parts.writing(info.id, timeout=0):
                 await remove(parts, info)
         except BusyError:
-            return
-        except (StoreError, MissingExtraError) as error:
-            _log.warning("the deletion of space %s waits for its store: %s", info.id, error.message)
+            if not parts.catalog.is_shared:
+                return  # Whoever holds the data folder holds it for all spaces.
+        except CatalogError:
+            raise
+        except KbchatError as error:
+            _log.warning("the deletion of space %s waits for the next opening: %s", info.id, error.message)
 
 
 async def stats(parts: Parts, info: SpaceInfo) -> SpaceStats:

@@ -10,7 +10,7 @@ import anyio
 from sqlalchemy import Connection
 
 from kbchat.catalog.database import Database
-from kbchat.errors import KbchatError
+from kbchat.errors import CatalogError, KbchatError
 from kbchat.threads import Batches, Threads, lanes
 
 _MOST_TOGETHER = 16
@@ -21,7 +21,7 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class _Outcome(Generic[T]):
     value: T | None = None
-    error: KbchatError | None = None
+    error: Exception | None = None
 
 
 class _Change(Generic[T]):
@@ -31,12 +31,15 @@ class _Change(Generic[T]):
         self._work = work
         self.outcome: _Outcome[T] | None = None
 
-    def make(self, connection: Connection) -> _Outcome[T]:
-        """Make it in a transaction with others, which its own failure does not undo."""
+    def make(self, connection: Connection, database: Database) -> _Outcome[T]:
+        """Make it in a transaction with others, which its own failure does not undo. Raises `CatalogError` where the
+        database failed: then it may have undone all of them."""
         try:
-            with connection.begin_nested():
+            with database.errors(), connection.begin_nested():
                 return _Outcome(self._work(connection))
-        except KbchatError as error:
+        except CatalogError:
+            raise
+        except Exception as error:
             return _Outcome(error=error)
 
     def result(self) -> T:
@@ -103,7 +106,7 @@ class Calls:
 
     def _make_together(self, some: "Sequence[_Change[Any]]") -> None:
         try:
-            outcomes = self._database.write(lambda connection: [each.make(connection) for each in some])
+            outcomes = self._database.write(lambda connection: [each.make(connection, self._database) for each in some])
         except KbchatError as error:
             outcomes = [_Outcome(error=error)] * len(some)
         for each, outcome in zip(some, outcomes, strict=True):

@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -349,7 +348,7 @@ def _taken(source: Source, known: SourceState | None, seen: Set[str]) -> str | N
         return "given twice; names are unique in a space"
     if known is None or known.source is None or not isinstance(source, FileSource) or known.source == source.path:
         return None
-    if not Path(known.source).exists():
+    if not os.path.exists(known.source):  # noqa: PTH110 (a source may be any text; `Path` raises for some)
         return None
     return f"its name is taken by {known.source!r}; rename one of the folders, or delete that document first"
 

@@ -11,22 +11,22 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import struct
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import anyio
 import msgspec
-from pydantic import ValidationError
 
 from kbchat.catalog import NewChunk, NewGeneration
 from kbchat.errors import InvalidInputError
 from kbchat.ingestion.items import Prepared
-from kbchat.inputs import checked_name, checked_text
+from kbchat.inputs import checked_metadata, checked_name, checked_text
 from kbchat.models import IngestProgress, SpaceInfo
 from kbchat.text.splitting import chunk_key, embedded_text, headings_of
 
@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 VERSION = 1
 ABOUT, DOCUMENTS, VECTORS, PACKED = "kbchat.json", "documents.jsonl", "vectors.f32", "packed.bin"
 BATCH_DOCUMENTS = 128
+
+
+_DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error, KeyError, OSError, EOFError, ValueError, RuntimeError)
+"""What reading a damaged archive raises: the last two for nonsense in its headers, such as a version that is none."""
 
 
 class _Place(msgspec.Struct, array_like=True):
@@ -114,6 +118,7 @@ class _Writing:
 
     def __init__(self, path: Path, dimension: int) -> None:
         self._path = path
+        self._given = str(path)
         self._dimension = dimension
         self.documents = self.chunks = 0
         self._made = ExitStack()
@@ -121,16 +126,28 @@ class _Writing:
 
     def open(self) -> None:
         """Begin, beside where the archive is to be. Raises `InvalidInputError` where there can be none."""
-        try:
+        with self._told():
             if self._path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file in it")
-            beside = tempfile.TemporaryDirectory(dir=self._path.resolve().parent, prefix=".kbchat-export-")
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InvalidInputError("path", f"{str(self._path)!r} cannot be written: {reason}") from None
-        self._folder = Path(self._made.enter_context(beside))
-        for name in (DOCUMENTS, VECTORS, PACKED):
-            self._files[name] = self._made.enter_context(self._folder.joinpath(name).open("wb"))
+            try:
+                self._path = self._path.resolve()  # What a link stands for may be on another disk.
+            except (ValueError, RuntimeError) as error:  # A NUL, or links in a circle.
+                raise OSError(errno.EINVAL, str(error)) from None
+            if self._path.is_symlink():  # Such links again: from Python 3.13 on they are no error.
+                raise OSError(errno.ELOOP, "it is a link to itself")
+            beside = tempfile.TemporaryDirectory(dir=self._path.parent, prefix=".kbchat-export-")
+            self._folder = Path(self._made.enter_context(beside))
+            for name in (DOCUMENTS, VECTORS, PACKED):
+                self._files[name] = self._made.enter_context(self._folder.joinpath(name).open("wb"))
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Raise what the disk fails in as `InvalidInputError`."""
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or error
+            raise InvalidInputError("path", f"{self._given!r} cannot be written: {reason}") from None
 
     def add(
         self, document: Document, chunks: Sequence[Chunk], vectors: dict[int, Any], packed: Sequence[bytes]
@@ -152,20 +169,28 @@ class _Writing:
             document.metadata,
             places,
         )
-        self._files[DOCUMENTS].write(msgspec.json.encode(line) + b"\n")
         zero = np.zeros(self._dimension, dtype="<f4")
-        for chunk in chunks:
-            self._files[VECTORS].write(np.asarray(vectors.get(chunk.id, zero), dtype="<f4").tobytes())
-        for each in packed:
-            self._files[PACKED].write(len(each).to_bytes(4, "little") + each)
+        with self._told():
+            self._files[DOCUMENTS].write(msgspec.json.encode(line) + b"\n")
+            for chunk in chunks:
+                self._files[VECTORS].write(np.asarray(vectors.get(chunk.id, zero), dtype="<f4").tobytes())
+            for each in packed:
+                self._files[PACKED].write(len(each).to_bytes(4, "little") + each)
         self.documents += 1
         self.chunks += len(chunks)
 
     def finish(self, space: SpaceInfo) -> None:
         """Put the archive together and in its place."""
-        for file in self._files.values():
-            file.close()
-        whole = self._folder / "archive.zip"
+        with self._told():
+            for file in self._files.values():
+                file.close()
+            whole = self._folder / "archive.zip"
+            self._zip(space, whole)
+            with whole.open("rb+") as file:
+                os.fsync(file.fileno())
+            whole.replace(self._path)
+
+    def _zip(self, space: SpaceInfo, whole: Path) -> None:
         with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive:
             digests = {name: _digest(self._folder / name) for name in self._files}
             keep = {"name", "owner", "vector_type", "desc", "context", "embedder", "splitting"}
@@ -180,38 +205,39 @@ class _Writing:
             archive.writestr(ABOUT, msgspec.json.format(msgspec.json.encode(about)))
             for name in self._files:
                 archive.write(self._folder / name, name)
-        with whole.open("rb+") as file:
-            os.fsync(file.fileno())
-        whole.replace(self._path)
 
     def close(self) -> None:
-        """Leave nothing but the archive."""
-        self._made.close()
+        """Leave nothing but the archive. What a full disk does not take of the files any more is not wanted either."""
+        with suppress(OSError):
+            self._made.close()
 
 
 class Archive:
     """An archive to be read. Its methods block. Raises `InvalidInputError` for what is none, or is damaged."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._archive = zipfile.ZipFile(path)
-            self.about = msgspec.json.decode(self._archive.read(ABOUT), type=About)
-            self.space = SpaceInfo.model_validate({**self.about.space, **_UNKNOWN})
-        except OSError as error:
-            raise InvalidInputError("path", f"{str(path)!r} cannot be read: {error.strerror}") from None
-        except (zipfile.BadZipFile, KeyError, msgspec.MsgspecError, ValidationError) as error:
-            raise InvalidInputError("path", f"{str(path)!r} is no archive of a space, or damaged ({error})") from None
-        if self.about.dimension < 1:
-            raise InvalidInputError("path", f"{str(path)!r} is damaged: vectors of {self.about.dimension} dimensions")
-        if self.about.version > VERSION:
-            raise InvalidInputError("path", f"the archive is of version {self.about.version}; update kbchat to read it")
+        with ExitStack() as unless_sound:
+            try:
+                self._archive = unless_sound.enter_context(zipfile.ZipFile(path))
+                self.about = msgspec.json.decode(self._archive.read(ABOUT), type=About)
+                self.space = SpaceInfo.model_validate({**self.about.space, **_UNKNOWN})
+            except OSError as error:
+                raise InvalidInputError("path", f"{str(path)!r} cannot be read: {error.strerror or error}") from None
+            except (*_DAMAGES, msgspec.MsgspecError) as error:
+                reason = f"is no archive of a space, or damaged ({error})"
+                raise InvalidInputError("path", f"{str(path)!r} {reason}") from None
+            if (dimension := self.about.dimension) < 1:
+                raise InvalidInputError("path", f"{str(path)!r} is damaged: vectors of {dimension} dimensions")
+            if (version := self.about.version) > VERSION:
+                raise InvalidInputError("path", f"the archive is of version {version}; update kbchat to read it")
+            unless_sound.pop_all()
 
     def check(self) -> None:
         """Read every member once and compare it with its checksum, before anything is imported."""
         for name in (DOCUMENTS, VECTORS, PACKED):
             try:
                 digest = _digest(zipfile.Path(self._archive, name))
-            except (zipfile.BadZipFile, zlib.error, KeyError, OSError, EOFError) as error:
+            except _DAMAGES as error:
                 raise InvalidInputError("path", f"the archive's {name} is damaged ({error})") from None
             if digest != self.about.sha256.get(name):
                 raise InvalidInputError("path", f"the archive's {name} is damaged: its checksum does not fit")
@@ -286,7 +312,9 @@ def _read(line: bytes) -> _Line:
         found.name = checked_name(found.name, field="name")
         for field in ("text", "doc_type", "source", "content_hash"):
             checked_text(getattr(found, field) or "", field=field)
-    except msgspec.MsgspecError as error:
+        for metadata in (found.metadata, *(place.metadata for place in found.chunks)):
+            checked_metadata(metadata, field="metadata")
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise InvalidInputError("path", f"the archive's {DOCUMENTS} is damaged ({error})") from None
     except InvalidInputError as error:
         raise InvalidInputError("path", f"the archive has a document that cannot be: {error.message}") from None
