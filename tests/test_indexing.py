@@ -1,5 +1,6 @@
 """Documents that are handed over now and indexed later."""
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -274,6 +275,32 @@ async def test_what_is_uploaded_anew_while_it_is_indexed_is_still_to_be_indexed(
         await space.index_documents([added.id])
         after = await space.get_document(added.id)
         assert (after.status, after.text) == (DocumentStatus.FINISHED, "Lunch is at noon.")
+
+
+INGEST = """
+import asyncio, sys
+import kbchat
+
+async def main():
+    async with kbchat.KnowledgeBase(sys.argv[1]) as kb:
+        space = await kb.get_space("handbook")
+        await space.ingest([kbchat.TextDocument(name=f"z{i}", text=f"Zebra {i} eats grass.") for i in range(9)])
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.timeout(60)
+async def test_what_another_process_wrote_is_seen_after_an_upload_here(
+    space: kbchat.KnowledgeSpace, tmp_path: Path
+) -> None:
+    """An upload is the space's latest change, and no sign that its vectors are known here."""
+    await space.ingest([kbchat.TextDocument(name=f"k{i}", text=f"Keys are rotated by {i}.") for i in range(9)])
+    await space.retrieve("What do zebras eat?", strategy="dense")
+    await anyio.run_process([sys.executable, "-c", INGEST, str(tmp_path / "data")])
+    await space.add_document("later", text="To be indexed later.")
+    [found] = await space.retrieve("What do zebras eat?", strategy="dense", top_k=1)
+    assert found.name.startswith("z")
 
 
 @pytest.mark.parametrize("status", [DocumentStatus.FINISHED, DocumentStatus.FAILED])

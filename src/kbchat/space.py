@@ -170,7 +170,7 @@ class KnowledgeSpace:
 
         parts, limit = self._parts, self._parts.settings.max_document_bytes
         given = upload(name, data=data, text=text, source=source, metadata=metadata, max_bytes=limit)
-        return await parts.catalog.keep_upload(self.id, given, replace=replace, writer=parts.writer)
+        return await parts.catalog.keep_upload(self.id, given, replace=replace)
 
     async def index_documents(
         self,
@@ -237,7 +237,7 @@ class KnowledgeSpace:
         edit = DocumentEdit(name=name, metadata=metadata)
         async with self._parts.writing(self.id):
             document = await self._document(id_or_name, with_text=False)
-            return await self._parts.catalog.edit_document(self.id, document.id, edit, writer=self._parts.writer)
+            return await self._parts.catalog.edit_document(self.id, document.id, edit)
 
     async def document_chunks(self, id_or_name: int | str) -> list[Chunk]:
         """The chunks of a document in reading order. Raises `DocumentNotFoundError`."""

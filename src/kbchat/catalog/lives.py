@@ -65,9 +65,7 @@ def touch(conn: Connection, space_id: int, stats: Mapping[int, tuple[int | None,
     conn.execute(_documents.update().where(*where).values(size=bindparam("now"), mtime_ns=bindparam("at")), rows)
 
 
-def edit(
-    conn: Connection, space_id: int, document_id: int, change: DocumentEdit, *, writer: str, now: datetime
-) -> Document:
+def edit(conn: Connection, space_id: int, document_id: int, change: DocumentEdit, *, now: datetime) -> Document:
     spaces.lock(conn, space_id)
     document = documents.get(conn, space_id, document_id, with_text=False)
     values: dict[str, Any] = {"updated_at": now}
@@ -80,7 +78,7 @@ def edit(
     if change.metadata is not None:
         values["metadata"] = documents.dump(change.metadata)
     conn.execute(_documents.update().where(_documents.c.id == document_id).values(**values))
-    spaces.changed(conn, space_id, documents=0, chunks=0, writer=writer, now=now)
+    spaces.changed(conn, space_id, documents=0, chunks=0, writer=None, now=now)
     return documents.get(conn, space_id, document_id, with_text=False)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import JsonValue
 
+from kbchat.catalog import DocumentEdit, Upload
 from kbchat.catalog.narrowing import narrowed
 from kbchat.errors import DocumentNotFoundError, InvalidInputError
 from kbchat.filters import And, Eq, Exists, In, Not, Or, Prefix, matches, tester
@@ -220,6 +221,17 @@ class DocumentTests(CatalogFixtures):
             found = await catalog.matching_documents(space.id, tester(where), must=narrowed(where))
             passing = [number for number, value in enumerate(values) if matches(where, {"k": value})]
             assert sorted(found) == sorted((ids[f"d{number}"], number + 1) for number in passing), where
+
+    async def test_the_last_writer_is_who_changed_the_indexes(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """An upload and an edit change the space and not its vectors: who wrote those is still told."""
+        await put(catalog, space, generation("a", "one"), writer="other")
+        upload = Upload("b", b"Two.", "TEXT")
+        kept = await catalog.keep_upload(space.id, upload, replace=False)
+        after = await catalog.get_space(space.id)
+        assert (after.revision, after.last_writer, after.document_count) == (2, "other", 2)
+        await catalog.edit_document(space.id, kept.id, DocumentEdit(name="c"))
+        after = await catalog.get_space(space.id)
+        assert (after.revision, after.last_writer) == (3, "other")
 
     @pytest.mark.parametrize("bad", ["\ud800", "half a pair: \udfff"])
     async def test_lone_surrogates_are_refused(self, catalog: Catalog, space: SpaceInfo, bad: str) -> None:
