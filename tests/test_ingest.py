@@ -11,7 +11,15 @@ import kbchat
 from kbchat.chunking import ChunkStrategy, Splitting
 from kbchat.embedders import Vector, Vectors
 from kbchat.embedders.static import StaticEmbedder
-from kbchat.errors import DocumentNotFoundError, EmbedderMismatchError, InvalidInputError, StoreUnavailableError
+from kbchat.errors import (
+    BusyError,
+    DocumentNotFoundError,
+    EmbedderMismatchError,
+    InvalidInputError,
+    SpaceInUseError,
+    StoreUnavailableError,
+)
+from kbchat.stores.memory import MemoryStore
 from kbchat.threads import Threads
 
 AWEL = (
@@ -267,3 +275,36 @@ async def test_another_embedder_is_noticed(space: kbchat.KnowledgeSpace, kb: kbc
     assert info.collection != before
     assert before not in await parts.store(space.vector_type).list_collections()
     assert [r.name for r in await space.retrieve("vault")] == ["vault"]
+
+
+async def test_a_first_ingest_ends_where_it_began(tmp_path: Path) -> None:
+    """Whoever would take the space to another store meanwhile waits, and finds it in use."""
+    async with kbchat.KnowledgeBase(tmp_path, stores={"Chroma": MemoryStore(), "Milvus": MemoryStore()}) as kb:
+        space = await kb.create_space("handbook")
+        begun = anyio.Event()
+        texts = [kbchat.TextDocument(name=f"n{i}", text=f"Note {i} says keys rotate. " * 400) for i in range(20)]
+
+        async def change() -> None:
+            await begun.wait()
+            with pytest.raises(SpaceInUseError):
+                await kb.update_space("handbook", vector_type="Milvus")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(change)
+            await space.ingest(texts, progress=lambda _: begun.set())
+        assert (await space.refresh()).vector_type == "Chroma"
+        assert (await space.check()).findings == ()
+
+
+async def test_a_space_that_another_process_writes_to_stays_where_it_is(kb: kbchat.KnowledgeBase) -> None:
+    """What takes no store is changed all the same."""
+    await kb.create_space("handbook")
+    settings = kb.settings.model_copy(update={"busy_timeout": 0.0})
+    async with kbchat.KnowledgeBase(settings=settings) as other:
+        info = (await other.get_space("handbook")).info
+        async with kb._open.writing(info.id):
+            with pytest.raises(BusyError):
+                await other.update_space("handbook", vector_type="Milvus")
+            changed = await other.update_space("handbook", vector_type="Chroma", desc="About keys")
+        assert changed.info == (await other.get_space("handbook")).info
+        assert (changed.vector_type, changed.desc) == ("Chroma", "About keys")

@@ -188,8 +188,9 @@ class KnowledgeBase(_Delegate):
         context: str | None = None,
         splitting: Splitting | Literal["default"] | None = None,
     ) -> KnowledgeSpace:
-        """Change what is given. The vector type can only change while the space is empty (`SpaceInUseError`). With
-        another splitting each document is split anew when it is next ingested; `"default"` is as the settings say."""
+        """Change what is given. The vector type can only change while the space is empty (`SpaceInUseError`) and
+        nobody writes to it, which is waited for (`BusyError`). With another splitting each document is split anew when
+        it is next ingested; `"default"` is as the settings say."""
         return KnowledgeSpace(
             self._loop,
             self._loop.call(
