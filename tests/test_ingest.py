@@ -137,6 +137,20 @@ async def test_a_space_is_split_in_its_own_way(kb: kbchat.KnowledgeBase, space: 
     assert (once.updated, once.chunks) == (1, 1)
 
 
+async def test_metadata_is_of_the_content(space: kbchat.KnowledgeSpace, tmp_path: Path) -> None:
+    """What was edited stays when the same content is split in another way, and goes with the content."""
+    sources = [old(tmp_path / "keys.md", KEYS), kbchat.TextDocument(name="note", text=KEYS, metadata={"a": 1})]
+    await space.ingest(sources)
+    for name in ("keys.md", "note"):
+        await space.update_document(name, metadata={"team": "ops"})
+    report = await space.ingest(sources, splitting=Splitting(strategy=ChunkStrategy.TOKENS))
+    assert report.updated == 2
+    assert [document.metadata for document in await space.documents()] == [{"team": "ops"}] * 2
+    (tmp_path / "keys.md").write_text("# Keys anew\n")
+    await space.ingest([sources[0], kbchat.TextDocument(name="note", text="Other.", metadata={"a": 1})])
+    assert [document.metadata for document in await space.documents()] == [{"title": "Keys anew"}, {"a": 1}]
+
+
 async def test_one_bad_document_does_not_keep_the_others_out(space: kbchat.KnowledgeSpace, tmp_path: Path) -> None:
     """Each failure is reported with its name and reason; the rest goes in."""
     folder = tmp_path / "docs"

@@ -73,10 +73,14 @@ def edit(conn: Connection, space_id: int, document_id: int, change: DocumentEdit
         if conn.execute(_KNOWN, {"space_id": space_id, "names": [change.name]}).first():
             raise DocumentExistsError(change.name)
         values["name"] = change.name
+    told: dict[str, Any] = {}
     if change.source is not None:
-        values["source"] = change.source
+        told["source"] = change.source
     if change.metadata is not None:
-        values["metadata"] = documents.dump(change.metadata)
+        told["metadata"] = documents.dump(change.metadata)
+    if told:  # Also of what was uploaded, or it would be undone when that is indexed.
+        conn.execute(schema.uploads.update().where(schema.uploads.c.document_id == document_id).values(**told))
+    values |= told
     conn.execute(_documents.update().where(_documents.c.id == document_id).values(**values))
     spaces.changed(conn, space_id, documents=0, chunks=0, writer=None, now=now)
     return documents.get(conn, space_id, document_id, with_text=False)

@@ -552,7 +552,8 @@ class KnowledgeSpace(_Delegate):
         """Give a document another name or other metadata; its text and chunks stay. Raises `DocumentNotFoundError`,
         `DocumentExistsError`, and `InvalidInputError` naming the argument.
 
-        When its content changes, the metadata is again what the document itself says.
+        When its content changes, the metadata is again what the document itself says. What was added with
+        `add_document` keeps it until it is replaced, beside what the file says of itself.
         """
         return self._loop.call(self._async.update_document, id_or_name, name=name, metadata=metadata)
 
