@@ -1,8 +1,10 @@
 """Documents that are handed over now and indexed later."""
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import numpy as np
@@ -12,7 +14,8 @@ import sqlalchemy as sa
 import kbchat
 from kbchat.embedders import Vector, Vectors
 from kbchat.errors import DocumentExistsError, DocumentNotFoundError, EmbedderMismatchError, InvalidInputError
-from kbchat.models import DocumentStatus
+from kbchat.filters import Eq
+from kbchat.models import DocumentStatus, Metadata
 
 KEYS = "# Keys\n\nKeys are rotated every ninety days by the vault. Nobody rotates them by hand.\n"
 
@@ -307,6 +310,65 @@ async def test_what_is_uploaded_anew_while_it_is_indexed_is_still_to_be_indexed(
         await space.index_documents([added.id])
         after = await space.get_document(added.id)
         assert (after.status, after.text) == (DocumentStatus.FINISHED, "Lunch is at noon.")
+
+
+@pytest.mark.parametrize("given", [{"data": KEYS.encode()}, {"text": KEYS}])
+async def test_what_is_told_of_an_upload_is_told_of_the_document(
+    space: kbchat.KnowledgeSpace, given: dict[str, Any]
+) -> None:
+    """It goes before what a file says of itself, is found by, and can be edited before it is indexed and after."""
+    added = await space.add_document("keys.md", metadata={"team": "ops", "title": "Ours"}, **given)
+    await space.index_documents([added.id])
+    assert (await space.get_document(added.id)).metadata == {"team": "ops", "title": "Ours"}
+    assert await space.retrieve("How often are keys rotated?", where=Eq(field="team", eq="ops"))
+    again = await space.add_document("keys.md", metadata={"title": "Theirs"}, replace=True, **given)
+    await space.index_documents([added.id])
+    assert (await space.get_document(added.id)).metadata == {"title": "Theirs"}
+    for splitting in (None, kbchat.Splitting(strategy="tokens")):
+        edited = {"title": "Edited", "splitting": str(splitting)}
+        await space.update_document(again.id, name="renamed.md", metadata=edited)
+        await space.index_documents([again.id], splitting=splitting)
+        document = await space.get_document(again.id)
+        assert (document.name, document.metadata, document.status) == ("renamed.md", edited, DocumentStatus.FINISHED)
+
+
+async def test_a_file_that_was_changed_is_told_from_what_was_said_of_it(
+    space: kbchat.KnowledgeSpace, tmp_path: Path
+) -> None:
+    """Metadata that is given along is no change of the original."""
+    (tmp_path / "keys.md").write_text(KEYS)
+    metadata: Metadata = {"team": "ops"}
+    added = await space.add_document("keys.md", data=KEYS.encode(), source=str(tmp_path / "keys.md"), metadata=metadata)
+    await space.index_documents([added.id])
+    assert (await space.check()).findings == ()
+    (tmp_path / "keys.md").write_text("Others.")
+    assert [finding.kind for finding in (await space.check()).findings] == ["original_changed"]
+
+
+INGEST = """
+import asyncio, sys
+import kbchat
+
+async def main():
+    async with kbchat.KnowledgeBase(sys.argv[1]) as kb:
+        space = await kb.get_space("handbook")
+        await space.ingest([kbchat.TextDocument(name=f"z{i}", text=f"Zebra {i} eats grass.") for i in range(9)])
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.timeout(60)
+async def test_what_another_process_wrote_is_seen_after_an_upload_here(
+    space: kbchat.KnowledgeSpace, tmp_path: Path
+) -> None:
+    """An upload is the space's latest change, and no sign that its vectors are known here."""
+    await space.ingest([kbchat.TextDocument(name=f"k{i}", text=f"Keys are rotated by {i}.") for i in range(9)])
+    await space.retrieve("What do zebras eat?", strategy="dense")
+    await anyio.run_process([sys.executable, "-c", INGEST, str(tmp_path / "data")])
+    await space.add_document("later", text="To be indexed later.")
+    [found] = await space.retrieve("What do zebras eat?", strategy="dense", top_k=1)
+    assert found.name.startswith("z")
 
 
 @pytest.mark.parametrize("status", [DocumentStatus.FINISHED, DocumentStatus.FAILED])

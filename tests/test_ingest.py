@@ -11,7 +11,15 @@ import kbchat
 from kbchat.chunking import ChunkStrategy, Splitting
 from kbchat.embedders import Vector, Vectors
 from kbchat.embedders.static import StaticEmbedder
-from kbchat.errors import DocumentNotFoundError, EmbedderMismatchError, InvalidInputError, StoreUnavailableError
+from kbchat.errors import (
+    BusyError,
+    DocumentNotFoundError,
+    EmbedderMismatchError,
+    InvalidInputError,
+    SpaceInUseError,
+    StoreUnavailableError,
+)
+from kbchat.stores.memory import MemoryStore
 from kbchat.threads import Threads
 
 AWEL = (
@@ -127,6 +135,20 @@ async def test_a_space_is_split_in_its_own_way(kb: kbchat.KnowledgeBase, space: 
     assert (await space.ingest(text)).unchanged == 1
     once = await space.ingest(text, splitting=Splitting(strategy=ChunkStrategy.DOCUMENT))
     assert (once.updated, once.chunks) == (1, 1)
+
+
+async def test_metadata_is_of_the_content(space: kbchat.KnowledgeSpace, tmp_path: Path) -> None:
+    """What was edited stays when the same content is split in another way, and goes with the content."""
+    sources = [old(tmp_path / "keys.md", KEYS), kbchat.TextDocument(name="note", text=KEYS, metadata={"a": 1})]
+    await space.ingest(sources)
+    for name in ("keys.md", "note"):
+        await space.update_document(name, metadata={"team": "ops"})
+    report = await space.ingest(sources, splitting=Splitting(strategy=ChunkStrategy.TOKENS))
+    assert report.updated == 2
+    assert [document.metadata for document in await space.documents()] == [{"team": "ops"}] * 2
+    (tmp_path / "keys.md").write_text("# Keys anew\n")
+    await space.ingest([sources[0], kbchat.TextDocument(name="note", text="Other.", metadata={"a": 1})])
+    assert [document.metadata for document in await space.documents()] == [{"title": "Keys anew"}, {"a": 1}]
 
 
 async def test_one_bad_document_does_not_keep_the_others_out(space: kbchat.KnowledgeSpace, tmp_path: Path) -> None:
@@ -278,3 +300,36 @@ async def test_a_source_that_no_file_can_have_holds_no_name(space: kbchat.Knowle
     report = await space.ingest(tmp_path / "docs")
     assert (report.added, report.updated, report.failed) == (1, 1, ())
     assert (await space.get_document("docs/keys.md")).source == str(keys)
+
+
+async def test_a_first_ingest_ends_where_it_began(tmp_path: Path) -> None:
+    """Whoever would take the space to another store meanwhile waits, and finds it in use."""
+    async with kbchat.KnowledgeBase(tmp_path, stores={"Chroma": MemoryStore(), "Milvus": MemoryStore()}) as kb:
+        space = await kb.create_space("handbook")
+        begun = anyio.Event()
+        texts = [kbchat.TextDocument(name=f"n{i}", text=f"Note {i} says keys rotate. " * 400) for i in range(20)]
+
+        async def change() -> None:
+            await begun.wait()
+            with pytest.raises(SpaceInUseError):
+                await kb.update_space("handbook", vector_type="Milvus")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(change)
+            await space.ingest(texts, progress=lambda _: begun.set())
+        assert (await space.refresh()).vector_type == "Chroma"
+        assert (await space.check()).findings == ()
+
+
+async def test_a_space_that_another_process_writes_to_stays_where_it_is(kb: kbchat.KnowledgeBase) -> None:
+    """What takes no store is changed all the same."""
+    await kb.create_space("handbook")
+    settings = kb.settings.model_copy(update={"busy_timeout": 0.0})
+    async with kbchat.KnowledgeBase(settings=settings) as other:
+        info = (await other.get_space("handbook")).info
+        async with kb._open.writing(info.id):
+            with pytest.raises(BusyError):
+                await other.update_space("handbook", vector_type="Milvus")
+            changed = await other.update_space("handbook", vector_type="Chroma", desc="About keys")
+        assert changed.info == (await other.get_space("handbook")).info
+        assert (changed.vector_type, changed.desc) == ("Chroma", "About keys")

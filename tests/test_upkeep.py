@@ -3,20 +3,26 @@
 import hashlib
 import json
 import zipfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.to_thread
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from anyio.lowlevel import checkpoint
 
 import kbchat
 from kbchat.errors import EmbedderMismatchError, InvalidInputError, SpaceExistsError
+from kbchat.lexical import LexicalEntry
+from kbchat.lexical.tantivy import TantivyIndex
 from kbchat.maintenance.archive import Archive
 from kbchat.maintenance.checking import CheckReport
 from kbchat.stores import Vectors
+from kbchat.text.analysis import analyse
+from kbchat.threads import Threads
 from kbchat.wiring import Parts
 from made_files import PHRASE, good, write
 
@@ -338,3 +344,50 @@ async def test_a_document_can_be_renamed_and_described(space: kbchat.KnowledgeSp
     (chunk,) = await space.document_chunks("five")
     assert (chunk.content, chunk.metadata) == (before.text, {"team": "ops"})
     assert "five" in [reference.name for reference in await space.retrieve("Note number 5", top_k=20)]
+
+
+class Stopping(TantivyIndex):
+    """In whose next commit whoever waits for it is stopped."""
+
+    scope: anyio.CancelScope | None = None
+
+    async def commit(self, name: str, *, more: bool = False) -> None:
+        if self.scope is not None:
+            self.scope.cancel()
+            await checkpoint()
+        await super().commit(name, more=more)
+
+
+async def fill(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace) -> None:
+    async with parts_of(kb).writing(space.id):
+        await parts_of(kb).words.fill(space.info, "embedded")
+
+
+WRITES: dict[str, Callable[[kbchat.KnowledgeBase, kbchat.KnowledgeSpace], Awaitable[object]]] = {
+    "ingest": lambda kb, space: space.ingest(kbchat.TextDocument(name="new", text="Another note.")),
+    "delete": lambda kb, space: space.delete_document("n1"),
+    "repair": lambda kb, space: space.check(repair=True),
+    "fill": lambda kb, space: fill(kb, space),
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("what", WRITES)
+async def test_whoever_is_stopped_while_writing_words_is_in_nobodys_way(
+    kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace, what: str
+) -> None:
+    """Amid a commit: another process can write at once."""
+    parts, name = parts_of(kb), space.info.lexical_name
+    lost = [chunk.id for chunk in await space.document_chunks("n4")]
+    await parts.lexical.delete(name, lost)
+    await parts.lexical.commit(name)
+    await parts.lexical.usual.aclose()
+    parts.lexical.usual = stopping = Stopping(parts.folder.lexical, threads=parts.threads)
+    with anyio.CancelScope() as stopping.scope:
+        await WRITES[what](kb, space)
+    assert stopping.scope.cancelled_caught
+    other = TantivyIndex(parts.folder.lexical, threads=Threads())
+    await other.upsert(name, [LexicalEntry(lost[0], analyse("keys"))])
+    await other.commit(name)
+    assert await other.count(name) == 20
+    await other.aclose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, Unpack
 
@@ -190,19 +191,28 @@ class KnowledgeBase:
         context: str | None = None,
         splitting: Splitting | Literal["default"] | None = None,
     ) -> KnowledgeSpace:
-        """Change what is given. The vector type can only change while the space is empty (`SpaceInUseError`). With
-        another splitting each document is split anew when it is next ingested; `"default"` is as the settings say."""
-        found = await self._find(name_or_id)
-        info = await self._open.catalog.update_space(
+        """Change what is given. The vector type can only change while the space is empty (`SpaceInUseError`) and
+        nobody writes to it, which is waited for (`BusyError`). With another splitting each document is split anew when
+        it is next ingested; `"default"` is as the settings say."""
+        parts, found = self._open, await self._find(name_or_id)
+        kind = None if vector_type is None else inputs.checked_vector_type(vector_type)
+        if kind is found.vector_type:
+            kind = None
+        change = partial(
+            parts.catalog.update_space,
             found.id,
             name=None if name is None else inputs.checked_name(name, field="name"),
             owner=None if owner is None else inputs.checked_owner(owner),
-            vector_type=None if vector_type is None else inputs.checked_vector_type(vector_type),
+            vector_type=kind,
             desc=None if desc is None else inputs.checked_prose(desc, field="desc"),
             context=None if context is None else inputs.checked_prose(context, field="context"),
             splitting="default" if splitting == "default" else inputs.checked_splitting(splitting),
         )
-        return KnowledgeSpace(self._open, info)
+        if kind is None:
+            return KnowledgeSpace(parts, await change())
+        # Not while somebody writes to the store that it is on.
+        async with parts.writing(found.id):
+            return KnowledgeSpace(parts, await change())
 
     async def import_space(
         self,

@@ -170,7 +170,7 @@ class KnowledgeSpace:
 
         parts, limit = self._parts, self._parts.settings.max_document_bytes
         given = upload(name, data=data, text=text, source=source, metadata=metadata, max_bytes=limit)
-        return await parts.catalog.keep_upload(self.id, given, replace=replace, writer=parts.writer)
+        return await parts.catalog.keep_upload(self.id, given, replace=replace)
 
     async def index_documents(
         self,
@@ -228,7 +228,8 @@ class KnowledgeSpace:
         """Give a document another name or other metadata; its text and chunks stay. Raises `DocumentNotFoundError`,
         `DocumentExistsError`, and `InvalidInputError` naming the argument.
 
-        When its content changes, the metadata is again what the document itself says.
+        When its content changes, the metadata is again what the document itself says. What was added with
+        `add_document` keeps it until it is replaced, beside what the file says of itself.
         """
         from kbchat.catalog import DocumentEdit
 
@@ -237,7 +238,7 @@ class KnowledgeSpace:
         edit = DocumentEdit(name=name, metadata=metadata)
         async with self._parts.writing(self.id):
             document = await self._document(id_or_name, with_text=False)
-            return await self._parts.catalog.edit_document(self.id, document.id, edit, writer=self._parts.writer)
+            return await self._parts.catalog.edit_document(self.id, document.id, edit)
 
     async def document_chunks(self, id_or_name: int | str) -> list[Chunk]:
         """The chunks of a document in reading order. Raises `DocumentNotFoundError`."""

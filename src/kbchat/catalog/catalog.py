@@ -201,12 +201,10 @@ class Catalog(Places):
         now = self._clock()
         await self._write(lambda connection: lives.fail(connection, space_id, failures, writer=writer, now=now))
 
-    async def edit_document(self, space_id: int, document_id: int, edit: DocumentEdit, *, writer: str) -> Document:
+    async def edit_document(self, space_id: int, document_id: int, edit: DocumentEdit) -> Document:
         """Change what the edit says; text and chunks stay. Raises `DocumentNotFoundError`, `DocumentExistsError`."""
         now = self._clock()
-        return await self._write(
-            lambda connection: lives.edit(connection, space_id, document_id, edit, writer=writer, now=now)
-        )
+        return await self._write(lambda connection: lives.edit(connection, space_id, document_id, edit, now=now))
 
     async def awaited(self, space_id: int, document_ids: Sequence[int]) -> set[int]:
         """Those of the documents that were uploaded and are not, or could not be, indexed."""
@@ -291,12 +289,12 @@ class Catalog(Places):
 
     # -- uploads -----------------------------------------------------------------------------------------------------
 
-    async def keep_upload(self, space_id: int, upload: Upload, *, replace: bool, writer: str) -> Document:
+    async def keep_upload(self, space_id: int, upload: Upload, *, replace: bool) -> Document:
         """Keep a document that is to be indexed later: it is TODO from now on, also when it was FINISHED before, and
         what readers find of it stays until then. Raises `DocumentExistsError` unless it may `replace` one."""
         now = self._clock()
         return await self._write_in_company(
-            lambda connection: upload_sql.keep(connection, space_id, upload, replace=replace, writer=writer, now=now)
+            lambda connection: upload_sql.keep(connection, space_id, upload, replace=replace, now=now)
         )
 
     async def upload_states(self, space_id: int, ids: Sequence[int]) -> dict[int, KeptUpload]:

@@ -22,6 +22,7 @@ _chunks = schema.chunks
 _DOCUMENT_IDS = select(_documents.c.name, _documents.c.id).where(
     _documents.c.space_id == bindparam("space_id"), among(_documents.c.name, schema.texts("names"))
 )
+_KEPT = select(_documents.c.id, _documents.c.metadata).where(among(_documents.c.id, schema.ids("ids")))
 _CARRIED = ("doc_type", "source", "size", "mtime_ns", "metadata", "content_hash", "chunk_count")
 """What a generation brings to its document."""
 _PENDING = (
@@ -104,10 +105,14 @@ def begin(conn: Connection, space_id: int, new: Sequence[NewGeneration], *, now:
         )
         for generation_id, generation in zip(generation_ids, new, strict=True)
     ]
+    kept = _kept_metadata(conn, [document_ids[generation.name] for generation in new if generation.metadata is None])
     _insert(
         conn,
         _generations,
-        [_generation_row(space_id, begun, generation, now) for begun, generation in zip(pending, new, strict=True)],
+        [
+            _generation_row(space_id, begun, generation, kept, now)
+            for begun, generation in zip(pending, new, strict=True)
+        ],
     )
     _insert(
         conn,
@@ -121,7 +126,15 @@ def begin(conn: Connection, space_id: int, new: Sequence[NewGeneration], *, now:
     return pending
 
 
-def _generation_row(space_id: int, begun: PendingGeneration, new: NewGeneration, now: datetime) -> dict[str, Any]:
+def _kept_metadata(conn: Connection, document_ids: Sequence[int]) -> dict[int, str]:
+    if not document_ids:
+        return {}
+    return {row.id: row.metadata for row in conn.execute(_KEPT, {"ids": document_ids})}
+
+
+def _generation_row(
+    space_id: int, begun: PendingGeneration, new: NewGeneration, kept: dict[int, str], now: datetime
+) -> dict[str, Any]:
     return {
         "id": begun.id,
         "space_id": space_id,
@@ -131,7 +144,7 @@ def _generation_row(space_id: int, begun: PendingGeneration, new: NewGeneration,
         "source": new.source,
         "size": new.size,
         "mtime_ns": new.mtime_ns,
-        "metadata": dump(new.metadata),
+        "metadata": kept[begun.document_id] if new.metadata is None else dump(new.metadata),
         "content_hash": new.content_hash,
         "chunk_count": len(new.chunks),
         "created_at": now,

@@ -74,9 +74,7 @@ def touch(
     conn.execute(touched.values(size=bindparam("now"), mtime_ns=bindparam("at"), source=source), rows)
 
 
-def edit(
-    conn: Connection, space_id: int, document_id: int, change: DocumentEdit, *, writer: str, now: datetime
-) -> Document:
+def edit(conn: Connection, space_id: int, document_id: int, change: DocumentEdit, *, now: datetime) -> Document:
     spaces.lock(conn, space_id)
     document = documents.get(conn, space_id, document_id, with_text=False)
     values: dict[str, Any] = {"updated_at": now}
@@ -87,12 +85,16 @@ def edit(
         if taken is not None:
             _bury(conn, [taken.id])  # Begun by an ingest that did not live to publish it.
         values["name"] = change.name
+    told: dict[str, Any] = {}
     if change.source is not None:
-        values["source"] = change.source
+        told["source"] = change.source
     if change.metadata is not None:
-        values["metadata"] = documents.dump(change.metadata)
+        told["metadata"] = documents.dump(change.metadata)
+    if told:  # Also of what was uploaded, or it would be undone when that is indexed.
+        conn.execute(schema.uploads.update().where(schema.uploads.c.document_id == document_id).values(**told))
+    values |= told
     conn.execute(_documents.update().where(_documents.c.id == document_id).values(**values))
-    spaces.changed(conn, space_id, documents=0, chunks=0, writer=writer, now=now)
+    spaces.changed(conn, space_id, documents=0, chunks=0, writer=None, now=now)
     return documents.get(conn, space_id, document_id, with_text=False)
 
 

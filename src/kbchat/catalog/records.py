@@ -48,7 +48,8 @@ class NewGeneration:
     name: str
     text: str
     content_hash: str
-    metadata: Mapping[str, JsonValue]
+    metadata: Mapping[str, JsonValue] | None
+    """None leaves the document's as it is."""
     chunks: Sequence[NewChunk]
     doc_type: str = "TEXT"
     source: str | None = None

@@ -234,8 +234,9 @@ def finish_deletion(conn: Connection, space_id: int) -> bool:
     return False
 
 
-def changed(conn: Connection, space_id: int, *, documents: int, chunks: int, writer: str, now: datetime) -> None:
-    """Raise the revision of a space that the transaction has locked, and add to its counters."""
+def changed(conn: Connection, space_id: int, *, documents: int, chunks: int, writer: str | None, now: datetime) -> None:
+    """Raise the revision of a space that the transaction has locked, and add to its counters. `writer` is who changed
+    its indexes too; None where nobody did: who did so last is still who did."""
     given = {"of": space_id, "by": writer, "documents": documents, "chunks": chunks, "now": now}
     conn.execute(_CHANGED, given)
 
@@ -245,7 +246,7 @@ _CHANGED = (
     .where(_spaces.c.id == bindparam("of"))
     .values(
         revision=_spaces.c.revision + 1,
-        last_writer=bindparam("by"),
+        last_writer=func.coalesce(bindparam("by", type_=sa.Text), _spaces.c.last_writer),
         document_count=_spaces.c.document_count + bindparam("documents", type_=sa.BigInteger),
         chunk_count=_spaces.c.chunk_count + bindparam("chunks", type_=sa.BigInteger),
         updated_at=bindparam("now"),

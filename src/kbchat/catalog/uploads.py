@@ -38,7 +38,7 @@ _STATES = select(_uploads.c.document_id, _uploads.c.id, _uploads.c.size).where(
 )
 
 
-def keep(conn: Connection, space_id: int, upload: Upload, *, replace: bool, writer: str, now: datetime) -> Document:
+def keep(conn: Connection, space_id: int, upload: Upload, *, replace: bool, now: datetime) -> Document:
     spaces.lock(conn, space_id)
     there = conn.execute(_NAMED, {"space_id": space_id, "name": upload.name}).one_or_none()
     if there is not None and there.visible and not replace:
@@ -51,7 +51,7 @@ def keep(conn: Connection, space_id: int, upload: Upload, *, replace: bool, writ
         conn.execute(_FORGET, {"of": document_id})
     conn.execute(_KEEP, _upload_row(space_id, document_id, upload))
     if there is None or not there.visible:
-        spaces.changed(conn, space_id, documents=1, chunks=0, writer=writer, now=now)
+        spaces.changed(conn, space_id, documents=1, chunks=0, writer=None, now=now)
     return documents.one(conn, space_id, document_id)
 
 

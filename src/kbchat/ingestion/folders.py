@@ -83,7 +83,7 @@ class FolderSync:
         pairs = await self._threads.read(self._pairs, reversed(new.values()), gone)
         for source, old, _ in pairs:
             change = DocumentEdit(name=source.name, source=source.path)
-            await self._catalog.edit_document(self._space.id, gone[old].document_id, change, writer=self._writer)
+            await self._catalog.edit_document(self._space.id, gone[old].document_id, change)
         if pairs:
             await self._catalog.touch(self._space.id, {gone[old].document_id: stat for _, old, stat in pairs})
         return {old for _, old, _ in pairs}

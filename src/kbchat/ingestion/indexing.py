@@ -127,7 +127,7 @@ def _source(upload: Upload) -> Source:
         return TextDocument(
             name=upload.name, text=upload.data.decode(), metadata=dict(upload.metadata), source=upload.source
         )
-    return FileContent(upload.name, upload.data, upload.source)
+    return FileContent(upload.name, upload.data, upload.source, upload.metadata)
 
 
 def _state(reason: str | None) -> State:

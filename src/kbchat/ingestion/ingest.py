@@ -20,7 +20,7 @@ from kbchat.embedders import Embedder, Vector, Vectors
 from kbchat.errors import BusyError
 from kbchat.ingestion.items import Failed, Item, Prepared, Source, Unchanged
 from kbchat.ingestion.preparing import Group, Preparer
-from kbchat.lexical import LexicalEntry, LexicalIndex
+from kbchat.lexical import LexicalEntry, LexicalIndex, releasing
 from kbchat.models import DocumentFailure, IngestProgress, IngestReport, IngestStage, SpaceInfo
 from kbchat.stores import VectorStore
 from kbchat.text.analysis import JoinedTerms, analyse
@@ -131,13 +131,9 @@ class Ingester:
                 async for items in groups:
                     await self._take(items, open_, tally, tell)
 
-        try:
+        async with releasing(self._lexical, self._index):
             await together(lambda: self._prepare(sources, ready, tell), write)
             await self._publish(open_, tally, tell)
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self._lexical.release(self._index)
-            raise
         if tally.updated:
             await self.collect(pending=False)
         return tally.report()
@@ -209,15 +205,17 @@ class Ingester:
             dead = await self._catalog.collectable(self._space.id, pending=False)
         ids = [chunk_id for chunk_ids in dead.values() for chunk_id in chunk_ids]
         await self._store.delete(self._space.collection, ids)
-        await self._lexical.delete(self._index, ids)
-        await self._lexical.commit(self._index)
+        async with releasing(self._lexical, self._index):
+            await self._lexical.delete(self._index, ids)
+            await self._lexical.commit(self._index)
         await self._catalog.collect(self._space.id, list(dead))
 
     async def write(self, batch: Sequence[Prepared]) -> None:
         """Write and publish documents that are prepared."""
         open_ = _Open()
-        await self._write(batch, open_, _tell_nobody)
-        await self._publish(open_, _Tally(total=len(batch)), _tell_nobody)
+        async with releasing(self._lexical, self._index):
+            await self._write(batch, open_, _tell_nobody)
+            await self._publish(open_, _Tally(total=len(batch)), _tell_nobody)
 
     async def _write(self, batch: Sequence[Prepared], open_: "_Open", tell: _Tell) -> None:
         """Write a batch beside what is live."""

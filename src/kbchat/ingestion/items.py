@@ -1,8 +1,10 @@
 """What goes into a space, and what becomes of each: written, left as it is, or refused."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from pydantic import JsonValue
 
 from kbchat.catalog import FailedSource, NewGeneration, SourceState
 from kbchat.embedders import Vectors
@@ -13,11 +15,13 @@ from kbchat.text.analysis import JoinedTerms
 
 @dataclass(frozen=True, slots=True)
 class FileContent:
-    """A file whose bytes are at hand. `path` says where it came from, for people only."""
+    """A file whose bytes are at hand. `path` says where it came from, for people only; `metadata` goes before what the
+    file says of itself."""
 
     name: str
     data: bytes
     path: str | None = None
+    metadata: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 Source = FileSource | FileContent | TextDocument

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import anyio
+from pydantic import JsonValue
 
 from kbchat import loaders
 from kbchat.catalog import FailedSource, NewChunk, NewGeneration, SourceState
@@ -203,8 +204,7 @@ class Preparer:
     def _take_text(self, source: TextDocument, known: SourceState | None) -> _Loaded | Unchanged:
         check_text(source.text, name=source.name)
         check_metadata({**source.metadata, "source": source.source}, name=source.name)
-        facts = json.dumps([source.metadata, source.source], sort_keys=True, ensure_ascii=False)
-        content_hash = self.hash(source.text.encode(), facts.encode())
+        content_hash = self.hash(source.text.encode(), _facts([source.metadata, source.source]))
         if known is not None and is_current(known, content_hash):
             return Unchanged(source.name, known.document_id)
         metadata = source.metadata
@@ -214,13 +214,14 @@ class Preparer:
         return self._loaded(document, source.name, known, content_hash=content_hash, source=source.source)
 
     def _read_file(self, source: FileSource | FileContent, known: SourceState | None) -> _Loaded | Unchanged | _Raw:
+        given: Mapping[str, JsonValue] = {}
         if isinstance(source, FileContent):
-            data, stat = source.data, Stat()
+            data, stat, given = source.data, Stat(), source.metadata
         else:
             data, state = read(source, max_bytes=self._max_bytes)
             racy = time.time_ns() - state.st_mtime_ns < RACY_NS
             stat = Stat() if racy else Stat(state.st_size, state.st_mtime_ns)
-        content_hash = self.hash(data)
+        content_hash = self.hash(data, given=_facts(dict(given)) if given else b"")
         if known is not None and is_current(known, content_hash):
             has_moved = isinstance(source, FileSource) and source.path != known.source and is_text(source.path)
             return Unchanged(source.name, known.document_id, stat, source.path if has_moved else None)
@@ -237,6 +238,8 @@ class Preparer:
             reason = f"its text of {len(document.text):,} characters is larger than the limit (max_document_bytes)"
             raise UnreadableDocumentError(name, reason)
         check_text(document.text, name=name)
+        if isinstance(raw.source, FileContent) and raw.source.metadata:
+            document = replace(document, metadata={**document.metadata, **raw.source.metadata})
         path, how = raw.source.path, raw.content_hash
         return self._loaded(
             document, name, raw.known, content_hash=how, source=path, doc_type="DOCUMENT", stat=raw.stat
@@ -257,7 +260,7 @@ class Preparer:
             name=name,
             text=document.text,
             content_hash=content_hash,
-            metadata=dict(document.metadata),
+            metadata=None if _was_taken(known, content_hash) else dict(document.metadata),
             chunks=(),
             doc_type=doc_type,
             source=source,
@@ -266,13 +269,15 @@ class Preparer:
         )
         return _Loaded(generation, document, known)
 
-    def hash(self, *parts: bytes) -> str:
-        """What tells one content from another, and one way of taking it in from another."""
+    def hash(self, *parts: bytes, given: bytes = b"") -> str:
+        """What tells one content from another, and one way of taking it in from another. It ends with the hash of the
+        content; what was `given` along with a file stands before that."""
         digest = hashlib.sha256()
         for part in parts:
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
-        return f"{self._recipe}:{digest.hexdigest()}"
+        along = f".{hashlib.sha256(given).hexdigest()}" if given else ""
+        return f"{self._recipe}{along}:{digest.hexdigest()}"
 
 
 def _finished(items: Iterable[Item | _Raw | _Loaded], made: Iterator[Made | str]) -> list[Item]:
@@ -360,6 +365,18 @@ def _failed(error: UnreadableDocumentError | MissingExtraError, source: Source) 
     kind, place = ("TEXT", source.source) if isinstance(source, TextDocument) else ("DOCUMENT", source.path)
     place = None if place is None else printable(place)
     return Failed(failure, FailedSource(source.name, error.message, place, kind))
+
+
+def _facts(facts: object) -> bytes:
+    return json.dumps(facts, sort_keys=True, ensure_ascii=False).encode()
+
+
+def _was_taken(known: SourceState | None, content_hash: str) -> bool:
+    """Whether a document has this content already, as we read it now, but for how it is split: what it says of itself
+    is no news, and may have been edited since. Not of an upload: what was told of that is kept with it."""
+    if known is None or known.status not in (DocumentStatus.FINISHED, DocumentStatus.FAILED):
+        return False
+    return known.content_hash.split(":")[-2:] == content_hash.split(":")[-2:]
 
 
 def is_current(known: SourceState, content_hash: str) -> bool:

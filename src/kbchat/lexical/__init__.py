@@ -1,7 +1,10 @@
 """Lexical indexes: the protocol every one obeys. Text comes analysed, so that all see the same terms."""
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
+
+import anyio
 
 from kbchat.text.analysis import JoinedTerms, Terms
 
@@ -89,3 +92,15 @@ class LexicalIndex(Protocol):
     async def aclose(self) -> None:
         """Let go of files. Uncommitted writes are lost. Closing twice does nothing."""
         ...
+
+
+@asynccontextmanager
+async def releasing(index: LexicalIndex, name: str) -> AsyncIterator[None]:
+    """Write to an index within. When that fails or is cancelled, what is held for it is let go of: other processes wait
+    for it."""
+    try:
+        yield
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await index.release(name)
+        raise

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from kbchat.errors import LexicalIndexError, VectorError
 from kbchat.fusion import cosine
 from kbchat.ingestion.ingest import embed_all, known_rows
-from kbchat.lexical import LexicalEntry
+from kbchat.lexical import LexicalEntry, releasing
 from kbchat.models import Value
 from kbchat.text.analysis import analyse
 from kbchat.text.splitting import text_of
@@ -245,12 +245,13 @@ class Checker:
         self._found("terms_missing", len(missing), "chunks that the lexical index does not hold")
         if not self._repair or not (orphans or missing):
             return
-        await self._lexical.delete(name, orphans)
-        async for chunks in self._pages():
-            wanted = [chunk for chunk in chunks if chunk.id in missing]
-            terms = await self._threads.read(lambda some: [analyse(text_of(chunk)) for chunk in some], wanted)
-            await self._lexical.upsert(name, [LexicalEntry(it.id, t) for it, t in zip(wanted, terms, strict=True)])
-        await self._lexical.commit(name)
+        async with releasing(self._lexical, name):
+            await self._lexical.delete(name, orphans)
+            async for chunks in self._pages():
+                wanted = [chunk for chunk in chunks if chunk.id in missing]
+                terms = await self._threads.read(lambda some: [analyse(text_of(chunk)) for chunk in some], wanted)
+                await self._lexical.upsert(name, [LexicalEntry(it.id, t) for it, t in zip(wanted, terms, strict=True)])
+            await self._lexical.commit(name)
 
 
 def _fits(document: Document, chunks: Iterable[Chunk]) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 
 from kbchat.catalog import Catalog
 from kbchat.errors import LexicalIndexError
-from kbchat.lexical import LexicalEntry, LexicalIndex
+from kbchat.lexical import LexicalEntry, LexicalIndex, releasing
 from kbchat.models import Chunk, SpaceInfo
 from kbchat.text.analysis import Terms, analyse
 from kbchat.text.splitting import text_of
@@ -90,13 +90,14 @@ async def level(space: SpaceInfo, *, catalog: Catalog, lexical: LexicalIndex, th
     live, held = set(ids), set[int]()
     async for part in lexical.iterate(name):
         held.update(part)
-    await lexical.delete(name, sorted(held - live))
     missing = sorted(live - held)
-    for first in range(0, len(missing), BATCH_CHUNKS):
-        chunks = await catalog.live_chunks(space.id, missing[first : first + BATCH_CHUNKS])
-        terms = await threads.read(_analysed, list(chunks.values()))
-        await lexical.upsert(name, [LexicalEntry(*entry) for entry in zip(chunks, terms, strict=True)])
-    await lexical.commit(name)
+    async with releasing(lexical, name):
+        await lexical.delete(name, sorted(held - live))
+        for first in range(0, len(missing), BATCH_CHUNKS):
+            chunks = await catalog.live_chunks(space.id, missing[first : first + BATCH_CHUNKS])
+            terms = await threads.read(_analysed, list(chunks.values()))
+            await lexical.upsert(name, [LexicalEntry(*entry) for entry in zip(chunks, terms, strict=True)])
+        await lexical.commit(name)
     return revision
 
 

@@ -188,8 +188,9 @@ class KnowledgeBase(_Delegate):
         context: str | None = None,
         splitting: Splitting | Literal["default"] | None = None,
     ) -> KnowledgeSpace:
-        """Change what is given. The vector type can only change while the space is empty (`SpaceInUseError`). With
-        another splitting each document is split anew when it is next ingested; `"default"` is as the settings say."""
+        """Change what is given. The vector type can only change while the space is empty (`SpaceInUseError`) and
+        nobody writes to it, which is waited for (`BusyError`). With another splitting each document is split anew when
+        it is next ingested; `"default"` is as the settings say."""
         return KnowledgeSpace(
             self._loop,
             self._loop.call(
@@ -551,7 +552,8 @@ class KnowledgeSpace(_Delegate):
         """Give a document another name or other metadata; its text and chunks stay. Raises `DocumentNotFoundError`,
         `DocumentExistsError`, and `InvalidInputError` naming the argument.
 
-        When its content changes, the metadata is again what the document itself says.
+        When its content changes, the metadata is again what the document itself says. What was added with
+        `add_document` keeps it until it is replaced, beside what the file says of itself.
         """
         return self._loop.call(self._async.update_document, id_or_name, name=name, metadata=metadata)
 

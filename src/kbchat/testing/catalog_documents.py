@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -270,6 +271,38 @@ class DocumentTests(CatalogFixtures):
             found = await catalog.matching_documents(space.id, tester(where), must=narrowed(where))
             passing = [number for number, value in enumerate(values) if matches(where, {"k": value})]
             assert sorted(found) == sorted((ids[f"d{number}"], number + 1) for number in passing), where
+
+    async def test_an_edit_is_of_what_is_kept_too(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """What was uploaded is indexed under the name, source and metadata that the document has by then."""
+        ids = [
+            (await catalog.keep_upload(space.id, Upload(name, b"One.", "TEXT", name), replace=False)).id
+            for name in ("a", "b")
+        ]
+        edit = DocumentEdit(name="c", source="s", metadata=METADATA)
+        document = await catalog.edit_document(space.id, ids[0], edit)
+        assert (document.name, document.source, document.metadata) == ("c", "s", METADATA)
+        await catalog.edit_document(space.id, ids[0], DocumentEdit(name="d"))
+        kept = await catalog.uploads(space.id, ids)
+        assert [(it.name, it.source, it.metadata) for it in kept.values()] == [("d", "s", METADATA), ("b", "b", {})]
+
+    async def test_metadata_can_be_left_as_it_is(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """By a generation that brings none; a new document has none then."""
+        await put(catalog, space, generation("a", "one", metadata=METADATA), generation("b", "one"))
+        again = [replace(generation(name, "two"), metadata=None) for name in ("a", "c")]
+        await put(catalog, space, *again, generation("b", "two", metadata={"k": 1}))
+        found = {row.name: row.metadata for row in (await catalog.list_documents(space.id))[0]}
+        assert found == {"a": METADATA, "b": {"k": 1}, "c": {}}
+
+    async def test_the_last_writer_is_who_changed_the_indexes(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """An upload and an edit change the space and not its vectors: who wrote those is still told."""
+        await put(catalog, space, generation("a", "one"), writer="other")
+        upload = Upload("b", b"Two.", "TEXT")
+        kept = await catalog.keep_upload(space.id, upload, replace=False)
+        after = await catalog.get_space(space.id)
+        assert (after.revision, after.last_writer, after.document_count) == (2, "other", 2)
+        await catalog.edit_document(space.id, kept.id, DocumentEdit(name="c"))
+        after = await catalog.get_space(space.id)
+        assert (after.revision, after.last_writer) == (3, "other")
 
     @pytest.mark.parametrize("bad", ["\ud800", "half a pair: \udfff"])
     async def test_lone_surrogates_are_refused(self, catalog: Catalog, space: SpaceInfo, bad: str) -> None:
