@@ -93,10 +93,14 @@ def _english(text: str) -> Iterator[Number]:
             elif word in _SCALES:
                 total += max(part, 1) * int(_SCALES[word])
                 part = 0
+            else:
+                part += _ORDINALS.get(word, 0)
         # "One" and a bare "hundred" or "million" count nothing: "one of the million ways".
         value = Decimal(total + part)
         if value > 1 and match[0].lower().strip() not in _SCALES:
-            yield Number(match.start(), match.end(), (value,), spelt=True, about=_about(text, match.start()))
+            # "The thirty-second delay" is one of 30, the thirty-second day is one of 32.
+            values = (value, value - 2) if match[0].lower().endswith("second") else (value,)
+            yield Number(match.start(), match.end(), values, spelt=True, about=_about(text, match.start()))
 
 
 def _chinese(text: str) -> Iterator[Number]:
@@ -201,8 +205,21 @@ _WORDS = {
     word: 10 * tens
     for tens, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)
 }
-_PART = rf"(?:{'|'.join(_WORDS)}|hundred|thousand|million|billion|trillion)"
-_SPELT = re.compile(rf"(?<![\w-]){_PART}(?:(?:[ -]|,? and ){_PART})*(?!\w)", re.IGNORECASE)
+_ORDINALS = {"first": 1, "second": 2, "third": 3, "fifth": 5, "eighth": 8, "ninth": 9, "twelfth": 12} | {
+    word.removesuffix("y") + ("ieth" if word.endswith("y") else "th"): value
+    for word, value in _WORDS.items()
+    if word not in ("one", "two", "three", "five", "eight", "nine", "twelve")
+}
+_BIG = ("hundred", "thousand", "million", "billion", "trillion")
+_PART = rf"(?:{'|'.join(_WORDS)}|{'|'.join(_BIG)})"
+_AND = "|".join(rf"(?<={big}),? and (?!(?:[a-z]+[ -]){{1,2}}{big})" for big in _BIG)
+"""Within a number: two hundred and six. "Five and ten" are two numbers, so are "one hundred and two hundred"."""
+_SPELT = re.compile(
+    rf"(?<![\w-]){_PART}(?:(?:[ -]|{_AND}){_PART})*(?:(?:(?<=ty)-|{_AND})(?:{'|'.join(_ORDINALS)}))?(?!\w)"
+    # By themselves the first three are hardly ever counted, and "a fifth" is a part.
+    rf"|(?<!\w)(?<!\ba )(?<!\bone[ -])(?:{'|'.join(word for word, value in _ORDINALS.items() if value > 3)})(?!\w)",
+    re.IGNORECASE,
+)
 _HAN_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
 _HAN_TENS = {"十": 10, "百": 100, "千": 1000}
 _IDIOMS = "十分(?!之)|万一|千万(?![元人吨美公])|四处|四周|三角|七夕|十字|九龙|三国|五四|八卦|四川|百分之"
