@@ -37,7 +37,7 @@ def passage(number: int, content: str, **more: int) -> Passage:
     return Passage(number=number, name=found.name, content=content, score=0.9, references=(found,))
 
 
-PASSAGES = (passage(1, KEYS), passage(2, COSTS), passage(3, HAN))
+PASSAGES = (passage(1, KEYS), passage(2, COSTS), passage(3, HAN), passage(4, "尺寸有100、200、300三种。"))
 
 
 def check(answer: str) -> list[Citation]:
@@ -57,6 +57,7 @@ def check(answer: str) -> list[Citation]:
         "密钥每90天轮换一次[3]。",
         "规定由张伟于2021年3月批准。[3]",
         "吊销后的密钥无法再使用【3】。",
+        "尺寸有100，200，300三种[4]。",
     ],
 )
 def test_what_the_passage_says_is_supported(answer: str) -> None:

@@ -176,7 +176,11 @@ def _next(places: list[int], at: int) -> int:
     return places[bisect_left(places, at)]
 
 
-_HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0x2019: 0x27}
+_HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if code != ord("，")} | {
+    0x3000: 0x20,
+    0x2019: 0x27,
+}
+"""But for the comma: `100，200` are two numbers more often than one."""
 _LETTER = rf"[^\W{PAIRED}]"
 _TOKEN = re.compile(
     rf"(?P<word>{_LETTER}+(?:'{_LETTER}{{1,2}}(?!\w))?)|(?P<run>[{PAIRED}]+)|[.!?:;\"“(\[\n•*#|。！？：；]"
