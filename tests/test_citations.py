@@ -94,6 +94,16 @@ def test_what_it_does_not_say_is_named(answer: str, words: tuple[str, ...]) -> N
     assert set(words) <= set(citation.unsupported)
 
 
+def test_names_in_any_form_of_unicode() -> None:
+    """A letter and its accent are one whether they are one character or two; what follows the accent counts."""
+    whole, apart = "The group is led by Jos\u00e9 M\u00fcller [1].", "The group is led by Jose\u0301 Mu\u0308ller [1]."
+    for answer, source in ((whole, apart), (apart, whole)):
+        (citation,) = CitationChecker([passage(1, source)]).feed(answer)
+        assert citation.supported
+    (citation,) = CitationChecker([passage(1, apart)]).feed("The group is led by Jose\u0301 Mu\u0308nch [1].")
+    assert citation.unsupported == ("Mu\u0308nch",)
+
+
 def test_another_passage_does_not_carry() -> None:
     """A sentence that cites the wrong passage is not supported, and its words are named."""
     (citation,) = check("The service has been run by twelve people since the merger [1].")
