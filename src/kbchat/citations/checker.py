@@ -18,6 +18,7 @@ from typing import NamedTuple
 from kbchat.citations.evidence import Similarity, Source, weigh
 from kbchat.models import Citation, Passage, Reference
 from kbchat.text import sentences
+from kbchat.text.marks import MARK, without_marks
 
 MAX_PENDING_CHARS = 4_000
 """What goes on for longer without an end is not one sentence: its beginning is let go unchecked."""
@@ -91,7 +92,7 @@ class CitationChecker:
         known = [self._passages[number] for number in numbers if number in self._passages]
         if not numbers:
             return
-        claim = _MARK.sub(_blank, text[sentence.start : sentence.end])
+        claim = without_marks(text[sentence.start : sentence.end])
         verdict = weigh(claim, [quoted.source for quoted in known], self._similarity)
         unsupported = tuple(claim[slice(*span)] for span in verdict.unsupported)
         places = dict(zip((quoted.number for quoted in known), verdict.places, strict=True))
@@ -165,11 +166,11 @@ class _Cited(NamedTuple):
 def _cited(text: str) -> list[_Cited]:
     """The sentences of a text, in order."""
     # A mark counts as a closing bracket, so that it stays with the full stop before it: "daily.[1] They …".
-    masked = _MARK.sub(lambda match: "]" * len(match[0]), text)
+    masked = MARK.sub(lambda match: "]" * len(match[0]), text)
     found = [_Cited(_after_marks(text, start), end, []) for start, end in sentences.split(masked)]
     code = [at for match in _CODE.finditer(text) for at in match.span()]
     at = -1
-    for match in _MARK.finditer(text):
+    for match in MARK.finditer(text):
         mark = _Mark(*match.span(), tuple(_numbers(match[1])))
         if bisect_right(code, mark.start) % 2:
             continue  # Between a start and its end.
@@ -199,13 +200,8 @@ def _is_over(text: str, sentence: _Cited) -> bool:
     return "\n" in text[end:] or _CLOSED.search(text, sentence.start, end) is not None
 
 
-def _blank(match: re.Match[str]) -> str:
-    return " " * len(match[0])
-
-
 _STOPS = re.compile(r"[.!?。！？…\n\]】］`~]")
-_MARK = re.compile(r"[\[【［]\^?\s?(\d{1,3}(?:\s?[,，、;–-]\s?\d{1,3})*)\s?[\]】］]")
-_OPENING = re.compile(rf"(?:{_MARK.pattern}|\s)+")
+_OPENING = re.compile(rf"(?:{MARK.pattern}|\s)+")
 _OPENED = re.compile(r"[\[【［][\d\s,，、;^–-]{0,20}\Z")
 _COMMA = re.compile(r"\s?[,，、;]\s?")
 _CLOSED = re.compile(r"[\]】］][。！？.!?]+[”’」』\"')）]*\Z")
