@@ -37,7 +37,7 @@ def passage(number: int, content: str, **more: int) -> Passage:
     return Passage(number=number, name=found.name, content=content, score=0.9, references=(found,))
 
 
-PASSAGES = (passage(1, KEYS), passage(2, COSTS), passage(3, HAN))
+PASSAGES = (passage(1, KEYS), passage(2, COSTS), passage(3, HAN), passage(4, "尺寸有100、200、300三种。"))
 
 
 def check(answer: str) -> list[Citation]:
@@ -57,6 +57,7 @@ def check(answer: str) -> list[Citation]:
         "密钥每90天轮换一次[3]。",
         "规定由张伟于2021年3月批准。[3]",
         "吊销后的密钥无法再使用【3】。",
+        "尺寸有100，200，300三种[4]。",
     ],
 )
 def test_what_the_passage_says_is_supported(answer: str) -> None:
@@ -91,6 +92,16 @@ def test_what_it_does_not_say_is_named(answer: str, words: tuple[str, ...]) -> N
     (citation,) = check(answer)
     assert not citation.supported
     assert set(words) <= set(citation.unsupported)
+
+
+def test_names_in_any_form_of_unicode() -> None:
+    """A letter and its accent are one whether they are one character or two; what follows the accent counts."""
+    whole, apart = "The group is led by Jos\u00e9 M\u00fcller [1].", "The group is led by Jose\u0301 Mu\u0308ller [1]."
+    for answer, source in ((whole, apart), (apart, whole)):
+        (citation,) = CitationChecker([passage(1, source)]).feed(answer)
+        assert citation.supported
+    (citation,) = CitationChecker([passage(1, apart)]).feed("The group is led by Jose\u0301 Mu\u0308nch [1].")
+    assert citation.unsupported == ("Mu\u0308nch",)
 
 
 def test_another_passage_does_not_carry() -> None:
@@ -197,6 +208,91 @@ def test_any_pieces_give_the_same(cuts: list[int]) -> None:
     ends = [0, *sorted(cuts), len(ANSWER)]
     found = [citation for start, end in pairwise(ends) for citation in checker.feed(ANSWER[start:end])]
     assert found + checker.flush() == check(ANSWER)
+
+
+PIECES = (
+    *(
+        "Keys are rotated every 90 days",
+        "The owner is Ann",
+        "the",
+        "密钥每九十天轮换一次",
+        "`x`",
+        "`",
+        "```",
+        "```x```",
+    ),
+    *(
+        "[1]",
+        "[2]",
+        "[1, 3]",
+        "【2】",
+        "[",
+        "]",
+        "1",
+        ".",
+        "!",
+        "。",
+        "...",
+        ",",
+        "**",
+        '"',
+        ")",
+        "(",
+        " ",
+        " ",
+        "\n",
+        "\n\n",
+    ),
+    *("- ", "# ", "| ", "3. ", "~~~\n", "```\n"),
+)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join), st.sets(st.integers(0, 400), max_size=30))
+def test_any_pieces_of_any_text_give_the_same(text: str, cuts: set[int]) -> None:
+    """Marks, stops, code, lists and all that may stand between them, in any order and cut anywhere."""
+    ends = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    for pieces in ([text[start:end] for start, end in pairwise(ends)], list(text)):
+        checker = CitationChecker(PASSAGES)
+        found = [citation for piece in pieces for citation in checker.feed(piece)]
+        assert found + checker.flush() == check(text)
+
+
+@pytest.mark.parametrize(
+    ("answer", "cited"),
+    [
+        (
+            "Keys [1]. ```rotate()``` does it.\nThe owner [2]. Backups [1].\n",
+            ["Keys [1].", "The owner [2].", "Backups [1]."],
+        ),
+        ("```rotate()``` does it [1].\nThe owner [2].", ["```rotate()``` does it [1].", "The owner [2]."]),
+        ("````py\nx[1].\n````\nThe owner [2].", ["The owner [2]."]),
+        ("Keys [1]. ```\nThe owner [2].", ["Keys [1].", "```\nThe owner [2]."]),
+        ("Keys [1]. [2] The owner [3].", ["Keys [1].", "Keys [1].", "The owner [3]."]),
+        ("Keys [1].[2][1] The owner [3].", ["Keys [1].", "Keys [1].", "The owner [3]."]),
+        ("Keys [1].\n[2] The owner [3].", ["Keys [1].", "The owner [3]."]),
+        ("**Keys [1].** The owner [2].", ["**Keys [1].", "The owner [2]."]),
+        ('Keys [1]." The owner [2].', ["Keys [1].", "The owner [2]."]),
+        ("Keys [1]...The owner [2].", ["Keys [1].", "The owner [2]."]),
+        ("Use `x[1].y [1].` twice [2].", ["Use `x[1].y [1].` twice [2]."]),
+        ("Use ``a`b[1].`` twice [2].", ["Use ``a`b[1].`` twice [2]."]),
+        ("Keys [1] are\nrotated [2].", ["Keys [1] are\nrotated [2]."] * 2),
+        ("- Keys [1] are old\n- The owner [2]\n", ["Keys [1] are old", "The owner [2]"]),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 1000])
+def test_what_is_cited(answer: str, cited: list[str], size: int) -> None:
+    """Each mark cites one sentence, whatever stands between them and however few characters come at a time."""
+    checker = CitationChecker(PASSAGES)
+    found = [it for at in range(0, len(answer), size) for it in checker.feed(answer[at : at + size])] + checker.flush()
+    assert [answer[it.answer_start : it.answer_end] for it in found] == cited
+
+
+def test_late_marks_are_weighed_together_with_those_before() -> None:
+    """What one passage does not carry, both may."""
+    both = "Keys are rotated every 90 days and the service costs $3.5 million a year [1]. [2]"
+    first, second = check(both)
+    assert (first.number, first.supported) == (1, False)
+    assert (second.number, second.supported) == (2, True)
 
 
 @given(st.text(st.sampled_from("ab1[]【】`.。!\n ~-,9不"), max_size=200))

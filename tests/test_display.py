@@ -1,8 +1,10 @@
 """How answers and references show themselves."""
 
 import io
+import re
 from html.parser import HTMLParser
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -94,6 +96,34 @@ def test_in_a_notebook() -> None:
     assert reader.marks == ["60", "Keys are rotated every 90 days."]
     assert "[1] handbook.md" in reader.text
     assert "0.87" in reader.text
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "marked"),
+    [
+        ("In 2015 there were 5 keys [1].", "5", "In 2015 there were |5| keys [1]."),
+        ("There were [1] 1 keys in 2015.", "1", "There were [1] |1| keys in 2015."),
+        ("Of 1.5 or 5.1 or 5, 5 is less [5].", "5", "Of 1.5 or 5.1 or |5|, 5 is less [5]."),
+        ("Notes do not say so [1].", "not", "Notes do |not| say so [1]."),
+        ("在2015年有5个密钥[1]。", "5", "在2015年有|5|个密钥[1]。"),
+        ("备份保存在日内瓦[1]。", "日内瓦", "备份保存在|日内瓦|[1]。"),
+        ("The 5th of them [1].", "5", "The |5|th of them [1]."),
+    ],
+)
+def test_the_word_itself_is_marked(text: str, word: str, marked: str) -> None:
+    """Not the same letters or digits within another word, a number or a citation."""
+    citation = Citation(
+        answer_start=0,
+        answer_end=len(text),
+        number=1,
+        reference=KEYS,
+        start=100,
+        end=131,
+        support=0,
+        unsupported=(word,),
+    )
+    html = Answer(text=text, citations=(citation,))._repr_html_()
+    assert re.sub("<mark[^>]*>|</mark>", "|", html).partition(">")[2].partition(">")[2].partition("<")[0] == marked
 
 
 def test_in_a_terminal() -> None:

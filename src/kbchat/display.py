@@ -5,6 +5,7 @@ Whatever a document or a model wrote is shown as it is, never run: all of it is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Protocol, cast
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from pydantic import JsonValue
 
 from kbchat.numbering import Chunk, numbers
+from kbchat.text.marks import without_marks
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -204,15 +206,22 @@ def _doubtful(answer: Answer) -> list[_Stretch]:
     for citation in answer.citations:
         if citation.supported:
             continue
-        sentence = answer.text[citation.answer_start : citation.answer_end]
+        sentence = without_marks(answer.text[citation.answer_start : citation.answer_end])
         at = 0
         for word in citation.unsupported:
-            if (start := sentence.find(word, at)) >= 0:
+            if (start := _find(word, sentence, at)) >= 0:
                 at = start + len(word)
                 found.append((citation.answer_start + start, citation.answer_start + at))
         if not citation.unsupported:
             found.append((citation.answer_start, citation.answer_end))
     return found
+
+
+def _find(word: str, sentence: str, at: int) -> int:
+    """Where a word or number stands by itself: the 5 of "in 2015 there were 5". Else where it first stands."""
+    apart = re.compile(rf"(?<![\w])(?<!\w[.,]){re.escape(word)}(?!\w|[.,]\d)", re.ASCII)
+    found = apart.search(sentence, at)
+    return found.start() if found else sentence.find(word, at)
 
 
 def _marked(text: str, stretches: Sequence[_Stretch], style: str) -> str:

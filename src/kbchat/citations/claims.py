@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from kbchat.citations import numbers
 from kbchat.citations.numbers import Number
 from kbchat.text import sentences
-from kbchat.text.analysis import PAIRED, STOP_WORDS, analyse
+from kbchat.text.analysis import MARKS, PAIRED, STOP_WORDS, analyse
 
 Kind = Literal["word", "name", "opening", "char"]
 Language = Literal["english", "other", "unspaced"]
@@ -176,10 +176,14 @@ def _next(places: list[int], at: int) -> int:
     return places[bisect_left(places, at)]
 
 
-_HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0x2019: 0x27}
+_HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if code != ord("，")} | {
+    0x3000: 0x20,
+    0x2019: 0x27,
+}
+"""But for the comma: `100，200` are two numbers more often than one."""
 _LETTER = rf"[^\W{PAIRED}]"
 _TOKEN = re.compile(
-    rf"(?P<word>{_LETTER}+(?:'{_LETTER}{{1,2}}(?!\w))?)|(?P<run>[{PAIRED}]+)|[.!?:;\"“(\[\n•*#|。！？：；]"
+    rf"(?P<word>{_LETTER}+(?:[\u0300-\u036f{MARKS}]+{_LETTER}*)*(?:'{_LETTER}{{1,2}}(?!\w))?)|(?P<run>[{PAIRED}]+)|[.!?:;\"“(\[\n•*#|。！？：；]"
 )
 _OPENERS = frozenset(
     """

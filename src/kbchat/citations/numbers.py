@@ -54,12 +54,32 @@ def dates(text: str, found: list[Number]) -> list[tuple[Number, Number]]:
 
 
 def _digits(text: str) -> Iterator[Number]:
+    for number in _grouped(text):
+        parts = text[number.start : number.end].count("，")
+        yield from _listed(text, number) if parts else (number,)
+
+
+def _listed(text: str, number: Number) -> Iterator[Number]:
+    """The numbers that a Chinese comma groups or separates: 3，200 is 3200, or 3 and 200; 5，000 can only be 5000."""
+    parts = list(_GROUP.finditer(text, number.start, number.end))
+    if any(part[0].startswith("0") for part in parts):
+        yield number
+        return
+    for part in parts:
+        last = part is parts[-1]
+        value = Decimal(part[0]) * (number.scale if last else 1)
+        yield number._replace(
+            start=part.start(), end=number.end if last else part.end(), values=(value, *number.values)
+        )
+
+
+def _grouped(text: str) -> Iterator[Number]:
     for match in _DIGITS.finditer(text):
         if match["version"]:
             # Its parts side by side are one number: 1.2.3 is neither 1.2 nor 1.3.
             yield Number(*match.span(), (Decimal("".join(part.zfill(4) for part in match["version"].split("."))),))
             continue
-        value = Decimal(match["value"].replace(",", ""))
+        value = Decimal(match["value"].replace(",", "").replace("，", ""))
         suffix = match["suffix"] or ""
         scale = _SCALES.get((suffix or match["scale"] or "").lower()) or _range_scale(text, match.end())
         month = match["month"]
@@ -93,10 +113,14 @@ def _english(text: str) -> Iterator[Number]:
             elif word in _SCALES:
                 total += max(part, 1) * int(_SCALES[word])
                 part = 0
+            else:
+                part += _ORDINALS.get(word, 0)
         # "One" and a bare "hundred" or "million" count nothing: "one of the million ways".
         value = Decimal(total + part)
         if value > 1 and match[0].lower().strip() not in _SCALES:
-            yield Number(match.start(), match.end(), (value,), spelt=True, about=_about(text, match.start()))
+            # "The thirty-second delay" is one of 30, the thirty-second day is one of 32.
+            values = (value, value - 2) if match[0].lower().endswith("second") else (value,)
+            yield Number(match.start(), match.end(), values, spelt=True, about=_about(text, match.start()))
 
 
 def _chinese(text: str) -> Iterator[Number]:
@@ -114,7 +138,7 @@ def _han_value(numerals: str) -> Decimal | None:
         return None
     if all(char in _HAN_DIGITS for char in numerals):
         return Decimal("".join(str(_HAN_DIGITS[char]) for char in numerals))
-    total, section, digit = 0, 0, 0
+    total, section, digit, last = 0, 0, 0, 0
     for char in numerals:
         if char in _HAN_DIGITS:
             digit = _HAN_DIGITS[char]
@@ -122,8 +146,11 @@ def _han_value(numerals: str) -> Decimal | None:
             section += (digit or 1) * _HAN_TENS[char]
             digit = 0
         else:
-            total = (total + section + digit) * int(_SCALES[char])
-            section = digit = 0
+            scale = int(_SCALES[char])
+            # A smaller scale multiplies what stands after the greater one, a greater one all that stands before it.
+            total, part = (total, section + digit) if scale < last else (0, total + section + digit)
+            total += part * scale
+            section, digit, last = 0, 0, scale
     return Decimal(total + section + digit)
 
 
@@ -160,12 +187,13 @@ _AMBIGUOUS = {"k", "K", "m", "M", "mn"}
 _SCALE = r"thousand|million|billion|trillion|bn|百万|千万|万亿|[百千万萬亿億]"
 _DIGITS = re.compile(
     r"(?<![A-Za-z_\d])(?<!\d[.,])(?P<version>\d{1,3}(?:\.\d{1,4}){2,}(?![\w.]*\d))"
-    r"|(?<![A-Za-z_\d])(?<!\d[.,])(?P<value>\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?)"
+    r"|(?<![A-Za-z_\d])(?<!\d[.,])(?P<value>\d{1,3}(?:(?:,\d{3})+|(?:，\d{3})+)(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?)"
     rf"(?:(?P<month>月)|(?P<suffix>[A-Za-zµμ°%]{{1,3}})?(?![A-Za-z_\d])(?:[ -]?(?P<scale>{_SCALE})(?![A-Za-z]))?)",
     re.IGNORECASE,
 )
+_GROUP = re.compile(r"\d+(?:\.\d+)?")
 _RANGE = re.compile(rf" ?(?:-|–|—|~|to|and|or|至|到|或) ?[$€£¥]?[\d.,]*\d[ -]?({_SCALE})(?![A-Za-z])", re.IGNORECASE)
-_BETWEEN = re.compile(r"(?:[年月,./-]|st|nd|rd|th|of|\s){0,4}")
+_BETWEEN = re.compile(r"(?:[年月,，./-]|st|nd|rd|th|of|\s){0,4}")
 _ABOUT = re.compile(
     r"(?:about|around|approximately|roughly|nearly|almost|some|over|under|more than|less than|at least|up to|circa"
     r"|ca\.|~|≈) ?[$€£¥]?$|[约近超逾](?:过)?$|(?:大约|将近|接近|超过|不到|至少|左右)$",
@@ -201,12 +229,25 @@ _WORDS = {
     word: 10 * tens
     for tens, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)
 }
-_PART = rf"(?:{'|'.join(_WORDS)}|hundred|thousand|million|billion|trillion)"
-_SPELT = re.compile(rf"(?<![\w-]){_PART}(?:(?:[ -]|,? and ){_PART})*(?!\w)", re.IGNORECASE)
+_ORDINALS = {"first": 1, "second": 2, "third": 3, "fifth": 5, "eighth": 8, "ninth": 9, "twelfth": 12} | {
+    word.removesuffix("y") + ("ieth" if word.endswith("y") else "th"): value
+    for word, value in _WORDS.items()
+    if word not in ("one", "two", "three", "five", "eight", "nine", "twelve")
+}
+_BIG = ("hundred", "thousand", "million", "billion", "trillion")
+_PART = rf"(?:{'|'.join(_WORDS)}|{'|'.join(_BIG)})"
+_AND = "|".join(rf"(?<={big}),? and (?!(?:[a-z]+[ -]){{1,2}}{big})" for big in _BIG)
+"""Within a number: two hundred and six. "Five and ten" are two numbers, so are "one hundred and two hundred"."""
+_SPELT = re.compile(
+    rf"(?<![\w-]){_PART}(?:(?:[ -]|{_AND}){_PART})*(?:(?:(?<=ty)-|{_AND})(?:{'|'.join(_ORDINALS)}))?(?!\w)"
+    # By themselves the first three are hardly ever counted, and "a fifth" is a part.
+    rf"|(?<!\w)(?<!\ba )(?<!\bone[ -])(?:{'|'.join(word for word, value in _ORDINALS.items() if value > 3)})(?!\w)",
+    re.IGNORECASE,
+)
 _HAN_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
 _HAN_TENS = {"十": 10, "百": 100, "千": 1000}
 _IDIOMS = "十分(?!之)|万一|千万(?![元人吨美公])|四处|四周|三角|七夕|十字|九龙|三国|五四|八卦|四川|百分之"
-_HAN = re.compile(rf"(?:{_IDIOMS})|(?P<han>[〇零一二三四五六七八九十百千万亿两兩]+)(?P<month>月(?!亮|球))?")
+_HAN = re.compile(rf"(?:{_IDIOMS})|(?P<han>[〇零一二三四五六七八九十百千万萬亿億两兩]+)(?P<month>月(?!亮|球))?")
 MONTHS = 12
 MAX_DAY = 31
 _DATE = re.compile(r"(?<!\d)\d{4}(?P<separator>[-/.])(?P<month>\d{1,2})(?P=separator)\d{1,2}(?!\d)")

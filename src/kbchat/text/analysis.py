@@ -161,7 +161,7 @@ PAIRED = (
     "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3105-\u312f\u31a0-\u31bf\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # Han
     "\U00020000-\U0003ffff"
 )
-_MARKS = (  # vowel signs and the like, which \w leaves out though they stand inside words
+MARKS = (  # vowel signs and the like, which \w leaves out though they stand inside words
     "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06ed"
     "\u0900-\u0963\u0966-\u0dff\u0f18\u0f19\u0f35-\u0f39\u0f71-\u0f84\u0f90-\u0fbc\u200c\u200d"
 )
@@ -169,7 +169,7 @@ _LETTER = rf"[^\W_{PAIRED}]"
 _SUFFIX = r"(?:'(?:s|t|d|m|re|ve|ll)(?![^\W_]))?"  # English contractions stay whole: they are in the stop list
 
 _ASCII_WORD = re.compile(rf"[a-z0-9]+{_SUFFIX}")
-_WORD = re.compile(rf"{_LETTER}+(?:[{_MARKS}]+{_LETTER}*)*{_SUFFIX}")
+_WORD = re.compile(rf"{_LETTER}+(?:[{MARKS}]+{_LETTER}*)*{_SUFFIX}")
 _RUN = re.compile(rf"[{PAIRED}]+")
 
 

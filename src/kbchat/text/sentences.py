@@ -34,7 +34,7 @@ def is_heading(text: str, start: int) -> bool:
 
 _WORD = re.compile(r"\w")
 _HEADING = re.compile(r"[ \t]*#{1,6}[ \t]+")
-_FENCE = re.compile(r"[ \t]*(?:```|~~~)")
+_FENCE = re.compile(r"[ \t]*(?:```+[^`\n]*\Z|~~~)")
 _ALONE = re.compile(r"[ \t]*(?:#{1,6}[ \t]+|(?=\|))")
 """A heading or a table row: the next line is another block."""
 _ITEM = re.compile(r"[ \t]*(?:[-*+•][ \t]+|\d{1,3}[.)][ \t]+|>[ \t]?)")
