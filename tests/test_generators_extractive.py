@@ -22,7 +22,7 @@ Visitors get a badge. The badge is returned in the evening.
 ENGLISH_NOTHING = "I found nothing in the documents that answers this question."
 
 
-def passages(*contents: str, scores: tuple[float, ...] = ()) -> tuple[Passage, ...]:
+def passages(*contents: str, scores: tuple[float, ...] = (), start: int = 0) -> tuple[Passage, ...]:
     return merge(
         [
             Reference(
@@ -30,8 +30,8 @@ def passages(*contents: str, scores: tuple[float, ...] = ()) -> tuple[Passage, .
                 document_id=number,
                 chunk_id=number,
                 content=content,
-                start=0,
-                end=len(content),
+                start=start,
+                end=start + len(content),
                 recall_score=score,
             )
             for number, (content, score) in enumerate(zip(contents, scores or (0.9,) * len(contents), strict=True), 1)
@@ -68,6 +68,46 @@ async def test_code_is_quoted_where_words_say_nothing() -> None:
     assert "days(90)" not in await answer("How often are keys rotated?", passages(text))
     only = "Lunch is at noon.\n\n```python\nkeys.rotate(every=days(90))\n```\n"
     assert "keys.rotate(every=days(90))" in await answer("How are the keys rotated?", passages(only))
+
+
+PROSE = "The owner of the encryption keys is Ann Baker."
+LINES = "client.rotate(encryption.keys)\nclient.owner(encryption.keys)"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"{LINES}\n```\n\n{PROSE}",
+        f"{LINES}\n~~~\n{PROSE}\n~~~\nencryption.keys.owner\n~~~",
+        f"{LINES}\n```\n\n{PROSE}\n\n```python\n{LINES}\n```",
+        f"{LINES}\n```\n\n{PROSE}\n\n```python\n{LINES}",
+        f"```\n\n{PROSE}",
+        f"{PROSE}\n\n```\n{LINES}",
+        f"{PROSE}\nLike this:\n```\n{LINES}",
+        f"{PROSE}\n\n```python\n{LINES}",
+        f"{PROSE}\n\n````\n```\n{LINES}\n````",
+    ],
+    ids=["ends", "paired", "and again", "and is cut", "nothing left", "begins", "colon", "language", "fence in fence"],
+)
+async def test_a_chunk_cut_in_code(content: str) -> None:
+    """Where it begins in code or ends in it, what stands outside of the fences is prose and what is inside is code."""
+    text = await answer("Who is the owner of the encryption keys?", passages(content, start=900))
+    assert PROSE in text
+    assert "client" not in text
+    assert "keys.owner" not in text
+
+
+async def test_code_within_a_line_is_no_fence() -> None:
+    """What follows such a line is prose."""
+    text = await answer("Who is the owner of the keys?", passages(f"Keys open doors.\n\n```keys```\n\n{PROSE}"))
+    assert PROSE in text
+
+
+async def test_a_document_begins_with_prose() -> None:
+    """A fence without an end there does not close anything."""
+    text = await answer("Who is the owner of the encryption keys?", passages(f"{PROSE}\n```\n{LINES}"))
+    assert text.startswith(f"{PROSE} [1]")
+    assert "client" not in text
 
 
 async def test_sentences_stand_in_reading_order() -> None:
