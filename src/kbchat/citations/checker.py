@@ -164,9 +164,7 @@ class _Cited(NamedTuple):
 
 def _cited(text: str) -> list[_Cited]:
     """The sentences of a text, in order."""
-    # A mark counts as a closing bracket, so that it stays with the full stop before it: "daily.[1] They …".
-    masked = _MARK.sub(lambda match: "]" * len(match[0]), text)
-    found = [_Cited(_after_marks(text, start), end, []) for start, end in sentences.split(masked)]
+    found = [_Cited(_after_marks(text, start), end, []) for start, end in sentences.split(masked(text))]
     code = [at for match in _CODE.finditer(text) for at in match.span()]
     at = -1
     for match in _MARK.finditer(text):
@@ -179,6 +177,18 @@ def _cited(text: str) -> list[_Cited]:
         if at >= 0 and text.find("\n", found[at].end, mark.start) < 0:
             found[at].marks.append(mark)
     return found
+
+
+def masked(text: str) -> str:
+    """The text with closing brackets for marks, so that each stays with the full stop before it: "daily.[1] They …"."""
+    return _MARK.sub(lambda match: "]" * len(match[0]), text)
+
+
+def unmarked(text: str) -> str:
+    """The text without marks and the blanks before them, whatever is left of brackets in brackets; code within it stays
+    as it is."""
+    plain = _CODE_OR_MARKS.sub(lambda match: match[0] if match[0][0] == "`" else "", text)
+    return plain if plain == text else unmarked(plain)
 
 
 def _after_marks(text: str, start: int) -> int:
@@ -212,4 +222,5 @@ _CLOSED = re.compile(r"[\]】］][。！？.!?]+[”’」』\"')）]*\Z")
 """A mark before the full stop."""
 _BRACKETS = re.compile(r"[\] ]*")
 _CODE = re.compile(r"`[^`\n]+`")
+_CODE_OR_MARKS = re.compile(rf"{_CODE.pattern}|(?: ?{_MARK.pattern})+(?=[\s.,;:!?。，；：！？、]|\Z)|{_MARK.pattern}")
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[^\n]*\n", re.MULTILINE)

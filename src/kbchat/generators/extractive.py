@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import anyio.lowlevel
 
+from kbchat.citations import masked, unmarked
 from kbchat.generators import Generated
 from kbchat.models import Passage, Prompt, Sampling
 from kbchat.prompting import Language, language_of
@@ -124,14 +125,21 @@ def _sentences(passage: Passage, asked: tuple[frozenset[str], ...]) -> list[_Sen
         content = f"{closing}\n{content}"
     fenced = list(_fenced(content))
     found = []
-    for start, end in split(content):
+    # A document's own marks are none of the answer's: its numbers are those of other texts.
+    for start, end in split(masked(content)):
         text = " ".join(content[start:end].split())
+        is_code = any(first <= start < last for first, last in fenced)
+        if (plain := unmarked(text)) != text:
+            text = f"`{text}`" if (is_code or _is_like_code(text)) and "`" not in text else plain.strip()
         terms: Terms = analyse(text)
         held = tuple(wanted.intersection(field) for wanted, field in zip(asked, terms, strict=True))
         leads = text.endswith(("?", "？")) or is_heading(content, start)
-        is_code = any(first <= start < last for first, last in fenced)
         found.append(_Sentence(passage, text, held, is_code, leads))
     return found
+
+
+def _is_like_code(text: str) -> bool:
+    return len(_SYMBOL.findall(text)) > _CODE_SHARE * len(text)
 
 
 def _fenced(content: str) -> Iterator[tuple[int, int]]:
@@ -221,7 +229,7 @@ def _score(sentences: list[_Sentence], asked: tuple[frozenset[str], ...]) -> Non
         before = own[at - 1] if at > 0 and sentences[at - 1].passage is sentence.passage else 0.0
         after = own[at + 1] if at + 1 < total and sentences[at + 1].passage is sentence.passage else 0.0
         lead = LEAD if before and sentences[at - 1].leads else NEIGHBOUR
-        form = CODE if len(_SYMBOL.findall(sentence.text)) > _CODE_SHARE * len(sentence.text) else 1.0
+        form = CODE if _is_like_code(sentence.text) else 1.0
         sentence.score = form * (own[at] + max(lead * before, NEIGHBOUR * after))
 
 
