@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kbchat.citations import CitationChecker
 from kbchat.generators import Generated
 from kbchat.generators.extractive import SENTENCES, ExtractiveGenerator
 from kbchat.models import Message, Passage, Prompt, Reference, Sampling
@@ -22,7 +23,7 @@ Visitors get a badge. The badge is returned in the evening.
 ENGLISH_NOTHING = "I found nothing in the documents that answers this question."
 
 
-def passages(*contents: str, scores: tuple[float, ...] = ()) -> tuple[Passage, ...]:
+def passages(*contents: str, scores: tuple[float, ...] = (), start: int = 0) -> tuple[Passage, ...]:
     return merge(
         [
             Reference(
@@ -30,8 +31,8 @@ def passages(*contents: str, scores: tuple[float, ...] = ()) -> tuple[Passage, .
                 document_id=number,
                 chunk_id=number,
                 content=content,
-                start=0,
-                end=len(content),
+                start=start,
+                end=start + len(content),
                 recall_score=score,
             )
             for number, (content, score) in enumerate(zip(contents, scores or (0.9,) * len(contents), strict=True), 1)
@@ -68,6 +69,79 @@ async def test_code_is_quoted_where_words_say_nothing() -> None:
     assert "days(90)" not in await answer("How often are keys rotated?", passages(text))
     only = "Lunch is at noon.\n\n```python\nkeys.rotate(every=days(90))\n```\n"
     assert "keys.rotate(every=days(90))" in await answer("How are the keys rotated?", passages(only))
+
+
+PROSE = "The owner of the encryption keys is Ann Baker."
+LINES = "client.rotate(encryption.keys)\nclient.owner(encryption.keys)"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"{LINES}\n```\n\n{PROSE}",
+        f"{LINES}\n~~~\n{PROSE}\n~~~\nencryption.keys.owner\n~~~",
+        f"{LINES}\n```\n\n{PROSE}\n\n```python\n{LINES}\n```",
+        f"{LINES}\n```\n\n{PROSE}\n\n```python\n{LINES}",
+        f"```\n\n{PROSE}",
+        f"{PROSE}\n\n```\n{LINES}",
+        f"{PROSE}\nLike this:\n```\n{LINES}",
+        f"{PROSE}\n\n```python\n{LINES}",
+        f"{PROSE}\n\n````\n```\n{LINES}\n````",
+    ],
+    ids=["ends", "paired", "and again", "and is cut", "nothing left", "begins", "colon", "language", "fence in fence"],
+)
+async def test_a_chunk_cut_in_code(content: str) -> None:
+    """Where it begins in code or ends in it, what stands outside of the fences is prose and what is inside is code."""
+    text = await answer("Who is the owner of the encryption keys?", passages(content, start=900))
+    assert PROSE in text
+    assert "client" not in text
+    assert "keys.owner" not in text
+
+
+async def test_code_within_a_line_is_no_fence() -> None:
+    """What follows such a line is prose."""
+    text = await answer("Who is the owner of the keys?", passages(f"Keys open doors.\n\n```keys```\n\n{PROSE}"))
+    assert PROSE in text
+
+
+async def test_a_document_begins_with_prose() -> None:
+    """A fence without an end there does not close anything."""
+    text = await answer("Who is the owner of the encryption keys?", passages(f"{PROSE}\n```\n{LINES}"))
+    assert text.startswith(f"{PROSE} [1]")
+    assert "client" not in text
+
+
+@pytest.mark.parametrize(
+    ("content", "question", "said"),
+    [
+        (
+            "A lamp was invented by Ann Smith in 1904.[2] It was sold in Paris [2][3], not in Rome [1, 4]. [5] Yes.",
+            "Who invented a lamp, and was it sold in Paris?",
+            "A lamp was invented by Ann Smith in 1904. [1] It was sold in Paris, not in Rome. [1] Yes. [1]",
+        ),
+        (
+            "密钥每九十天轮换一次。[2]轮换由安全团队负责【3】。",
+            "密钥多久轮换一次？由谁负责轮换？",
+            "密钥每九十天轮换一次。[1] 轮换由安全团队负责。[1]",
+        ),
+        ("The lamp [[2]3] is green.", "Which lamp is green?", "The lamp is green. [1]"),
+        ("The lamp is one of `lamps[2]`.", "Which lamp is it?", "The lamp is one of `lamps[2]`. [1]"),
+        ("# Shelf\n\n```\nlamp = lamps[2]\n```", "Which lamp?", "`lamp = lamps[2]` [1]"),
+    ],
+    ids=["English", "Chinese", "nested", "code within", "code"],
+)
+async def test_marks_of_the_documents_own(content: str, question: str, said: str) -> None:
+    """They are no citations: each sentence cites its own passage alone, which the check finds it in."""
+    found = passages(content, "Lunch.", "Dinner.")
+    text = await answer(question, found)
+    assert text == said
+    checker = CitationChecker(found)
+    cited = checker.feed(text) + checker.flush()
+    assert len(cited) == text.count("[1]")
+    for it in cited:
+        assert it.number == 1
+        assert it.supported
+        assert text[it.answer_start : it.answer_end].strip("`.。")[:9] in content[it.start : it.end]
 
 
 async def test_sentences_stand_in_reading_order() -> None:
@@ -178,4 +252,4 @@ async def test_any_question_and_any_text(question: str, contents: list[str]) -> 
     if text not in (ENGLISH_NOTHING, await answer(question)):
         for sentence in text.split("]"):
             said = sentence.rpartition("[")[0].strip()
-            assert " ".join(said.split()) in joined or "[" in joined
+            assert " ".join(said.split()) in joined or set("[【［") & set(joined)

@@ -2,6 +2,7 @@
 (`neighbours`)."""
 
 import json
+import math
 from collections.abc import AsyncIterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -232,3 +233,38 @@ async def test_without_the_extra_it_is_named(tmp_path: Path) -> None:
     """When the first question is asked."""
     with pytest.raises(MissingExtraError, match=r"kbchat\[sentence-transformers\]"):
         await CrossEncoderReranker(str(tmp_path), threads=Threads()).rerank("q", ["a"])
+
+
+class Answering:
+    """A reranker of one's own that answers what it was made with."""
+
+    name = "answering"
+
+    def __init__(self, *scores: float) -> None:
+        self._scores = list(scores)
+
+    async def rerank(self, question: str, texts: Sequence[str]) -> list[float]:
+        return self._scores
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("scores", "told"),
+    [
+        ((math.nan,) * 3, "gave passage 1 of 3 the score nan"),
+        ((0.5, math.inf, 0.5), "gave passage 2 of 3 the score inf"),
+        ((0.5, 0.5, -math.inf), "gave passage 3 of 3 the score -inf"),
+        ((), "gave 0 scores for 3 passages"),
+        ((0.5,) * 2, "gave 2 scores for 3 passages"),
+        ((0.5,) * 4, "gave 4 scores for 3 passages"),
+    ],
+)
+async def test_bad_numbers_of_ones_own(tmp_path: Path, scores: tuple[float, ...], told: str) -> None:
+    """A score for each passage, each of them finite: the error says which reranker gave what else."""
+    async with kbchat.KnowledgeBase(tmp_path, reranker=Answering(*scores)) as kb:
+        space = await kb.create_space("handbook")
+        await space.ingest([kbchat.TextDocument(name=name, text=text) for name, text in NOTES.items()])
+        with pytest.raises(RerankerError, match=f"^reranker 'answering' {told}"):
+            await space.retrieve("Who rotates the signing keys?")

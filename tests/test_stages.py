@@ -117,6 +117,21 @@ async def test_strategies_and_filters(
     assert {it.name for it in found} <= {it.name for it in every}
 
 
+@pytest.mark.parametrize("few", [0, 10**9], ids=["searched", "each"])
+async def test_a_filter_adds_no_hits(kb: kbchat.KnowledgeBase, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What shares no word with the question is no lexical hit, however few documents a filter leaves."""
+    monkeypatch.setattr(selecting, "FEW_CHUNKS", few)
+    space = await kb.create_space("shelf")
+    texts = {"zoo": "The zoo sells ice cream.", "keys": "Keys are rotated every day.", "people": "Maria runs it."}
+    await space.ingest(
+        [kbchat.TextDocument(name=name, text=text, metadata={"zoo": name == "zoo"}) for name, text in texts.items()]
+    )
+    explained = await space.explain("zoo ice cream", where={"field": "zoo", "exists": True}, strategy="lexical")
+    assert [it.name for it in explained.references] == ["zoo"]
+    assert [it.name for it in explained.candidates] == ["zoo"]
+    assert await space.retrieve("zoo ice cream", where={"field": "zoo", "eq": False}, strategy="lexical") == []
+
+
 async def test_settings_choose_too(tmp_path: Path) -> None:
     """What a call does not say, they do; what they cannot mean is refused with the words there are."""
     settings = kbchat.Settings(data_dir=tmp_path, strategy=Strategy.DENSE, diversity=0.3, expand=Expand.SECTION)

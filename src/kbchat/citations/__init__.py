@@ -2,7 +2,7 @@
 does not carry. Pure: `checker` takes deltas, `claims` reads a sentence, `evidence` weighs it, `numbers` and `chinese`
 know what words alone do not tell."""
 
-from kbchat.citations.checker import MAX_PENDING_CHARS, CitationChecker
+from kbchat.citations.checker import MAX_PENDING_CHARS, CitationChecker, masked, unmarked
 from kbchat.citations.evidence import Similarity
 
-__all__ = ["MAX_PENDING_CHARS", "CitationChecker", "Similarity"]
+__all__ = ["MAX_PENDING_CHARS", "CitationChecker", "Similarity", "masked", "unmarked"]

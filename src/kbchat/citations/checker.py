@@ -220,11 +220,9 @@ class _Checked(NamedTuple):
 
 def _cited(text: str, *, begins: bool) -> tuple[list[_Mark], list[_Cited]]:
     """The marks that belong to the sentence before a text, unless the text `begins` the answer, and its sentences."""
-    # A mark counts as a closing bracket, so that it stays with the full stop before it: "daily.[1] They …".
-    masked = MARK.sub(lambda match: "]" * len(match[0]), text)
     tail = _TAIL.match(text)
     own = 0 if begins or tail is None else tail.end()
-    found = [_Cited(_after_marks(text, max(own, start)), end, []) for start, end in sentences.split(masked)]
+    found = [_Cited(_after_marks(text, max(own, start)), end, []) for start, end in sentences.split(masked(text))]
     code = [at for match in _CODE.finditer(text) for at in match.span()]
     late: list[_Mark] = []
     at = -1
@@ -238,6 +236,18 @@ def _cited(text: str, *, begins: bool) -> tuple[list[_Mark], list[_Cited]]:
         if text.find("\n", found[at].end if at >= 0 else 0, mark.start) < 0:
             (found[at].marks if at >= 0 else late).append(mark)
     return late, found
+
+
+def masked(text: str) -> str:
+    """The text with closing brackets for marks, so that each stays with the full stop before it: "daily.[1] They …"."""
+    return MARK.sub(lambda match: "]" * len(match[0]), text)
+
+
+def unmarked(text: str) -> str:
+    """The text without marks and the blanks before them, whatever is left of brackets in brackets; code within it stays
+    as it is."""
+    plain = _CODE_OR_MARKS.sub(lambda match: match[0] if match[0][0] == "`" else "", text)
+    return plain if plain == text else unmarked(plain)
 
 
 def _after_marks(text: str, start: int) -> int:
@@ -290,3 +300,4 @@ _TAIL = re.compile(r"(?s:.)[.!?。！？…\"'”’」』）)\]》】］*_]*")
 _CODE = re.compile(r"(?<!`)(`+)(?!`)[^\n]*?(?<!`)\1(?!`)")
 _FENCE = re.compile(r"[ \t]*(?:```+[^`\n]*|~~~[^\n]*)\n")
 """No backtick in the line of a fence: ```` ```code``` in a line ```` is none."""
+_CODE_OR_MARKS = re.compile(rf"{_CODE.pattern}|(?: ?{MARK.pattern})+(?=[\s.,;:!?。，；：！？、]|\Z)|{MARK.pattern}")

@@ -8,12 +8,13 @@ answers, that finds more of them than weights from the whole space do, and cosin
 import math
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 import anyio.lowlevel
 
+from kbchat.citations import masked, unmarked
 from kbchat.generators import Generated
 from kbchat.models import Passage, Prompt, Sampling
 from kbchat.prompting import Language, language_of
@@ -72,7 +73,8 @@ class ExtractiveGenerator:
 _PIECE = re.compile(r"\s*[^\s\u2e80-\u9fff\uac00-\ud7af\uff00-\uffef]+|\s*\S|\s+")
 """About a word: with the space before it, as models send theirs. Together they are the text."""
 
-_FENCED = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1|\Z)", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^[ \t]*(?P<mark>`{3,}|~{3,})(?P<info>[^\n`]*)$", re.MULTILINE)
+"""A line that opens or closes code. One with more backticks holds the code itself."""
 _SYMBOL = re.compile(r"[{}<>=\\;_]")
 _CODE_SHARE = 0.05
 """Text with a larger share of such symbols is taken for code."""
@@ -119,16 +121,65 @@ async def _extract(question: str, passages: Sequence[Passage]) -> str:
 
 def _sentences(passage: Passage, asked: tuple[frozenset[str], ...]) -> list[_Sentence]:
     content = passage.content
-    fenced = [fence.span() for fence in _FENCED.finditer(content)]
+    if passage.references[0].start > 0 and (closing := _closing_first(content)):
+        content = f"{closing}\n{content}"
+    fenced = list(_fenced(content))
     found = []
-    for start, end in split(content):
+    # A document's own marks are none of the answer's: its numbers are those of other texts.
+    for start, end in split(masked(content)):
         text = " ".join(content[start:end].split())
+        is_code = any(first <= start < last for first, last in fenced)
+        if (plain := unmarked(text)) != text:
+            text = f"`{text}`" if (is_code or _is_like_code(text)) and "`" not in text else plain.strip()
         terms: Terms = analyse(text)
         held = tuple(wanted.intersection(field) for wanted, field in zip(asked, terms, strict=True))
         leads = text.endswith(("?", "？")) or is_heading(content, start)
-        is_code = any(first <= start < last for first, last in fenced)
         found.append(_Sentence(passage, text, held, is_code, leads))
     return found
+
+
+def _is_like_code(text: str) -> bool:
+    return len(_SYMBOL.findall(text)) > _CODE_SHARE * len(text)
+
+
+def _fenced(content: str) -> Iterator[tuple[int, int]]:
+    """Where code stands between fences, which may be open at the end."""
+    opening: re.Match[str] | None = None
+    for fence in _FENCE.finditer(content):
+        if opening is None:
+            opening = fence
+        elif _closes(fence, opening["mark"]):
+            yield opening.start(), fence.end()
+            opening = None
+    if opening is not None:
+        yield opening.start(), len(content)
+
+
+def _closes(fence: re.Match[str], mark: str) -> bool:
+    return fence["mark"].startswith(mark) and not fence["info"].strip()
+
+
+def _closing_first(content: str) -> str | None:
+    """The mark of the first fence where that closes code which began before the text; None where it opens some.
+
+    One that closes has no language, and if it were taken for one that opens, another that opens would stand in the
+    code, or the last would never be closed. That may also be because the text ends in code: then the first one opens
+    where it stands apart from what is before it, or after a colon, and not from what is after it.
+    """
+    fences = list(_FENCE.finditer(content))
+    if not fences or fences[0]["info"].strip():
+        return None
+    first, mark = fences[0], ""
+    for fence in fences:
+        if not mark:
+            mark = fence["mark"]
+        elif _closes(fence, mark):
+            mark = ""
+        elif fence["mark"].startswith(mark):
+            return first["mark"]
+    before, after = content[: first.start()], content[first.end() + 1 :].partition("\n")[0]
+    opens = after.strip() and (not before or before.endswith("\n\n") or before.rstrip().endswith((":", "：")))
+    return first["mark"] if mark and not opens else None
 
 
 def _choose(sentences: list[_Sentence], asked: tuple[frozenset[str], ...]) -> list[_Sentence]:
@@ -178,7 +229,7 @@ def _score(sentences: list[_Sentence], asked: tuple[frozenset[str], ...]) -> Non
         before = own[at - 1] if at > 0 and sentences[at - 1].passage is sentence.passage else 0.0
         after = own[at + 1] if at + 1 < total and sentences[at + 1].passage is sentence.passage else 0.0
         lead = LEAD if before and sentences[at - 1].leads else NEIGHBOUR
-        form = CODE if len(_SYMBOL.findall(sentence.text)) > _CODE_SHARE * len(sentence.text) else 1.0
+        form = CODE if _is_like_code(sentence.text) else 1.0
         sentence.score = form * (own[at] + max(lead * before, NEIGHBOUR * after))
 
 

@@ -15,6 +15,7 @@ from kbchat import fusion
 from kbchat.catalog import Catalog
 from kbchat.embedders import Embedder, passages
 from kbchat.embedders.static import StaticEmbedder
+from kbchat.errors import RerankerError
 from kbchat.inputs import Bounds
 from kbchat.lexical import LexicalIndex
 from kbchat.models import Chunk, Reference, SpaceInfo
@@ -225,7 +226,15 @@ class Retriever:
         """By the reranker's scores. They leave it as it is how sure the question is of its best hit: each reranker's
         lie in a range of their own."""
         shown = scored[: max(top_k, RERANKED)]
-        return scoring.reranked(scored, await reranker.rerank(search.question, [text_of(it.chunk) for it in shown]))
+        scores = await reranker.rerank(search.question, [text_of(it.chunk) for it in shown])
+        if len(scores) != len(shown):
+            told = f"gave {len(scores)} scores for {len(shown)} passages; there has to be one for each"
+            raise RerankerError(f"reranker {reranker.name!r} {told}")
+        for number, score in enumerate(scores, 1):
+            if not math.isfinite(score):
+                told = f"gave passage {number} of {len(shown)} the score {score}; scores have to be finite"
+                raise RerankerError(f"reranker {reranker.name!r} {told}")
+        return scoring.reranked(scored, scores)
 
 
 def _first(top_k: int) -> int:

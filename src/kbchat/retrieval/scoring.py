@@ -59,11 +59,12 @@ def lift_all(chunks: Sequence[Chunk], fused: Sequence[float], by: float = fusion
 
 
 def reranked(ranked: Sequence[Scored], scores: Sequence[float]) -> list[Scored]:
-    """The candidates anew, the first of them by a reranker's `scores`, the rest behind them in their old order."""
+    """The candidates anew, the first of them by a reranker's `scores`, which are no more than there are candidates and
+    finite; the rest behind them in their old order."""
     relevance = fusion.relevance(scores)
     judged = [
         it._replace(rerank=score, final=relevant)
-        for it, score, relevant in zip(ranked, scores, relevance, strict=False)
+        for it, score, relevant in zip(ranked[: len(scores)], scores, relevance, strict=True)
     ]
     judged.sort(key=lambda it: (-it.final, -it.lifted, it.chunk.id))
     rest = ranked[len(judged) :]

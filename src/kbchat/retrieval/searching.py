@@ -95,7 +95,7 @@ class Search:
         self._is_exhausted = False
 
     async def run(self, limit: int, *, wanted: int = 0) -> list[int]:
-        """What the two searches find, and all of the selected ones where these are few, the most promising first.
+        """What the two searches find, or all of the selected ones where these are few, the most promising first.
         Where so many of them are `wanted`, they are read ahead if that can be."""
         self.rounds, self.limit = self.rounds + 1, limit
         depth = self._depth(limit)
@@ -110,11 +110,21 @@ class Search:
             self._is_exhausted = (depth > DEEPEST or len(dense) < depth) and len(lexical) < depth
         self._answered = dense, lexical
         self._dense_hits, self.lexical_hits = await self._selected(dense, lexical)
-        found = self._few
-        if found is None:
-            words: list[LexicalHit] = [] if self.strategy is Strategy.DENSE else self.lexical_hits[:limit]
-            found = tuple(dict.fromkeys((*(hit.id for hit in self._dense_hits[:limit]), *(hit.id for hit in words))))
-        return self._by_promise(found, limit)
+        return self._by_promise(self._found(limit), limit)
+
+    def _found(self, limit: int) -> Sequence[int]:
+        """What may be a hit. Of few selected ones each, where their scores are added up; else what a search brought."""
+        match self.strategy:
+            case Strategy.HYBRID | Strategy.DENSE if self._few is not None:
+                return self._few
+            case Strategy.DENSE:
+                words: list[LexicalHit] = []
+            case Strategy.HYBRID | Strategy.LEXICAL | Strategy.RANKS:
+                words = self.lexical_hits
+            case _:
+                assert_never(self.strategy)
+        first = limit if self._few is None else len(self._few)
+        return list(dict.fromkeys([*(hit.id for hit in self._dense_hits[:first]), *(hit.id for hit in words[:first])]))
 
     def _by_promise(self, found: Sequence[int], limit: int) -> list[int]:
         if self.strategy is Strategy.RANKS:

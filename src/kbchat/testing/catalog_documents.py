@@ -149,8 +149,8 @@ class DocumentTests(CatalogFixtures):
         a, c = await put(catalog, space, generation("a", "x"), generation("c", "z"))
         [left] = await catalog.begin_generations(space.id, [generation("b", "y")])
         with pytest.raises(DocumentExistsError):
-            await catalog.edit_document(space.id, a.document_id, DocumentEdit(name="c"), writer="w")
-        renamed = await catalog.edit_document(space.id, a.document_id, DocumentEdit(name="b"), writer="w")
+            await catalog.edit_document(space.id, a.document_id, DocumentEdit(name="c"))
+        renamed = await catalog.edit_document(space.id, a.document_id, DocumentEdit(name="b"))
         assert (renamed.id, renamed.name, renamed.chunk_count) == (a.document_id, "b", 1)
         assert await catalog.publish(space.id, [left.id], writer="w") == []
         assert await catalog.collectable(space.id, pending=False) == {left.id: list(left.chunk_ids)}
@@ -179,7 +179,7 @@ class DocumentTests(CatalogFixtures):
         texts = [generation(name, name) for name in "abcd"]
         ids = [begun.document_id for begun in await put(catalog, space, *texts)]
         for name in "abc":
-            await catalog.keep_upload(space.id, Upload(name, b"new", "DOCUMENT"), replace=True, writer="w")
+            await catalog.keep_upload(space.id, Upload(name, b"new", "DOCUMENT"), replace=True)
         kept = {document_id: upload.id for document_id, upload in (await catalog.upload_states(space.id, ids)).items()}
         a, b, c, _ = ids
         states = {b: (DocumentStatus.FAILED, "cut short"), c: (DocumentStatus.FINISHED, None)}
