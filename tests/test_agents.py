@@ -63,6 +63,14 @@ class TestTools:
         assert second["next_offset"] is None
         assert len(first["documents"] + second["documents"]) == 2
 
+    async def test_globs_may_be_decomposed(self, kb: kbchat.KnowledgeBase, toolbox: Toolbox) -> None:
+        """They choose the names that look the same, which are kept composed."""
+        await (await kb.get_space("handbook")).ingest(kbchat.TextDocument(name="Mu\u0308ller.md", text="Lamps."))
+        for glob in ("Mu\u0308ll*", "M\u00fcll*", "M[u\u0308]ller.md"):
+            listed = await call(toolbox, "list_documents", space="handbook", glob=glob)
+            assert [it["name"] for it in listed["documents"]] == ["M\u00fcller.md"]
+            assert (await call(toolbox, "grep", space="handbook", pattern="Lamps", glob=glob))["searched"] == 1
+
     async def test_many_documents(self, kb: kbchat.KnowledgeBase, toolbox: Toolbox) -> None:
         """A large space is listed page by page, and a glob finds what is far behind."""
         space = await kb.create_space("large")

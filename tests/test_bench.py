@@ -117,6 +117,19 @@ def test_the_layout_of_chromas_report(tmp_path: Path) -> None:
     assert two.texts == {"two": "Gamma."}
 
 
+@pytest.mark.parametrize("form", ["cafe\u0301", "caf\u00e9"], ids=["decomposed", "composed"])
+def test_ids_are_read_composed(tmp_path: Path, form: str) -> None:
+    """As the names of documents are kept: whatever form each file has, a hit is found to be the one that was judged."""
+    judged = [("q1", "cafe\u0301", "1"), ("q2", "caf\u00e9", "1")]
+    (beir,) = sets.read(write_beir(tmp_path / "beir", {form: "Coffee.", **CORPUS}, judged=judged))
+    assert "caf\u00e9" in beir.texts
+    assert [each.grades for each in beir.questions.values()] == [{"caf\u00e9": 1.0}] * 2
+    rows: list[tuple[str, object, str]] = [("What?", [excerpt("Coffee.", "Coffee.")], name) for _, name, _ in judged]
+    (chroma,) = sets.read(write_chroma(tmp_path / "chroma", rows, {form: "Coffee."}))
+    assert chroma.texts == {"caf\u00e9": "Coffee."}
+    assert len(chroma.questions) == 2
+
+
 @pytest.mark.parametrize(
     ("file", "content", "told"),
     [

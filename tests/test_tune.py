@@ -82,6 +82,19 @@ def test_what_answers_a_question(tmp_path: Path) -> None:
     assert found[5] == Judged("How long?", {"keys.md": 3.0}, (Passage("keys.md", 8, 12),))
 
 
+def test_names_may_be_decomposed(tmp_path: Path) -> None:
+    """They name the documents that look the same, whose names are kept composed."""
+    name, kept = "cafe\u0301.md", "caf\u00e9.md"
+    lines: list[dict[str, object]] = [
+        {"question": "Which?", "documents": [name]},
+        {"question": "How well?", "documents": {name: 2}},
+        {"question": "Where?", "excerpts": [{"document": name, "text": "Coffee"}]},
+    ]
+    found = questions.read(write_lines(tmp_path / "q.jsonl", lines), {kept: "Coffee is free."}, limit=1000)
+    assert [each.grades for each in found] == [{kept: 1.0}, {kept: 2.0}, {kept: 1.0}]
+    assert found[2].passages == (Passage(kept, 0, 6),)
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kbchat.errors import InvalidInputError
+from kbchat.inputs import composed
 
 MAX_PATTERN_CHARS = 1000
 MAX_GLOB_CHARS = 256
@@ -66,9 +67,13 @@ def _line(text: str, start: int, end: int) -> str:
 
 
 def matcher(glob: str) -> Callable[[str], bool]:
-    """Says whether a document's name matches a pattern of `*`, `?` and `[…]`, in which `*` crosses `/` too."""
+    """Says whether a document's name matches a pattern of `*`, `?` and `[…]`, in which `*` crosses `/` too.
+
+    Names are composed, and so is the pattern: what looks the same is the same.
+    """
     if len(glob) > MAX_GLOB_CHARS:
         raise InvalidInputError("glob", f"has {len(glob):,} characters; at most {MAX_GLOB_CHARS} do")
+    glob = composed(glob, field="glob")
     if "".join(dict.fromkeys(glob)) == "*":
         return lambda name: True
     try:

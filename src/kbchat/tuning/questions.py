@@ -18,10 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictInt, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, StrictInt, ValidationError
 
 from kbchat.errors import InvalidInputError
+from kbchat.inputs import composed
 
+Name = Annotated[str, AfterValidator(composed)]
+"""A document's, as it is kept."""
 Grade = Annotated[FiniteFloat, Field(ge=0)]
 
 
@@ -52,7 +55,7 @@ class Judged:
 class _Excerpt(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    document: str | None = None
+    document: Name | None = None
     text: Annotated[str, Field(min_length=1)] | None = None
     start: Annotated[StrictInt, Field(ge=0)] | None = None
     end: Annotated[StrictInt, Field(ge=1)] | None = None
@@ -62,7 +65,7 @@ class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     question: str
-    documents: tuple[str, ...] | dict[str, Grade] | None = None
+    documents: tuple[Name, ...] | dict[Name, Grade] | None = None
     excerpts: tuple[_Excerpt, ...] = ()
     synthetic: str | None = None
 

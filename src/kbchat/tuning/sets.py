@@ -3,7 +3,8 @@
 BEIR's layout: `corpus.jsonl` (`_id`, `title`, `text`), `queries.jsonl` (`_id`, `text`, and `answers` where known) and
 `qrels.tsv` or `qrels/test.tsv` (`query-id`, `corpus-id`, `score`, under a header line). That of Chroma's report on
 chunking: `questions_df.csv` (`question`, `references`, `corpus_id`), where `references` is a JSON list of `content`,
-`start_index` and `end_index`, in characters of `corpora/CORPUS_ID.md`.
+`start_index` and `end_index`, in characters of `corpora/CORPUS_ID.md`. Ids are read in composed form, as documents'
+names are kept.
 """
 
 import csv
@@ -14,12 +15,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic import Field as Aliased
 
 from kbchat.errors import InvalidInputError
 from kbchat.evaluation import Range
+from kbchat.inputs import composed
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class _Row(BaseModel):
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
-    id: str = Aliased(alias="_id", min_length=1)
+    id: Annotated[str, AfterValidator(composed)] = Aliased(alias="_id", min_length=1)
     text: str
     title: str | None = None
     answers: tuple[str, ...] = ()
@@ -96,7 +99,8 @@ def _read_beir(folder: Path) -> Dataset:
     if qrels is None:
         raise _unusable(folder, "holds no judgements: there is neither qrels.tsv nor qrels/test.tsv")
     grades: dict[str, dict[str, float]] = {key: {} for key in asked}
-    for line, (question, document, score) in _table(qrels, ("query-id", "corpus-id", "score"), "\t"):
+    for line, (*ids, score) in _table(qrels, ("query-id", "corpus-id", "score"), "\t"):
+        question, document = map(composed, ids)
         if question not in asked:
             raise _unusable(qrels, f"judges a question {question!r} that is not in queries.jsonl", line)
         if document not in texts:
@@ -116,14 +120,15 @@ def _read_beir(folder: Path) -> Dataset:
 
 def _read_chroma(folder: Path) -> list[Dataset]:
     """One set a text, since each question says which one it is about."""
-    texts = {path.stem: _text(path) for path in sorted((folder / "corpora").glob("*.md"))}
+    texts = {composed(path.stem): _text(path) for path in sorted((folder / "corpora").glob("*.md"))}
     if not texts:
         raise _unusable(folder / "corpora", "holds no text (*.md)")
     path = folder / "questions_df.csv"
     questions: dict[str, dict[str, Question]] = {name: {} for name in texts}
     left_out = dict.fromkeys(texts, 0)
     columns = ("question", "references", "corpus_id")
-    for number, (line, (question, references, corpus)) in enumerate(_table(path, columns, ",")):
+    for number, (line, (question, references, named)) in enumerate(_table(path, columns, ",")):
+        corpus = composed(named)
         if corpus not in texts:
             raise _unusable(path, f"names a text {corpus!r} that is not in corpora/", line)
         excerpts = _excerpts(path, line, references, texts[corpus])
