@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from pydantic import JsonValue
 
-from kbchat.numbering import Chunk, numbers
-from kbchat.text.marks import without_marks
+from kbchat.numbering import Chunk, numbers, without_marks
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

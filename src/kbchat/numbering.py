@@ -1,5 +1,6 @@
 """The numbers by which an answer cites its passages. Pure."""
 
+import re
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
@@ -47,3 +48,12 @@ def neighbours(references: Sequence[AnyChunk]) -> list[list[AnyChunk]]:
             groups.append([reference])
             end = reference.end
     return groups
+
+
+MARK = re.compile(r"[\[【［]\^?\s?(\d{1,3}(?:\s?[,，、;–-]\s?\d{1,3})*)\s?[\]】］]")
+"""The marks by which an answer cites passages: `[1]`, `[1, 3]`, `[2-4]` or `【1】`."""
+
+
+def without_marks(text: str) -> str:
+    """The text with blanks where its marks stand: offsets hold."""
+    return MARK.sub(lambda mark: " " * len(mark[0]), text)

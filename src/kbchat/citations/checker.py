@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from kbchat.citations.evidence import Similarity, Source, weigh
 from kbchat.models import Citation, Passage, Reference
+from kbchat.numbering import MARK, without_marks
 from kbchat.text import sentences
-from kbchat.text.marks import MARK, without_marks
 
 MAX_PENDING_CHARS = 2_000
 """What goes on for longer without an end is not one sentence: its beginning is let go unchecked."""
@@ -75,6 +75,8 @@ class CitationChecker:
         last = self._pending[-1]
         if not full and last != "\n" and self._pending[-2:-1] == last:
             return []  # The first of them said all.
+        if not full and self._undecided and _OPENED.search(self._pending[-24:]):
+            return []  # A mark may come.
         found = self._take(final=False)
         if len(self._pending) >= MAX_PENDING_CHARS:
             self._drop(len(self._pending) - MAX_PENDING_CHARS // 2)
