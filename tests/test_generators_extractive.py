@@ -144,6 +144,12 @@ async def test_marks_of_the_documents_own(content: str, question: str, said: str
         assert text[it.answer_start : it.answer_end].strip("`.。")[:9] in content[it.start : it.end]
 
 
+async def test_marks_within_marks_have_an_end() -> None:
+    """A document that means harm costs no more than another."""
+    text = await answer("Which lamp is green?", passages(f"The lamp {'[1' * 3000}{']' * 3000} is green."))
+    assert text.startswith("The lamp [1")
+
+
 async def test_sentences_stand_in_reading_order() -> None:
     """Each with the number of its passage, passages apart."""
     found = passages(

@@ -23,6 +23,9 @@ from kbchat.text import sentences
 MAX_PENDING_CHARS = 2_000
 """What goes on for longer without an end is not one sentence: its beginning is let go unchecked."""
 
+MOST_NESTED = 8
+"""So deep marks stand within marks, in the text of a document that means well."""
+
 
 class CitationChecker:
     """Checks one answer against the passages of its prompt.
@@ -246,10 +249,14 @@ def masked(text: str) -> str:
 
 
 def unmarked(text: str) -> str:
-    """The text without marks and the blanks before them, whatever is left of brackets in brackets; code within it stays
-    as it is."""
-    plain = _CODE_OR_MARKS.sub(lambda match: match[0] if match[0][0] == "`" else "", text)
-    return plain if plain == text else unmarked(plain)
+    """The text without marks and the blanks before them, also those that others leave when they go, so often as anybody
+    means it; code within it stays as it is."""
+    for _ in range(MOST_NESTED):
+        plain = _CODE_OR_MARKS.sub(lambda match: match[0] if match[0][0] == "`" else "", text)
+        if plain == text:
+            break
+        text = plain
+    return text
 
 
 def _after_marks(text: str, start: int) -> int:
