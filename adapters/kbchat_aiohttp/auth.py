@@ -41,9 +41,10 @@ class Principal:
 
     @property
     def speaker(self) -> str:
-        """Whose conversations it has. An admin with a key has its own, which may hold what is anybody's: no owner's
-        name begins with a blank."""
-        return f" {self.name}" if self.role is Role.ADMIN and self != ANYONE else self.owner
+        """Whose conversations it has. An admin's key without an owner has its own, which may hold what is anybody's: no
+        owner's name begins with a blank."""
+        is_alone = self.role is Role.ADMIN and not self.owner and self != ANYONE
+        return f" {self.name}" if is_alone else self.owner
 
     def require(self, role: Role) -> None:
         """Raises `RoleError` where the role does not reach that far."""
