@@ -63,4 +63,6 @@ const scenarios = {
   "break off": () => stream("break off", "m"),
   "for ever": cancel,
 };
-console.log(JSON.stringify(await scenarios[scenario]()));
+const found = JSON.stringify(await scenarios[scenario]());
+// Not whenever the last connection is forgotten.
+process.stdout.write(`${found}\n`, () => process.exit());
