@@ -12,7 +12,7 @@ import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import chromadb
@@ -23,10 +23,10 @@ from growth import fill
 from kbchat.embedders.passages import embed_and_pack
 from kbchat.embedders.static import StaticEmbedder
 from kbchat.lexical.tantivy import WRITER_BYTES
-from kbchat.stores.chroma import HnswSettings
 from kbchat.text.splitting import embedded_text
 from kbchat.threads import Threads
 from reporting import Spread, about, add_outputs, bars, canvas, draw, save
+from stores import raw_collection
 
 BATCH = 512
 """Chunks that the raw parts take at a time."""
@@ -66,20 +66,8 @@ def raw(texts: Sequence[str], static: StaticEmbedder) -> dict[str, float]:
     """The seconds that each of the parts takes."""
     spent = dict.fromkeys(PARTS, 0.0)
     with tempfile.TemporaryDirectory() as folder:
-        hnsw = HnswSettings()
         client = chromadb.PersistentClient(f"{folder}/chroma", chromadb.Settings(anonymized_telemetry=False))
-        collection = client.create_collection(
-            "raw",
-            embedding_function=None,
-            configuration={
-                "hnsw": {
-                    "space": "cosine",
-                    "max_neighbors": hnsw.max_neighbors,
-                    "ef_construction": hnsw.ef_construction,
-                    "ef_search": hnsw.ef_search,
-                }
-            },
-        )
+        collection = raw_collection(client, "raw")
         builder = tantivy.SchemaBuilder()
         builder.add_text_field("text", tokenizer_name="en_stem")
         builder.add_integer_field("id", indexed=True, fast=True)
@@ -106,12 +94,9 @@ def raw(texts: Sequence[str], static: StaticEmbedder) -> dict[str, float]:
 
 def sentences(texts: Sequence[str], static: StaticEmbedder) -> float:
     """The seconds that embedding takes with the vectors of sentences."""
-    return timed(lambda: [embed_and_pack(static, texts[at : at + BATCH]) for at in range(0, len(texts), BATCH)])
-
-
-def timed(run: Callable[[], object]) -> float:
     started = time.perf_counter()
-    run()
+    for first in range(0, len(texts), BATCH):
+        embed_and_pack(static, texts[first : first + BATCH])
     return time.perf_counter() - started
 
 

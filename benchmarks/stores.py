@@ -91,9 +91,10 @@ class Result:
         return f"| {self.store} | {self.size:,} | {upsert} | {query} | {self.recall:.3f} |"
 
 
-def raw_chroma(api: object, name: str) -> Client:
+def raw_collection(api: Any, name: str) -> Any:
+    """Chroma's own collection, with kbchat's settings for the index."""
     hnsw = HnswSettings()
-    collection = api.get_or_create_collection(  # type: ignore[attr-defined]
+    return api.get_or_create_collection(
         name,
         embedding_function=None,
         configuration={
@@ -105,6 +106,10 @@ def raw_chroma(api: object, name: str) -> Client:
             }
         },
     )
+
+
+def raw_chroma(api: object, name: str) -> Client:
+    collection = raw_collection(api, name)
     return Client(
         lambda ids, vectors: collection.upsert(ids=[str(key) for key in ids], embeddings=vectors),
         lambda vector: collection.query(query_embeddings=[vector], n_results=10, include=["distances"]),
