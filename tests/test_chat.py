@@ -132,7 +132,7 @@ async def test_a_chat_without_a_space(server: ModelServer, model: Generator) -> 
 async def test_a_whole_answer(model: Generator) -> None:
     """`collect` gives text, references, usage, reason, model and what was dropped."""
     chat = Chat(model, [hit(SENTENCE * 30, document_id=1), hit(SENTENCE * 30, document_id=2)])
-    answer = await chat.answer(budget=600)
+    answer = await chat.answer(budget=400)
     assert answer.text == "Hello, world."
     assert [reference.document_id for reference in answer.references] == [1]
     assert [reference.document_id for reference in answer.dropped] == [2]

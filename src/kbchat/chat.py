@@ -294,11 +294,12 @@ class _Said:
             self._chars = 0
 
     async def usage(self, packed: Packed) -> Usage:
-        prompt = "".join(message.content for message in packed.prompt.messages)
-        return Usage(
-            prompt_tokens=await self._count(prompt),
-            completion_tokens=self._tokens + await self._count("".join(self._texts)),
-        )
+        """What prompt and answer cost. Where all is estimated, the prompt was when it was packed."""
+        answer = self._tokens + await self._count("".join(self._texts))
+        if self._counter.estimates:
+            return Usage(prompt_tokens=packed.text_tokens, completion_tokens=answer)
+        prompt = await self._count("".join(message.content for message in packed.prompt.messages))
+        return Usage(prompt_tokens=prompt, completion_tokens=answer)
 
     async def _count(self, text: str) -> int:
         if self._counter.ready and len(text) <= _INLINE_CHARS:

@@ -28,12 +28,18 @@ _LABEL_CHARS = 200
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A prompt, what it quotes, and what the budget left no room for. `tokens` is the size of its messages."""
+    """A prompt, what it quotes, and what the budget left no room for. `tokens` is the size of its messages, as counted,
+    with what a chat template puts around each."""
 
     prompt: Prompt
     tokens: int
     dropped: tuple[Reference, ...] = ()
     dropped_turns: int = 0
+
+    @property
+    def text_tokens(self) -> int:
+        """The size of what the messages say."""
+        return self.tokens - MESSAGE_TOKENS * len(self.prompt.messages)
 
     @property
     def passages(self) -> tuple[Passage, ...]:
@@ -69,8 +75,7 @@ def pack(
             f"the question and the system messages need {budget_tokens - room:,} tokens, but the prompt may have "
             f"{budget_tokens:,}; shorten them, or raise prompt_tokens",
         )
-    kept, dropped = _choose(references or (), ask, room=int(room * PASSAGE_SHARE) if turns else room)
-    passages = merge(kept)
+    passages, dropped = _choose(references or (), ask, room=int(room * PASSAGE_SHARE) if turns else room)
     tail = ask.message(passages)
     room = budget_tokens - sum(map(ask.cost, (*head, tail)))
     recent = _newest(turns, ask, room=room)
@@ -241,13 +246,18 @@ def _system_message(system: list[str], instructions: str | None) -> tuple[Messag
     return (Message(role="system", content="\n\n".join(texts)),) if texts else ()
 
 
-def _choose(references: Sequence[Reference], ask: _Ask, *, room: int) -> tuple[list[Reference], list[Reference]]:
-    """The hits that are worth quoting and fit, best first, and those that are worth it and do not."""
+def _choose(
+    references: Sequence[Reference], ask: _Ask, *, room: int
+) -> tuple[tuple[Passage, ...], Sequence[Reference]]:
+    """What is quoted of the hits that are worth it, and those that do not fit. `room` is beside the question."""
     if not references:
-        return [], []
+        return (), ()
     best = max(reference.recall_score for reference in references)
     worthy = [reference for reference in references if reference.recall_score >= TAIL_CUT * best]
     worthy.sort(key=lambda reference: -reference.recall_score)
+    passages = merge(worthy)
+    if ask.cost(ask.message(passages)) - ask.cost(ask.message(())) <= room:
+        return passages, ()  # As most often; one by one they would have to be counted twice.
     kept: list[Reference] = []
     dropped: list[Reference] = []
     left = room - ask.count(f"\n\n{ask.words.question}")
@@ -260,8 +270,8 @@ def _choose(references: Sequence[Reference], ask: _Ask, *, room: int) -> tuple[l
             dropped.append(reference)
     if not kept:
         # Part of the best passage is more than nothing, and its offsets say which part.
-        return [_cut(worthy[0], ask, room=left)], worthy[1:]
-    return kept, dropped
+        return merge([_cut(worthy[0], ask, room=left)]), worthy[1:]
+    return merge(kept), dropped
 
 
 def _cut(reference: Reference, ask: _Ask, *, room: int) -> Reference:

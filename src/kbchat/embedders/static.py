@@ -7,6 +7,7 @@ processes; what is used of it is kept in floats.
 """
 
 import json
+import math
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,10 +57,11 @@ class StaticEmbedder:
         return await self._threads.read(self.embed, texts)
 
     async def embed_query(self, text: str) -> Vector:
-        short = self._model is not None and len(text) <= INLINE_CHARS
-        vectors = self.embed([text]) if short else await self._threads.read(self.embed, [text])
-        vector: Vector = vectors[0]
-        return vector
+        if len(text) > INLINE_CHARS:
+            vector: Vector = (await self._threads.read(self.embed, [text]))[0]
+            return vector
+        model = self._model or await self._threads.read(self._load)
+        return model.embed_one(text)
 
     async def aclose(self) -> None:
         self._model = None
@@ -73,11 +75,13 @@ class StaticEmbedder:
 
         A text is cut into words once for itself and its parts. Of the parts' vectors only the directions count.
         """
-        model = self._model
-        if model is None:
+        return self._load().embed(texts, parts)
+
+    def _load(self) -> "_Model":
+        if (model := self._model) is None:
             with self._loading:
                 model = self._model = self._model or _Model.load()
-        return model.embed(texts, parts)
+        return model
 
 
 class _Table:
@@ -117,6 +121,12 @@ class _Model(NamedTuple):
             raise EmbedderError(
                 f"the static embedder cannot be loaded ({error}); reinstall it: pip install --force-reinstall wordllama"
             ) from error
+
+    def embed_one(self, text: str) -> Vector:
+        """The vector of a short text: that of `embed` but for rounding, in a fifth of the time."""
+        vector: Vector = np.add.reduce(self.table[self.tokens.of(text)], axis=0)
+        length = math.sqrt(float(vector @ vector))
+        return vector / np.float32(length) if length > 0 else vector
 
     def embed(self, texts: Sequence[str], parts: Sequence[Sequence[Offsets]]) -> tuple[Vectors, Vectors]:
         cut = Cut.of(texts, parts)

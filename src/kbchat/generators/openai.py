@@ -245,12 +245,14 @@ async def _read_rest(response: "aiohttp.ClientResponse", decoder: AnswerDecoder)
 
     cost = None
     try:
-        with anyio.move_on_after(_PATIENCE):
-            while not decoder.done and (data := await response.content.readany()):
-                cost = decoder.feed(data) or cost
-        with anyio.move_on_after(_CLOSING):
-            while await response.content.readany():
-                pass
+        if not decoder.done:
+            with anyio.move_on_after(_PATIENCE):
+                while not decoder.done and (data := await response.content.readany()):
+                    cost = decoder.feed(data) or cost
+        if not response.content.at_eof():
+            with anyio.move_on_after(_CLOSING):
+                while await response.content.readany():
+                    pass
     except (aiohttp.ClientError, OSError) as error:
         _log.debug("after the answer: %s", type(error).__name__)
     return cost
