@@ -60,7 +60,9 @@ class StaticEmbedder:
         if len(text) > INLINE_CHARS:
             vector: Vector = (await self._threads.read(self.embed, [text]))[0]
             return vector
-        model = self._model or await self._threads.read(self._load)
+        model = self._model
+        if model is None:
+            model = await self._threads.read(self._load)
         return model.embed_one(text)
 
     async def aclose(self) -> None:

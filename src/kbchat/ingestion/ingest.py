@@ -15,7 +15,7 @@ from typing import Protocol
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
-from kbchat.catalog import Catalog, PendingGeneration, SourceState
+from kbchat.catalog import Catalog, NewChunk, PendingGeneration, SourceState
 from kbchat.embedders import Embedder, Vector, Vectors
 from kbchat.errors import BusyError
 from kbchat.ingestion.items import Failed, Item, Prepared, Source, Unchanged
@@ -23,7 +23,8 @@ from kbchat.ingestion.preparing import Group, Preparer
 from kbchat.lexical import LexicalEntry, LexicalIndex, releasing
 from kbchat.models import DocumentFailure, IngestProgress, IngestReport, IngestStage, SpaceInfo
 from kbchat.stores import VectorStore
-from kbchat.text.analysis import JoinedTerms, analyse
+from kbchat.text.analysis import JoinedTerms, Terms, analyse
+from kbchat.text.splitting import text_of
 from kbchat.threads import Threads, together
 
 __all__ = ["Ingester", "Source", "embed_all", "known_rows"]
@@ -221,14 +222,13 @@ class Ingester:
         """Write a batch beside what is live."""
         pending = await self._catalog.begin_generations(self._space.id, [item.generation for item in batch])
         rows = [
-            _Row(chunk_id, text, reusable.get(chunk.key), vector, terms)
+            _Row(chunk_id, chunk, reusable.get(chunk.key), vector, terms)
             for item, generation, reusable in zip(batch, pending, await self._reusable(batch), strict=True)
-            for chunk_id, chunk, text, vector, terms in zip(
+            for chunk_id, chunk, vector, terms in zip(
                 generation.chunk_ids,
-                item.generation.chunks,
-                item.texts,
-                [None] * len(item.texts) if item.vectors is None else item.vectors,
-                [None] * len(item.texts) if item.terms is None else item.terms,
+                item.chunks,
+                [None] * len(item.chunks) if item.vectors is None else item.vectors,
+                [None] * len(item.chunks) if item.terms is None else item.terms,
                 strict=True,
             )
         ]
@@ -271,7 +271,7 @@ class Ingester:
             return
         old = await self._store.fetch(self._space.collection, [row.twin for row in rows if row.twin is not None])
         missing = [place for place, row in enumerate(rows) if row.twin is None or row.twin not in old]
-        fresh = await embed_all(self._embedder, [rows[place].text for place in missing])
+        fresh = await embed_all(self._embedder, [text_of(rows[place].chunk) for place in missing])
         dimension = fresh.shape[1] if len(fresh) else next(iter(old.values())).shape[0] if old else 1
         vectors = np.zeros((len(rows), dimension), dtype=np.float32)
         for place, row in enumerate(rows):
@@ -285,9 +285,7 @@ class Ingester:
         await self._store.upsert(self._space.collection, [rows[place].id for place in found], vectors[found])
 
     async def _write_terms(self, rows: Sequence["_Row"]) -> None:
-        entries = await self._threads.read(
-            lambda: [LexicalEntry(row.id, analyse(row.text) if row.terms is None else row.terms) for row in rows]
-        )
+        entries = await self._threads.read(lambda: [LexicalEntry(row.id, row.terms or row.analysed()) for row in rows])
         await self._lexical.upsert(self._index, entries)
 
     async def _reusable(self, batch: Sequence[Prepared]) -> list[dict[str, int]]:
@@ -302,10 +300,13 @@ class _Row:
     """A chunk to be indexed. `twin` is an older chunk of the same text, whose vector will do unless it has its own."""
 
     id: int
-    text: str
+    chunk: NewChunk
     twin: int | None
     vector: Vector | None
     terms: JoinedTerms | None
+
+    def analysed(self) -> Terms:
+        return analyse(text_of(self.chunk))
 
 
 @dataclass(slots=True)
@@ -326,7 +327,7 @@ class _Open:
     def add(self, batch: Sequence[Prepared], pending: Sequence[PendingGeneration]) -> None:
         self.pending += pending
         self.new += sum(item.known is None or not item.known.content_hash for item in batch)
-        self.chunks += sum(len(item.texts) for item in batch)
+        self.chunks += sum(len(item.chunks) for item in batch)
         self.name = batch[-1].generation.name
 
     def clear(self) -> None:
@@ -337,7 +338,7 @@ def _written(batch: Sequence[Prepared], first: int, last: int) -> Iterator[tuple
     """The documents whose chunks are among these of the batch, and how much of each is written by now."""
     start = 0
     for item in batch:
-        end = start + len(item.texts)
+        end = start + len(item.chunks)
         if start < last and first < end:
             yield item.generation.name, min(1.0, (last - start) / (end - start))
         start = end

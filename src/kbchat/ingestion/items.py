@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from kbchat.catalog import FailedSource, NewGeneration, SourceState
+from kbchat.catalog import FailedSource, NewChunk, NewGeneration, SourceState
 from kbchat.embedders import Vectors
 from kbchat.loaders.files import FileSource
 from kbchat.models import DocumentFailure, TextDocument
@@ -40,15 +40,18 @@ NO_STAT = Stat()
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A document ready to be written: its generation, and what is embedded and indexed for each of its chunks."""
+    """A document ready to be written: its generation, and what was made of its chunks on the way."""
 
     generation: NewGeneration
-    texts: tuple[str, ...]
     known: SourceState | None
     vectors: Vectors | None = None
-    """Of the texts, where the space's own embedder is the static one, which has embedded them anyway."""
+    """Of its chunks, where the space's own embedder is the static one, which has embedded them anyway."""
     terms: Sequence[JoinedTerms] | None = None
-    """Of the texts, where they were analysed already."""
+    """Of its chunks, where they were analysed already."""
+
+    @property
+    def chunks(self) -> Sequence[NewChunk]:
+        return self.generation.chunks
 
 
 class Unchanged(NamedTuple):

@@ -27,7 +27,7 @@ from kbchat.loaders.processes import DocumentReaders
 from kbchat.models import DocumentFailure, DocumentStatus, LoadedDocument, Metadata, TextDocument
 from kbchat.text import analysis
 from kbchat.text.readable import can_be_kept, check_metadata, check_name, check_text, is_text, printable
-from kbchat.text.splitting import chunk_key, embedded_text, fingerprint
+from kbchat.text.splitting import chunk_key, fingerprint
 from kbchat.threads import Threads
 
 if TYPE_CHECKING:
@@ -295,14 +295,12 @@ def _finished(items: Iterable[Item | _Raw | _Loaded], made: Iterator[Made | str]
 def _prepared(item: _Loaded, made: Made) -> Prepared:
     text = item.document.text
     chunks: list[NewChunk] = []
-    texts: list[str] = []
     for (start, end, headings, own), packed in zip(made.spans, made.packed, strict=True):
         content = text[start:end]
         metadata: Metadata = {**own, "headings": list(headings)} if headings else own
         chunks.append(NewChunk(start, end, content, metadata, chunk_key(headings, content), packed))
-        texts.append(embedded_text(headings, content))
     vectors = vectors_of(made) if made.vectors else None
-    return Prepared(replace(item.generation, chunks=chunks), tuple(texts), item.known, vectors, made.terms)
+    return Prepared(replace(item.generation, chunks=chunks), item.known, vectors, made.terms)
 
 
 def _lost(item: _Loaded, reason: str) -> Failed:

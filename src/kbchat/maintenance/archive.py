@@ -28,7 +28,7 @@ from kbchat.errors import InvalidInputError
 from kbchat.ingestion.items import Prepared
 from kbchat.inputs import checked_metadata, checked_name, checked_text
 from kbchat.models import IngestProgress, SpaceInfo
-from kbchat.text.splitting import chunk_key, embedded_text, headings_of
+from kbchat.text.splitting import chunk_key, headings_of
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
@@ -263,7 +263,7 @@ class Archive:
 
         count, width = len(line.chunks), self.about.dimension
         rows = np.frombuffer(_exactly(vectors, 4 * count * width), dtype="<f4").reshape(count, width).astype(np.float32)
-        chunks, texts = [], []
+        chunks = []
         for place in line.chunks:
             if not 0 <= place.start < place.end <= len(line.text):
                 raise InvalidInputError("path", f"the archive's document {line.name!r} has a chunk beyond its text")
@@ -272,7 +272,6 @@ class Archive:
             kept = _exactly(packed, int.from_bytes(_exactly(packed, 4), "little"))
             key = chunk_key(headings, content)
             chunks.append(NewChunk(place.start, place.end, content, place.metadata, key, kept))
-            texts.append(embedded_text(headings, content))
         generation = NewGeneration(
             name=line.name,
             text=line.text,
@@ -282,7 +281,7 @@ class Archive:
             doc_type=line.doc_type,
             source=line.source,
         )
-        return Prepared(generation, tuple(texts), None, rows)
+        return Prepared(generation, None, rows)
 
     def close(self) -> None:
         self._archive.close()
@@ -300,7 +299,7 @@ async def read_into(
     done = chunks = 0
     while (batch := await threads.read(next, batches, None)) is not None:
         await ingester.write(batch)
-        done, chunks = done + len(batch), chunks + sum(len(item.texts) for item in batch)
+        done, chunks = done + len(batch), chunks + sum(len(item.chunks) for item in batch)
         if progress is not None:
             progress(IngestProgress(done=done, total=archive.about.documents, chunks=chunks))
 

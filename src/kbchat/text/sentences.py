@@ -19,10 +19,10 @@ def split(text: str) -> list[Offsets]:
     What holds no letter and no digit (rules, fences, empty table cells) is no sentence.
     """
     return [
-        sentence
+        _trimmed(text, *sentence)
         for start, end in _blocks(text)
         for piece in _pieces(text, start, end)
-        for sentence in _cut(text, *piece)
+        for sentence in (_cut(text, *piece) if piece[1] - piece[0] > MAX_SENTENCE_CHARS else (piece,))
         if _WORD.search(text, *sentence)
     ]
 
@@ -34,11 +34,17 @@ def is_heading(text: str, start: int) -> bool:
 
 _WORD = re.compile(r"\w")
 _HEADING = re.compile(r"[ \t]*#{1,6}[ \t]+")
-_FENCE = re.compile(r"[ \t]*(?:```+[^`\n]*\Z|~~~)")
-_ALONE = re.compile(r"[ \t]*(?:#{1,6}[ \t]+|(?=\|))")
-"""A heading or a table row: the next line is another block."""
-_ITEM = re.compile(r"[ \t]*(?:[-*+•][ \t]+|\d{1,3}[.)][ \t]+|>[ \t]?)")
-"""A list item or a quotation: this line begins a block."""
+_MARK = re.compile(
+    r"""[ \t]*(?:
+    (?P<fence>```+[^`\n]*\Z|~~~)
+    # A heading or a table row: the next line is another block.
+    |(?P<alone>\#{1,6}[ \t]+|(?=\|))
+    # A list item or a quotation: this line begins a block.
+    |(?P<item>[-*+•][ \t]+|\d{1,3}[.)][ \t]+|>[ \t]?)
+    )""",
+    re.VERBOSE,
+)
+"""What a line begins with that says what it is."""
 
 
 def _blocks(text: str) -> Iterator[Offsets]:
@@ -48,19 +54,23 @@ def _blocks(text: str) -> Iterator[Offsets]:
     in_code = False
     for line in _LINE.finditer(text):
         first, last = line.span()
-        fence = _FENCE.match(text, first, last) is not None
-        mark = None if in_code or fence else _ALONE.match(text, first, last) or _ITEM.match(text, first, last)
-        blank = not line[0].strip()
-        if start is not None and (fence or mark or blank):
+        mark = _MARK.match(text, first, last)
+        kind = mark.lastgroup if mark else None
+        if in_code and kind != "fence":
+            mark = kind = None
+        blank = first == last or line[0].isspace()
+        if start is not None and (mark or blank):
             yield start, end
             start = None
-        in_code ^= fence
-        if fence or blank:
+        if kind == "fence":
+            in_code = not in_code
+            continue
+        if blank:
             continue
         if start is None:
             start = mark.end() if mark else first
         end = last
-        if mark and mark.re is _ALONE:
+        if kind == "alone":
             yield start, end
             start = None
     if start is not None:
@@ -69,7 +79,8 @@ def _blocks(text: str) -> Iterator[Offsets]:
 
 _LINE = re.compile(r"[^\n]+|(?<=\n)(?=\n)")
 _CLOSING = "\"'”’」』）)\\]》】*_"
-_STOP = re.compile(rf"[。！？!?…]+[{_CLOSING}]*|(?<!\.)\.+[{_CLOSING}]*(?=\s)")
+# Each way begins with a character of its own, so that what can begin none is skipped at once.
+_STOP = re.compile(rf"[。！？!?…]+[{_CLOSING}]*|\.(?<!\.\.)\.*[{_CLOSING}]*(?=\s)")
 _NEXT = re.compile(r"(\s*)(\S?)")
 _LAST_WORD = re.compile(r"[\w.]+\Z")
 _ABBREVIATIONS = frozenset(
@@ -115,18 +126,16 @@ _SOFT_END = re.compile(r"[，、；,;]|\s")
 
 
 def _cut(text: str, start: int, end: int) -> Iterator[Offsets]:
-    """A sentence without the white space around it, in pieces when it is too long."""
+    """A sentence, in pieces when it is too long."""
     while end - start > MAX_SENTENCE_CHARS:
         ends = [stop.end() for stop in _SOFT_END.finditer(text, start + _HALF, start + MAX_SENTENCE_CHARS)]
         middle = ends[-1] if ends else start + MAX_SENTENCE_CHARS
-        yield from _trimmed(text, start, middle)
+        yield start, middle
         start = middle
-    yield from _trimmed(text, start, end)
+    yield start, end
 
 
-def _trimmed(text: str, start: int, end: int) -> Iterator[Offsets]:
+def _trimmed(text: str, start: int, end: int) -> Offsets:
     inner = text[start:end]
-    start += len(inner) - len(inner.lstrip())
-    end -= len(inner) - len(inner.rstrip())
-    if start < end:
-        yield start, end
+    rest = inner.lstrip()
+    return end - len(rest), end - len(inner) + len(inner.rstrip())

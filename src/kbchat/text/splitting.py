@@ -16,7 +16,7 @@ from typing import Any, Protocol, assert_never
 from pydantic import JsonValue
 
 from kbchat.chunking import ChunkStrategy, Splitting
-from kbchat.models import Block, Chunk, LoadedDocument, Span
+from kbchat.models import Block, LoadedDocument, Span
 from kbchat.text import cuts
 from kbchat.text.outline import Outline
 
@@ -106,8 +106,17 @@ def headings_of(metadata: Mapping[str, JsonValue]) -> tuple[str, ...]:
     return tuple(map(str, headings)) if isinstance(headings, list | tuple) else ()
 
 
-def text_of(chunk: Chunk) -> str:
-    """What was embedded and indexed of a chunk."""
+class _Chunk(Protocol):
+    """A chunk that is kept, or about to be."""
+
+    @property
+    def metadata(self) -> Mapping[str, JsonValue]: ...
+    @property
+    def content(self) -> str: ...
+
+
+def text_of(chunk: _Chunk) -> str:
+    """What is embedded and indexed of a chunk."""
     return embedded_text(headings_of(chunk.metadata), chunk.content)
 
 
