@@ -151,9 +151,11 @@ class Breaking(MemoryStore):
         self._count("flush")
         await super().flush(name)
 
-    async def query(self, name: str, vector: Vector, *, limit: int) -> list[VectorHit]:
+    async def query(
+        self, name: str, vector: Vector, *, limit: int, among: Sequence[int] | None = None
+    ) -> list[VectorHit]:
         self._count("query")
-        return await super().query(name, vector, limit=limit)
+        return await super().query(name, vector, limit=limit, among=among)
 
     async def drop_collection(self, name: str) -> None:
         self._count("drop")
@@ -202,8 +204,10 @@ async def test_what_a_switch_left_is_removed(tmp_path: Path) -> None:
 
 
 class Forgetful(MemoryStore):
-    async def query(self, name: str, vector: Vector, *, limit: int) -> list[VectorHit]:
-        return (await super().query(name, vector, limit=limit))[: limit // 2]
+    async def query(
+        self, name: str, vector: Vector, *, limit: int, among: Sequence[int] | None = None
+    ) -> list[VectorHit]:
+        return (await super().query(name, vector, limit=limit, among=among))[: limit // 2]
 
 
 async def test_a_copy_that_finds_other_things_is_not_used(tmp_path: Path) -> None:

@@ -383,7 +383,9 @@ async def test_a_store_that_hangs_holds_up_nobody_else(bench: Bench) -> None:
     """While many questions wait for one store, those to another are answered."""
 
     class Hanging(MemoryStore):
-        async def query(self, name: str, vector: Vector, *, limit: int) -> list[VectorHit]:
+        async def query(
+            self, name: str, vector: Vector, *, limit: int, among: Sequence[int] | None = None
+        ) -> list[VectorHit]:
             await anyio.sleep_forever()
 
     await bench.ingest(DOCUMENTS)

@@ -13,8 +13,8 @@ from kbchat.stores import VectorStore
 from kbchat.stores.chroma import ChromaStore
 from kbchat.stores.memory import MemoryStore
 from kbchat.stores.milvus import MilvusSettings, MilvusStore
-from kbchat.testing.store_suite import Indexed, PersistentStoreSuite, VectorStoreSuite
-from kbchat.testing.vectors import DIMENSION
+from kbchat.testing.store_suite import PersistentStoreSuite, VectorStoreSuite
+from kbchat.testing.vectors import DIMENSION, Indexed
 from kbchat.threads import Threads
 from servers import ChromaServer, MilvusServer
 

@@ -9,9 +9,9 @@ import pymilvus.exceptions
 import pytest
 
 from kbchat.errors import CollectionNotFoundError, KbchatError, StoreError, StoreUnavailableError, VectorError
-from kbchat.stores.blocking import Vendor
 from kbchat.stores.chroma import ChromaStore
 from kbchat.stores.milvus import MilvusStore
+from kbchat.stores.vendors import Vendor
 from kbchat.threads import Threads
 
 CHROMA = {

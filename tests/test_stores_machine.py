@@ -109,10 +109,16 @@ class SideBySide(RuleBasedStateMachine):
     def delete(self, name: str, ids: list[int]) -> None:
         self._same("delete", name, ids)
 
-    @rule(name=st.sampled_from(NAMES), question=DIRECTION, width=WIDTH, limit=st.integers(0, 14))
-    def query(self, name: str, question: tuple[int, ...], width: int, limit: int) -> None:
+    @rule(
+        name=st.sampled_from(NAMES),
+        question=DIRECTION,
+        width=WIDTH,
+        limit=st.integers(0, 14),
+        among=st.none() | st.lists(IDS, max_size=6),
+    )
+    def query(self, name: str, question: tuple[int, ...], width: int, limit: int, among: list[int] | None) -> None:
         vector = np.array(question[:width], dtype=np.float32)
-        truth, answer = self._both("query", name, vector, limit=limit)
+        truth, answer = self._both("query", name, vector, limit=limit, among=among)
         if isinstance(truth, type):
             assert answer is truth
             return

@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-import numpy as np
-
 from kbchat import fusion
 from kbchat.catalog import Catalog
 from kbchat.embedders import Embedder, Vector
@@ -222,10 +220,7 @@ class Search:
         if not self._vector.any():
             return []
         with self.clock.time("dense_search"):
-            if self._few is None:
-                return await self._store.query(self.space.collection, self._vector, limit=limit)
-            few = await self._store.fetch(self.space.collection, self._few)
-            return _nearest(self._vector, few)
+            return await self._store.query(self.space.collection, self._vector, limit=limit, among=self._few)
 
     async def _search_lexical(self, limit: int, wanted: int) -> LexicalResult:
         with self.clock.time("lexical_search"):
@@ -257,18 +252,3 @@ def _weighing(bounds: Bounds, *, is_static: bool) -> fusion.Weights:
             return fusion.Weights(cosine=0.0, sentence=0.0, lexical=0.0, lift=0.0)
         case _:
             assert_never(bounds.strategy)
-
-
-def _nearest(question: Vector, vectors: Mapping[int, Vector]) -> list[VectorHit]:
-    """All of them, best first, ties by id."""
-    if not vectors:
-        return []
-    # Not by BLAS, which wakes its threads for every question.
-    products = np.einsum("ij,j->i", np.stack(list(vectors.values())), question)
-    lengths = np.sqrt([float(vector @ vector) for vector in vectors.values()]) * math.sqrt(float(question @ question))
-    cosines = np.clip(products / np.maximum(lengths, 1e-30), -1.0, 1.0).tolist()
-    return [VectorHit(key, score) for score, key in sorted(zip(cosines, vectors, strict=True), key=_best_first)]
-
-
-def _best_first(scored: tuple[float, int]) -> tuple[float, int]:
-    return -scored[0], scored[1]

@@ -54,11 +54,14 @@ class VectorStore(Protocol):
         """Remove records. Ids that are not there are ignored."""
         ...
 
-    async def query(self, name: str, vector: Vector, *, limit: int) -> list[VectorHit]:
+    async def query(
+        self, name: str, vector: Vector, *, limit: int, among: Sequence[int] | None = None
+    ) -> list[VectorHit]:
         """The `limit` nearest records, best first; ties break by id. Fewer when the collection holds fewer.
 
-        `limit` is from 0 to 16,000, `InvalidInputError` for others. Raises `VectorError` for a question that is zero,
-        not finite or of another dimension.
+        With `among` only those ids are looked at, each of them: their number is what it costs. Ids that are not there
+        are ignored. `limit` is from 0 to 16,000, `InvalidInputError` for others. Raises `VectorError` for a question
+        that is zero, not finite or of another dimension.
         """
         ...
 

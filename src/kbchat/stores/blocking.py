@@ -1,14 +1,13 @@
 """A store made of a vendor's blocking client: what is alike in all of them.
 
-A driver says how to open its vendor (`Vendor`), what to do to the whole (`Engine`) and to one collection
-(`Collection`). The rest is here: checks, slices, threads, order of hits, collections that change behind our back,
-reopening and closing under running calls.
+What differs a driver says (`vendors`). The rest is here: checks, slices, threads, order of hits, collections that
+change behind our back, reopening and closing under running calls.
 """
 
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol, TypeVar, TypeVarTuple
+from contextlib import contextmanager
+from typing import TypeVar, TypeVarTuple
 
 import anyio
 
@@ -23,105 +22,13 @@ from kbchat.stores.records import (
     check_records,
     slices,
 )
+from kbchat.stores.vendors import Collection, Engine, Vendor
 from kbchat.threads import Batches, Threads, lanes
 
 _MOST_TOGETHER = 16
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-
-
-class Collection(Protocol):
-    """A collection that has been looked up. Its methods block, take what has been checked, and raise what they like."""
-
-    @property
-    def key(self) -> object:
-        """Differs from that of any other collection, also of one that had the same name, as far as can be told."""
-        ...
-
-    @property
-    def dimension(self) -> int: ...
-
-    @property
-    def most_ids(self) -> int:
-        """How many ids one request takes, and how many vectors it answers."""
-        ...
-
-    @property
-    def most_vectors(self) -> int:
-        """How many vectors one request takes."""
-        ...
-
-    @property
-    def most_hits(self) -> int:
-        """How many hits one request answers."""
-        ...
-
-    def upsert(self, ids: list[int], vectors: Vectors) -> None: ...
-
-    def delete(self, ids: list[int]) -> None: ...
-
-    def nearest(self, questions: list[Vector], limit: int) -> list[list[VectorHit]]:
-        """Of each question, in any order, ties cut as it likes."""
-        ...
-
-    def fetch(self, ids: list[int]) -> dict[int, Vector]: ...
-
-    def count(self) -> int: ...
-
-    def ids_after(self, last: int | None) -> tuple[list[int], bool]:
-        """The next ids and whether there may be more, after the last one got (None: from the start)."""
-        ...
-
-    def flush(self) -> None: ...
-
-
-class Engine(Protocol):
-    """A vendor's client or engine, open. Its methods block and raise what they like."""
-
-    def create(self, name: str, dimension: int) -> Collection:
-        """The collection of that name, made if there is none. One that is there stays as it is."""
-        ...
-
-    def find(self, name: str) -> Collection: ...
-
-    def drop(self, name: str) -> None:
-        """May raise that there is none."""
-        ...
-
-    def names(self) -> list[str]: ...
-
-    def ping(self) -> None: ...
-
-    def turn(self) -> AbstractContextManager[object]:
-        """Entered around each call, for an engine that cannot take several at a time."""
-        ...
-
-    def claim(self) -> bool:
-        """Called before each write: False when it must be opened anew first, because another has written since."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class Vendor(Protocol):
-    """How to open a vendor, and what its errors mean."""
-
-    @property
-    def is_embedded(self) -> bool:
-        """Whether it works in this process, over files of ours, so that questions are best asked together."""
-        ...
-
-    @property
-    def reopens(self) -> bool:
-        """Whether only opening it anew shows what another process wrote."""
-        ...
-
-    def open(self) -> Engine: ...
-
-    def explain(self, error: Exception, collection: str) -> KbchatError:
-        """The error of ours that stands for one of the vendor's."""
-        ...
 
 
 class BlockingStore:
@@ -160,7 +67,14 @@ class BlockingStore:
         for part in await self.threads.write(self._change, name, _delete_or_cut, ids):
             await self.threads.write(self._change, name, _delete, part)
 
-    async def query(self, name: str, vector: Vector, *, limit: int) -> list[VectorHit]:
+    async def query(
+        self, name: str, vector: Vector, *, limit: int, among: Sequence[int] | None = None
+    ) -> list[VectorHit]:
+        if among is not None:
+            hits: list[VectorHit] = []
+            for part in await self.threads.read(self._on, name, _cut_among, vector, limit, among):
+                hits += await self.threads.read(self._on, name, _query_among, vector, part)
+            return sorted(hits, key=lambda hit: (-hit.score, hit.id))[:limit]
         if self._vendor.is_embedded:
             return await self._queries((name, vector, limit))
         (hits,) = await self.threads.read(self._on, name, _query, [vector], limit)
@@ -397,6 +311,15 @@ def _cut_ids(known: Collection, ids: Sequence[int]) -> list[list[int]]:
 def _query(known: Collection, vectors: Sequence[Vector], limit: int) -> list[list[VectorHit]]:
     questions = [check_question(vector, dimension=known.dimension, limit=limit) for vector in vectors]
     return best_first_of_each(known.nearest, questions, limit=limit, most=known.most_hits)
+
+
+def _cut_among(known: Collection, vector: Vector, limit: int, ids: Sequence[int]) -> list[list[int]]:
+    check_question(vector, dimension=known.dimension, limit=limit)
+    return _cut_ids(known, ids)
+
+
+def _query_among(known: Collection, vector: Vector, ids: list[int]) -> list[VectorHit]:
+    return known.nearest_among(check_question(vector, dimension=known.dimension, limit=len(ids)), ids)
 
 
 def _fetch(known: Collection, ids: list[int]) -> dict[int, Vector]:

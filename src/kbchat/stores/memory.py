@@ -3,11 +3,16 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from kbchat.errors import CollectionNotFoundError, StoreError, VectorError
 from kbchat.stores import Vector, VectorHit, Vectors
-from kbchat.stores.records import check_dimension, check_ids, check_name, check_question, check_records
+from kbchat.stores.records import (
+    check_dimension,
+    check_ids,
+    check_name,
+    check_question,
+    check_records,
+    hits_among,
+)
 
 
 @dataclass(slots=True)
@@ -50,17 +55,14 @@ class MemoryStore:
         for key in ids:
             collection.vectors.pop(key, None)
 
-    async def query(self, name: str, vector: Vector, *, limit: int) -> list[VectorHit]:
+    async def query(
+        self, name: str, vector: Vector, *, limit: int, among: Sequence[int] | None = None
+    ) -> list[VectorHit]:
         collection = await self._collection(name)
-        question = check_question(vector, dimension=collection.dimension, limit=limit).astype(np.float64)
-        if not collection.vectors:
-            return []
-        matrix = np.stack(list(collection.vectors.values())).astype(np.float64)
-        # A row's sum does not depend on its neighbours, as a matrix product's may: equal vectors tie exactly.
-        lengths = np.sqrt((matrix * matrix).sum(axis=1)) * np.linalg.norm(question)
-        scores = np.clip((matrix * question).sum(axis=1) / lengths, -1.0, 1.0)
-        hits = [VectorHit(key, float(score)) for key, score in zip(collection.vectors, scores, strict=True)]
-        return sorted(hits, key=lambda hit: (-hit.score, hit.id))[:limit]
+        question = check_question(vector, dimension=collection.dimension, limit=limit)
+        check_ids(among or ())
+        there = collection.vectors if among is None else await self.fetch(name, among)
+        return sorted(hits_among(question, there), key=lambda hit: (-hit.score, hit.id))[:limit]
 
     async def fetch(self, name: str, ids: Sequence[int]) -> dict[int, Vector]:
         vectors = (await self._collection(name)).vectors

@@ -9,6 +9,7 @@ import numpy as np
 from kbchat.errors import VectorError
 from kbchat.stores import Vector, VectorHit, Vectors
 from kbchat.stores.milvus_names import MAX_ID_THERE, id_here, ids_there, theirs_of
+from kbchat.stores.records import hits_among
 
 if TYPE_CHECKING:
     from kbchat.stores.milvus import MilvusEngine
@@ -87,7 +88,7 @@ class MilvusCollection:
         self._client.delete(self._theirs, ids=ids_there(ids), timeout=self._timeout)
         self._changes += 1
 
-    def nearest(self, questions: list[Vector], limit: int) -> list[list[VectorHit]]:
+    def nearest(self, questions: list[Vector], limit: int, *, where: str = "") -> list[list[VectorHit]]:
         params = dict(self._engine.settings.search)
         if "ef" in params:
             params["ef"] = max(params["ef"], limit)
@@ -98,6 +99,7 @@ class MilvusCollection:
                 self._theirs,
                 data=questions,
                 anns_field="vector",
+                filter=where,
                 limit=limit,
                 output_fields=["id"],
                 search_params={"metric_type": self._metric, "params": params},
@@ -113,6 +115,12 @@ class MilvusCollection:
             self._check_dimension()
         return hits
 
+    def nearest_among(self, question: Vector, ids: list[int]) -> list[VectorHit]:
+        (hits,) = self.nearest([question], len(ids), where=f"id in {ids_there(ids)}")
+        found = {hit.id for hit in hits}
+        # An index may not come to all of them.
+        return hits + hits_among(question, self.fetch([key for key in ids if key not in found]))
+
     def _cosine(self, distance: float) -> float:
         # Between vectors of length 1 the square of the distance is 2 - 2 cos.
         return 1.0 - distance / 2 if self._metric == "L2" else float(distance)
@@ -124,6 +132,8 @@ class MilvusCollection:
             raise VectorError(f"collection {self._name!r} now has dimension {now.dimension}, not {self.dimension}")
 
     def fetch(self, ids: list[int]) -> dict[int, Vector]:
+        if not ids:
+            return {}
         fields = ["vector"] if self._metric == "COSINE" else ["vector", "length"]
         rows = self._rows(f"id in {ids_there(ids)}", fields, limit=len(ids))
         return {

@@ -4,7 +4,7 @@ A vendor's own checks differ (one stores NaN, another answers numpy's text), so 
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -83,6 +83,18 @@ def slices(count: int, size: int) -> Iterator[slice]:
     """Cut `count` records into stretches of at most `size`."""
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
+
+
+def hits_among(question: Vector, vectors: Mapping[int, Vector]) -> list[VectorHit]:
+    """The cosine of each with the question, in any order. A hit does not depend on those beside it."""
+    if not vectors:
+        return []
+    matrix = np.stack(list(vectors.values())).astype(np.float64)
+    wide = question.astype(np.float64)
+    # A row's sum does not depend on its neighbours, as a matrix product's may: equal vectors tie exactly.
+    lengths = np.sqrt(np.einsum("ij,ij->i", matrix, matrix) * float(wide @ wide))
+    scores = np.clip(np.einsum("ij,j->i", matrix, wide) / lengths, -1.0, 1.0).tolist()
+    return list(map(VectorHit, vectors, scores))
 
 
 def best_first(search: Callable[[int], list[VectorHit]], *, limit: int, most: int) -> list[VectorHit]:

@@ -11,7 +11,7 @@ overrides nothing but fixtures and marks what its store cannot do with `xfail(re
 
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 
 import anyio
 import numpy as np
@@ -20,9 +20,7 @@ from blockbuster import blockbuster_ctx
 
 from kbchat.errors import CollectionNotFoundError, InvalidInputError, StoreError, VectorError
 from kbchat.stores import Vector, VectorStore
-from kbchat.testing.vectors import DIMENSION, TOLERANCE, alike, all_ids, assert_best, some_vectors
-
-Indexed = Callable[[str], Awaitable[None]]
+from kbchat.testing.vectors import DIMENSION, TOLERANCE, Indexed, alike, all_ids, assert_best, keeps_all, some_vectors
 
 
 class VectorStoreSuite:
@@ -295,6 +293,22 @@ class VectorStoreSuite:
             with pytest.raises(InvalidInputError):
                 await store.query(kb, some_vectors(1)[0], limit=limit)
 
+    @pytest.mark.parametrize("limit", [1, 40, 1000])
+    async def test_nearest_among(self, store: VectorStore, kb: str, limit: int) -> None:
+        """Of some ids only these are found, each of them that is there."""
+        vectors, ids = some_vectors(3000), range(1000, 4000)
+        await store.upsert(kb, ids, vectors)
+        await store.flush(kb)
+        for step in (3, 200):
+            some = list(ids[::step])
+            for question in some_vectors(2, seed=1):
+                hits = await store.query(kb, question, limit=limit, among=[*some, 7, 5000])
+                assert_best(hits, some, vectors[::step], question, limit)
+        for none in ((), (7, 5000)):
+            assert await store.query(kb, vectors[0], limit=limit, among=none) == []
+        with pytest.raises(InvalidInputError):
+            await store.query(kb, vectors[0], limit=limit, among=[-1])
+
     async def test_ties_break_by_id(self, store: VectorStore, kb: str) -> None:
         """Equal vectors come by id, also where the limit cuts through them."""
         vectors = np.repeat(some_vectors(2), 20, axis=0)
@@ -314,18 +328,18 @@ class VectorStoreSuite:
     @pytest.mark.timeout(300)
     async def test_hundred_thousand(self, store: VectorStore, name: str) -> None:
         """As many vectors are kept whole, and of the ten nearest at least 98 % are found."""
-        await keeps_and_finds(store, name, 100_000, dimension=DIMENSION, questions=5)
+        await keeps_all(store, name, 100_000, dimension=DIMENSION, questions=5)
 
     @pytest.mark.timeout(120)
     async def test_ten_thousand_wide(self, store: VectorStore, name: str, indexed: Indexed) -> None:
         """So are vectors of 256 dimensions, although those in random directions are the hardest to search."""
-        await keeps_and_finds(store, name, 10_000, indexed=indexed)
+        await keeps_all(store, name, 10_000, indexed=indexed)
 
     @pytest.mark.slow
     @pytest.mark.timeout(1800)
     async def test_hundred_thousand_wide(self, store: VectorStore, name: str, indexed: Indexed) -> None:
         """So are ten times as many of these."""
-        await keeps_and_finds(store, name, 100_000, indexed=indexed)
+        await keeps_all(store, name, 100_000, indexed=indexed)
 
     # -- living together ---------------------------------------------------------------------------------------------
 
@@ -449,32 +463,6 @@ class VectorStoreSuite:
         await unused.aclose()
         with pytest.raises(StoreError):
             await unused.list_collections()
-
-
-async def keeps_and_finds(
-    store: VectorStore,
-    name: str,
-    count: int,
-    *,
-    dimension: int = 256,
-    questions: int = 40,
-    indexed: Indexed | None = None,
-) -> None:
-    """Of so many vectors none is lost, and of the ten nearest of each question 98 % are found."""
-    vectors = np.random.default_rng(0).standard_normal((count, dimension)).astype(np.float32)
-    asked = np.random.default_rng(1).standard_normal((questions, dimension)).astype(np.float32)
-    await store.create_collection(name, dimension=dimension)
-    await store.upsert(name, range(count), vectors)
-    await store.flush(name)
-    assert await store.count(name) == count
-    assert sorted(await all_ids(store, name)) == list(range(count))
-    if indexed is not None:
-        await indexed(name)
-    nearest = np.argpartition(-(asked @ (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).T), 10)
-    found = 0
-    for question, truth in zip(asked, nearest[:, :10].tolist(), strict=True):
-        found += len({hit.id for hit in await store.query(name, question, limit=10)} & set(truth))
-    assert found / (10 * questions) >= 0.98
 
 
 class PersistentStoreSuite(VectorStoreSuite):
