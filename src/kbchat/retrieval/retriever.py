@@ -9,6 +9,7 @@ room for others, and each is shown with the text around it.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from kbchat import fusion
@@ -22,8 +23,8 @@ from kbchat.models import Chunk, Reference, SpaceInfo
 from kbchat.rerankers import Reranker
 from kbchat.retrieval import explaining, scoring
 from kbchat.retrieval.expanding import Expander
-from kbchat.retrieval.explaining import Clock, Cut, Explanation, Scored
-from kbchat.retrieval.searching import Search, SearchParts
+from kbchat.retrieval.explaining import Clock, Cut, Explanation, Scored, Searched
+from kbchat.retrieval.searching import Round, Search, SearchParts
 from kbchat.retrieval.selecting import Selector
 from kbchat.stores import VectorStore
 from kbchat.strategies import Expand
@@ -57,6 +58,8 @@ class _Way(NamedTuple):
     """What was found, and all that was scored on the way, in the final order."""
 
     found: Retrieval
+    last: Round | None = None
+    """What the last round of searches brought; None where nothing was searched."""
     scored: Sequence[Scored] = ()
     chosen: Sequence[Scored] = ()
     """What is not too much for `top_k`."""
@@ -99,7 +102,8 @@ class Retriever:
         search = await self._prepare(space, question, bounds, store=store, embedder=embedder)
         way = await self._find(search, bounds)
         timings, evidence, confidence = search.clock.read(), way.found.evidence, way.found.confidence
-        searched, known = search.searched(), {it.chunk.id for it in way.scored}
+        searched = Searched({}, {}, {}) if way.last is None else way.last.searched()
+        known = {it.chunk.id for it in way.scored}
         rest = [key for key in (*searched.promise, *searched.unselected) if key not in known]
         others = await self._catalog.live_chunks(space.id, rest) if rest else {}
         shares = fusion.recall_scores([it.final for it in way.scored], confidence)
@@ -114,7 +118,7 @@ class Retriever:
             expand=bounds.expand,
             selected=None if search.selection is None else search.selection.described(),
             rounds=search.rounds,
-            depth=search.limit,
+            depth=0 if way.last is None else way.last.limit,
             weighing=search.weighed(),
             candidates=explaining.candidates(searched, way.scored, others, shares=shares, cuts=_cuts(way, bounds)),
             confidence=confidence,
@@ -135,11 +139,11 @@ class Retriever:
         return Search(space, question, terms, parts, selection, clock, bounds)
 
     async def _find(self, search: Search, bounds: Bounds) -> _Way:
-        scored = await self._scored(search, bounds.top_k)
-        if not scored:
-            return _Way(Retrieval((), space=search.seen))
+        last, scored = await self._scored(search, bounds.top_k)
+        if last is None or not scored:
+            return _Way(Retrieval((), space=search.seen), last)
         with search.clock.time("confidence"):
-            evidence = await self._evidence(search, scored[0])
+            evidence = await self._evidence(search, last, scored[0])
         confidence = fusion.confidence(evidence)
         if self._reranker is not None and bounds.rerank:
             with search.clock.time("reranking"):
@@ -154,26 +158,28 @@ class Retriever:
         if bounds.expand is not Expand.NONE:
             with search.clock.time("expanding"):
                 references = await self._expander.expand(search.space.id, references, bounds)
-        return _Way(Retrieval(tuple(references), confidence, evidence, search.seen), scored, chosen)
+        return _Way(Retrieval(tuple(references), confidence, evidence, search.seen), last, scored, chosen)
 
-    async def _scored(self, search: Search, top_k: int) -> Sequence[Scored]:
-        """Live candidates in their order, at least `top_k` if there are so many."""
+    async def _scored(self, search: Search, top_k: int) -> tuple[Round | None, Sequence[Scored]]:
+        """The last round, and live candidates in their order, at least `top_k` if there are so many."""
         if search.selection is not None and not search.selection.share:
-            return ()
+            return None, ()
         limit = max(CANDIDATES, top_k)
         while True:
-            scored = await self._score(search, await search.run(limit, wanted=_first(top_k)), top_k)
-            if len(scored) >= top_k or not search.may_find_more(limit):
-                return scored
+            found = await search.run(limit, wanted=_first(top_k))
+            scored = await self._score(search, found, top_k)
+            if len(scored) >= top_k or found.is_exhausted:
+                return found, scored
             limit *= 4  # Many of those found belong to generations that are dead and not yet collected.
 
     async def _run(self, analysis: Callable[[str], Terms], text: str) -> Terms:
         return analysis(text) if len(text) <= INLINE_CHARS else await self._threads.read(analysis, text)
 
-    async def _score(self, search: Search, ids: Sequence[int], top_k: int) -> list[Scored]:
-        """The chunks that are live, in order. `ids` are read until there are enough of them."""
+    async def _score(self, search: Search, found: Round, top_k: int) -> list[Scored]:
+        """The chunks that are live, in order. The most promising are read until there are enough of them."""
+        ids = list(found.promise)
         first = ids[: _first(top_k)]
-        live = None if search.ahead is None else search.ahead.of(first)
+        live = None if found.ahead is None else found.ahead.of(first)
         if live is None or (len(live) < top_k and len(first) < len(ids)):
             with search.clock.time("reading"):
                 live = await self._read(search, ids, top_k)
@@ -182,10 +188,9 @@ class Retriever:
             packed = await self._packed(search, chunks, [vectors for _, vectors in live.values()])
             alike = passages.compare(await search.static_vector(), packed)
             sentences = alike.sentence.tolist()
-            cosines = await search.cosines(list(live), alike.chunk.tolist())
-            found = dict(search.lexical_hits)
-            lexical = [found.get(chunk.id, 0.0) for chunk in chunks]
-            fused = search.fused(list(live), lexical, cosines, sentences)
+            cosines = await search.cosines(found, list(live), alike.chunk.tolist())
+            lexical = [found.lexical.get(chunk.id, 0.0) for chunk in chunks]
+            fused = search.fused(found, list(live), lexical, cosines, sentences)
             return scoring.Numbers(chunks, lexical, cosines, sentences, fused, packed).ranked(search.weighing.lift)
 
     async def _read(self, search: Search, ids: Sequence[int], top_k: int) -> dict[int, tuple[Chunk, bytes]]:
@@ -207,16 +212,16 @@ class Retriever:
         made = dict(zip(missing, await self._threads.read(passages.pack, search.static, texts), strict=True))
         return [made.get(number, vectors) for number, vectors in enumerate(packed)]
 
-    async def _evidence(self, search: Search, best: Scored) -> fusion.Evidence:
+    async def _evidence(self, search: Search, found: Round, best: Scored) -> fusion.Evidence:
         """What speaks for the best hit."""
         held = await self._run(analyse, text_of(best.chunk))
-        weights = search.weights
+        weights = found.weights
         covered = fusion.coverage(weights.uni, frozenset(held.uni))
         return fusion.Evidence(
             lexical=best.lexical,
             covered=covered,
             pairs_covered=fusion.coverage(weights.bi, frozenset(held.bi)) if weights.bi else covered,
-            flatness=fusion.flatness([hit.score for hit in search.lexical_hits[:10]]),
+            flatness=fusion.flatness(list(islice(found.lexical.values(), 10))),
             sentence=best.sentence,
             size=math.log(max(search.space.chunk_count, 1)),
             by_characters=bool(weights.c1),

@@ -54,8 +54,33 @@ class Ahead:
         return {key: self.live[key] for key in ids if key in self.live} if self.asked.issuperset(ids) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round of both searches brought."""
+
+    limit: int
+    answered: tuple[Sequence[VectorHit], Sequence[LexicalHit]]
+    """As the indexes answered, with what a filter does not select."""
+    dense: Mapping[int, float]
+    lexical: Mapping[int, float]
+    """Scores of what is selected, best first."""
+    weights: Weighted
+    promise: Mapping[int, float]
+    """What may be a hit, in the order in which it is worth reading."""
+    ahead: Ahead | None
+    is_exhausted: bool
+    """Whether a deeper round would bring nothing more."""
+
+    def searched(self) -> Searched:
+        """For who wants to know."""
+        dense, lexical = self.answered
+        first = dict.fromkeys([*(hit.id for hit in dense[: self.limit]), *(hit.id for hit in lexical[: self.limit])])
+        unselected = [key for key in first if key not in self.dense and key not in self.lexical]
+        return Searched(dict(dense), dict(lexical), self.promise, unselected)
+
+
 class Search:
-    """One question's way through both indexes of a space."""
+    """One question's way through both indexes of a space, in as many rounds as it takes."""
 
     def __init__(
         self,
@@ -71,12 +96,9 @@ class Search:
         self.selection = selection
         self.clock = clock
         self.strategy = bounds.strategy
-        self.rounds = self.limit = 0
+        self.rounds = 0
         self.static = parts.static
         self.weighing = _weighing(bounds, is_static=parts.embedder is parts.static)
-        self.lexical_hits: list[LexicalHit] = []
-        self.weights = Weighted({}, {}, {})
-        self.ahead: Ahead | None = None
         self.seen: SpaceInfo | None = None
         """The space as it was when chunks were last read."""
         self.question = question
@@ -87,70 +109,67 @@ class Search:
         self._embedder = parts.embedder
         self._deeper = DEEPER / selection.share if selection is not None and selection.share else 1.0
         self._vector: Vector | None = None
-        self._dense_hits: list[VectorHit] = []
-        self._answered: tuple[list[VectorHit], list[LexicalHit]] = ([], [])
-        self._promise: dict[int, float] = {}
-        self._is_exhausted = False
 
-    async def run(self, limit: int, *, wanted: int = 0) -> list[int]:
-        """What the two searches find, or all of the selected ones where these are few, the most promising first.
-        Where so many of them are `wanted`, they are read ahead if that can be."""
-        self.rounds, self.limit = self.rounds + 1, limit
+    async def run(self, limit: int, *, wanted: int = 0) -> Round:
+        """What the two searches find, or all of the selected ones where these are few. Where so many of them are
+        `wanted`, they are read ahead if that can be."""
+        self.rounds += 1
         depth = self._depth(limit)
         deepest = min(depth, DEEPEST)
-        dense, (lexical, self.weights) = await together(
+        dense, ((lexical, weights), ahead) = await together(
             lambda: self._search_dense(deepest),
             lambda: self._search_lexical(self._depth(limit * LEXICAL_DEPTH), wanted),
         )
-        if self.strategy is Strategy.DENSE:
-            self._is_exhausted = depth > DEEPEST or len(dense) < depth
-        else:
-            self._is_exhausted = (depth > DEEPEST or len(dense) < depth) and len(lexical) < depth
-        self._answered = dense, lexical
-        self._dense_hits, self.lexical_hits = await self._selected(dense, lexical)
-        return self._by_promise(self._found(limit), limit)
+        is_exhausted = self._few is not None or depth > DEEPEST or len(dense) < depth
+        if self._few is None and self.strategy is not Strategy.DENSE:
+            is_exhausted = is_exhausted and len(lexical) < depth
+        chosen_dense, chosen_lexical = await self._selected(dense, lexical)
+        return Round(
+            limit=limit,
+            answered=(dense, lexical),
+            dense=dict(chosen_dense),
+            lexical=dict(chosen_lexical),
+            weights=weights,
+            promise=self._promise(chosen_dense, chosen_lexical, limit),
+            ahead=ahead,
+            is_exhausted=is_exhausted,
+        )
 
-    def _found(self, limit: int) -> Sequence[int]:
-        """What may be a hit. Of few selected ones each, where their scores are added up; else what a search brought."""
-        match self.strategy:
-            case Strategy.HYBRID | Strategy.DENSE if self._few is not None:
-                return self._few
-            case Strategy.DENSE:
-                words: list[LexicalHit] = []
-            case Strategy.HYBRID | Strategy.LEXICAL | Strategy.RANKS:
-                words = self.lexical_hits
-            case _:
-                assert_never(self.strategy)
+    def _promise(self, dense: Sequence[VectorHit], words: Sequence[LexicalHit], limit: int) -> dict[int, float]:
+        """The score of each that may be a hit, as far as the searches can tell, the most promising first."""
         first = limit if self._few is None else len(self._few)
-        return list(dict.fromkeys([*(hit.id for hit in self._dense_hits[:first]), *(hit.id for hit in words[:first])]))
-
-    def _by_promise(self, found: Sequence[int], limit: int) -> list[int]:
         if self.strategy is Strategy.RANKS:
-            self._promise = self._by_ranks(found, limit)
-            return list(self._promise)
-        lexical, dense = dict(self.lexical_hits), dict(self._dense_hits)
-        # The cosine of what the dense search did not find is unknown yet, but no better than that of its last hit.
-        unknown = self._dense_hits[-1].score if len(self._dense_hits) >= limit else 0.0
-        promise = self._promise = {
-            key: fusion.fuse(lexical.get(key, 0.0), dense.get(key, unknown), 0.0, self.weighing) for key in found
-        }
-        return sorted(promise, key=lambda key: (-promise[key], key))
+            promise = _by_ranks([[hit.id for hit in hits[:first]] for hits in (dense, words)])
+        else:
+            cosines, lexical = dict(dense), dict(words)
+            # The cosine of what the dense search did not find is unknown yet, but no better than that of its last hit.
+            unknown = dense[-1].score if len(dense) >= limit else 0.0
+            promise = {
+                key: fusion.fuse(lexical.get(key, 0.0), cosines.get(key, unknown), 0.0, self.weighing)
+                for key in self._found(dense[:first], words[:first])
+            }
+        return dict(sorted(promise.items(), key=lambda it: (-it[1], it[0])))
 
-    def _by_ranks(self, found: Sequence[int], limit: int) -> dict[int, float]:
-        ranks: dict[int, list[int]] = {key: [] for key in found}
-        dense, lexical = [it.id for it in self._dense_hits[:limit]], [it.id for it in self.lexical_hits[:limit]]
-        for ids in (dense, lexical):
-            for rank, key in enumerate(ids, 1):
-                ranks[key].append(rank)
-        scores = {key: fusion.fuse_ranks(each) for key, each in ranks.items()}
-        return dict(sorted(scores.items(), key=lambda it: (-it[1], it[0])))
+    def _found(self, dense: Sequence[VectorHit], words: Sequence[LexicalHit]) -> Sequence[int]:
+        """What may be a hit: of few selected ones each, unless words alone count; else what a search brought."""
+        if self._few is not None and self.strategy is not Strategy.LEXICAL:
+            return self._few
+        found = [hit.id for hit in dense]
+        if self.strategy is not Strategy.DENSE:
+            found += [hit.id for hit in words]
+        return list(dict.fromkeys(found))
 
     def fused(
-        self, ids: Sequence[int], lexical: Sequence[float], cosines: Sequence[float | None], sentences: Sequence[float]
+        self,
+        found: Round,
+        ids: Sequence[int],
+        lexical: Sequence[float],
+        cosines: Sequence[float | None],
+        sentences: Sequence[float],
     ) -> list[float]:
-        """The score that candidates have by the strategy."""
+        """The score that candidates of a round have by the strategy."""
         if self.strategy is Strategy.RANKS:
-            return [self._promise[key] for key in ids]
+            return [found.promise[key] for key in ids]
         return [
             fusion.fuse(words, cosine or 0.0, sentence, self.weighing)
             for words, cosine, sentence in zip(lexical, cosines, sentences, strict=True)
@@ -162,14 +181,6 @@ class Search:
             return None
         cosine, sentence, lexical, lift = self.weighing
         return Weighing(lexical=lexical, dense=cosine, sentence=sentence, lift=lift)
-
-    def searched(self) -> Searched:
-        """What the last round brought, for who wants to know."""
-        dense, lexical = self._answered
-        kept = {*(hit.id for hit in self._dense_hits), *(hit.id for hit in self.lexical_hits)}
-        first = dict.fromkeys([*(hit.id for hit in dense[: self.limit]), *(hit.id for hit in lexical[: self.limit])])
-        promise = sorted(self._promise.items(), key=lambda it: (-it[1], it[0]))
-        return Searched(dict(dense), dict(lexical), dict(promise), [key for key in first if key not in kept])
 
     @property
     def _few(self) -> tuple[int, ...] | None:
@@ -192,24 +203,20 @@ class Search:
         chosen = {key for key, document in owners.items() if document in selection.documents}
         return [hit for hit in dense if hit.id in chosen], [hit for hit in lexical if hit.id in chosen]
 
-    def may_find_more(self, limit: int) -> bool:
-        return self._few is None and not self._is_exhausted
-
     async def static_vector(self) -> Vector:
         """The question's vector by the static embedder."""
         own = self._vector if self._embedder is self.static else None
         return await self.static.embed_query(self.question) if own is None else own
 
-    async def cosines(self, ids: Sequence[int], static: Sequence[float]) -> list[float | None]:
+    async def cosines(self, found: Round, ids: Sequence[int], static: Sequence[float]) -> list[float | None]:
         """The question's cosines with chunks, None where either has no vector; `static` are the static embedder's."""
         if self._vector is None or not self._vector.any():
             return [None] * len(ids)
         if self._embedder is self.static:
             return [cosine or None for cosine in static]
-        known = dict(self._dense_hits)
-        missing = await self._store.fetch(self.space.collection, [key for key in ids if key not in known])
-        known |= {key: fusion.cosine(self._vector, vector) for key, vector in missing.items()}
-        return [known.get(key) for key in ids]
+        missing = await self._store.fetch(self.space.collection, [key for key in ids if key not in found.dense])
+        fresh = {key: fusion.cosine(self._vector, vector) for key, vector in missing.items()}
+        return [found.dense.get(key, fresh.get(key)) for key in ids]
 
     async def _search_dense(self, limit: int) -> list[VectorHit]:
         if self.strategy is Strategy.LEXICAL:
@@ -222,19 +229,27 @@ class Search:
         with self.clock.time("dense_search"):
             return await self._store.query(self.space.collection, self._vector, limit=limit, among=self._few)
 
-    async def _search_lexical(self, limit: int, wanted: int) -> LexicalResult:
+    async def _search_lexical(self, limit: int, wanted: int) -> tuple[LexicalResult, Ahead | None]:
         with self.clock.time("lexical_search"):
             found = await self._lexical.search(self.space.lexical_name, self._terms, limit=limit, among=self._few)
-        if wanted and self.strategy is Strategy.HYBRID and self.selection is None:
-            ids = [hit.id for hit in found.hits[: wanted + AHEAD]]
-            with self.clock.time("reading_ahead"):
-                self.ahead = Ahead(frozenset(ids), await self.read(ids))
-        return found
+        if not wanted or self.strategy is not Strategy.HYBRID or self.selection is not None:
+            return found, None
+        ids = [hit.id for hit in found.hits[: wanted + AHEAD]]
+        with self.clock.time("reading_ahead"):
+            return found, Ahead(frozenset(ids), await self.read(ids))
 
     async def read(self, ids: Sequence[int]) -> Mapping[int, tuple[Chunk, bytes]]:
         """Those of the chunks that are live, with what is kept of each."""
         self.seen, live = await self._catalog.live_vectors(self.space.id, ids)
         return live
+
+
+def _by_ranks(lists: Sequence[Sequence[int]]) -> dict[int, float]:
+    ranks: dict[int, list[int]] = {}
+    for ids in lists:
+        for rank, key in enumerate(ids, 1):
+            ranks.setdefault(key, []).append(rank)
+    return {key: fusion.fuse_ranks(each) for key, each in ranks.items()}
 
 
 def _weighing(bounds: Bounds, *, is_static: bool) -> fusion.Weights:
