@@ -10,7 +10,7 @@ from kbchat.errors import GeneratorUnavailableError, InvalidInputError, KbchatEr
 from kbchat.events import Deltas, Done, EngineEvent, References, Retrieved
 from kbchat.following import is_follow_up, joined, rewriting_prompt, rewritten
 from kbchat.generators import Generator
-from kbchat.models import Answer, Citation, Message, Reference, Sampling, Usage
+from kbchat.models import FOUND, Answer, Citation, Message, Reference, Sampling, Usage
 from kbchat.prompting import Packed, pack, without_command
 from kbchat.retrieval.explaining import Explanation, InPrompt, Room
 from kbchat.settings import ANSWER_SHARE
@@ -18,8 +18,6 @@ from kbchat.telemetry import Span
 from kbchat.text.tokens import TokenCounter, estimate
 from kbchat.threads import Threads
 
-FOUND = 0.5
-"""A best hit with a lower `recall_score` means that the space does not hold the answer."""
 REWRITE_TOKENS = 100
 REWRITE_SECONDS = 5.0
 """How long a rewritten question may be, and how long it is waited for."""

@@ -164,7 +164,7 @@ async def trial(settings: Settings) -> Finding:
                 for failure in report.failed:
                     return failure.reason
                 answer = await space.chat(QUESTION)
-                if not answer.references:
+                if not answer.found:
                     return ""
                 return f"{answer.model}: {' '.join(answer.text.split())[:120]}"
 

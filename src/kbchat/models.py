@@ -24,6 +24,10 @@ Markup = Literal["plain", "markdown", "rst", "code"]
 """What a text is written in, which says how it is to be split."""
 Role = Literal["system", "user", "assistant"]
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
+FOUND = 0.5
+"""A best hit with a lower `recall_score` means that the space does not hold the answer."""
+SUPPORTED = 0.5
+"""A citation with a lower `support` does not hold."""
 
 
 class Value(BaseModel):
@@ -326,10 +330,6 @@ class Citation(Value):
         return self.support >= SUPPORTED
 
 
-SUPPORTED = 0.5
-"""A citation with a lower `support` does not hold."""
-
-
 class Answer(ShownAnswer, Value):
     """A whole answer. `text` carries no references tag; `references` are the chunks that the model was given, and
     `dropped` are hits the prompt's budget left no room for.
@@ -346,6 +346,12 @@ class Answer(ShownAnswer, Value):
     model: str = ""
     dropped: tuple[Reference, ...] = ()
     question: str = ""
+
+    @property
+    def found(self) -> bool:
+        """Whether the space holds an answer: the best hit reached `kbchat.FOUND`, and the model was given passages.
+        False where no space was asked."""
+        return bool(self.references)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kbchat.chunking import Splitting
     from kbchat.embedders import Embedder
     from kbchat.generators import Generator
-    from kbchat.inputs import Messages, Where
+    from kbchat.inputs import DocumentHandle, Messages, SpaceHandle, Where
     from kbchat.maintenance.checking import CheckReport
     from kbchat.maintenance.moving import Agreement
     from kbchat.models import (
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         Sampling,
         SpaceInfo,
     )
+    from kbchat.rerankers import Reranker
     from kbchat.retrieval.explaining import Explanation
     from kbchat.settings import Settings
     from kbchat.stores import VectorStore
@@ -76,12 +77,13 @@ class KnowledgeBase(_Delegate):
         settings: Settings | None = None,
         embedder: Embedder | None = None,
         generator: Generator | None = None,
+        reranker: Reranker | None = None,
         stores: Mapping[VectorType | str, VectorStore] | None = None,
     ) -> None:
         """See `kbchat.KnowledgeBase`."""
         super().__init__(Loop())
         self._face = knowledge.KnowledgeBase(
-            data_dir, settings=settings, embedder=embedder, generator=generator, stores=stores
+            data_dir, settings=settings, embedder=embedder, generator=generator, reranker=reranker, stores=stores
         )
         self._opening = threading.Lock()
         self._opened = False
@@ -146,9 +148,9 @@ class KnowledgeBase(_Delegate):
             self,
         )
 
-    def get_space(self, name_or_id: str | int, *, owner: str | None = None) -> KnowledgeSpace:
-        """The space of that name, or of that id: a text is a name, a number an id. With an owner, no other's spaces are
-        seen.
+    def get_space(self, name_or_id: SpaceHandle, *, owner: str | None = None) -> KnowledgeSpace:
+        """The space of that name, or of that id: a text is a name, a number an id. Wherever these are taken, so is a
+        space itself. With an owner, no other's spaces are seen.
 
         Raises `SpaceNotFoundError`, and `AmbiguousSpaceError` when several owners have one of that name.
         """
@@ -179,7 +181,7 @@ class KnowledgeBase(_Delegate):
 
     def update_space(
         self,
-        name_or_id: str | int,
+        name_or_id: SpaceHandle,
         *,
         name: str | None = None,
         owner: str | None = None,
@@ -228,7 +230,7 @@ class KnowledgeBase(_Delegate):
             self,
         )
 
-    def delete_space(self, name_or_id: str | int) -> SpaceInfo:
+    def delete_space(self, name_or_id: SpaceHandle) -> SpaceInfo:
         """Remove a space and every trace of it; returns it as it was.
 
         It is gone for every reader at once. Should the process die while its vectors are being removed, the next one
@@ -236,11 +238,13 @@ class KnowledgeBase(_Delegate):
         """
         return self._loop.call(self._async.delete_space, name_or_id)
 
-    def get_document(self, document_id: int, *, owner: str | None = None, with_text: bool = True) -> Document:
+    def get_document(
+        self, document_id: int | Document, *, owner: str | None = None, with_text: bool = True
+    ) -> Document:
         """The document of that id, in whatever space; with an owner, of no other's. Raises `DocumentNotFoundError`."""
         return self._loop.call(self._async.get_document, document_id, owner=owner, with_text=with_text)
 
-    def get_documents(self, document_ids: Sequence[int], *, owner: str | None = None) -> list[Document]:
+    def get_documents(self, document_ids: Sequence[int | Document], *, owner: str | None = None) -> list[Document]:
         """Documents by their ids, in that order, in whatever spaces, without their texts. Raises
         `DocumentNotFoundError` for the first that is not there, or not of the owner's."""
         return self._loop.call(self._async.get_documents, document_ids, owner=owner)
@@ -276,7 +280,7 @@ class KnowledgeBase(_Delegate):
         self,
         messages: Messages,
         *,
-        spaces: Iterable[str | int] | None,
+        spaces: Iterable[SpaceHandle] | None,
         owner: str | None = None,
         model: str | None = None,
         top_k: int | None = None,
@@ -307,7 +311,7 @@ class KnowledgeBase(_Delegate):
         self,
         messages: Messages,
         *,
-        spaces: Iterable[str | int] | None,
+        spaces: Iterable[SpaceHandle] | None,
         owner: str | None = None,
         model: str | None = None,
         top_k: int | None = None,
@@ -333,7 +337,7 @@ class KnowledgeBase(_Delegate):
         self,
         query: str,
         *,
-        spaces: Iterable[str | int],
+        spaces: Iterable[SpaceHandle],
         owner: str | None = None,
         top_k: int | None = None,
         score_threshold: float | None = None,
@@ -363,7 +367,8 @@ class KnowledgeBase(_Delegate):
 class KnowledgeSpace(_Delegate):
     """One space: what goes in, what is found in it, and what is answered from it.
 
-    `info` is how the catalog held the space when this object was made; `refresh` reads it again.
+    `info` is how the catalog held the space when this object was made, or last changed it or was asked a question.
+    What others did since, `watch` among them, `refresh` reads.
     """
 
     def __init__(self, loop: Loop, face: space.KnowledgeSpace, parent: object) -> None:
@@ -509,7 +514,7 @@ class KnowledgeSpace(_Delegate):
 
     def index_documents(
         self,
-        ids: Sequence[int],
+        ids: Sequence[int | Document],
         *,
         splitting: Splitting | None = None,
         progress: Callable[[IngestProgress], None] | None = None,
@@ -530,11 +535,11 @@ class KnowledgeSpace(_Delegate):
         """How many documents the space holds."""
         return self._loop.call(self._async.count_documents)
 
-    def get_document(self, id_or_name: int | str) -> Document:
+    def get_document(self, id_or_name: DocumentHandle) -> Document:
         """A document with its text. Raises `DocumentNotFoundError`."""
         return self._loop.call(self._async.get_document, id_or_name)
 
-    def delete_document(self, id_or_name: int | str) -> Document:
+    def delete_document(self, id_or_name: DocumentHandle) -> Document:
         """Remove a document, which nobody finds from then on; returns it as it was. Raises `DocumentNotFoundError`."""
         return self._loop.call(self._async.delete_document, id_or_name)
 
@@ -547,7 +552,7 @@ class KnowledgeSpace(_Delegate):
         return self._loop.call(self._async.reembed, progress=progress)
 
     def update_document(
-        self, id_or_name: int | str, *, name: str | None = None, metadata: Metadata | None = None
+        self, id_or_name: DocumentHandle, *, name: str | None = None, metadata: Metadata | None = None
     ) -> Document:
         """Give a document another name or other metadata; its text and chunks stay. Raises `DocumentNotFoundError`,
         `DocumentExistsError`, and `InvalidInputError` naming the argument.
@@ -557,7 +562,7 @@ class KnowledgeSpace(_Delegate):
         """
         return self._loop.call(self._async.update_document, id_or_name, name=name, metadata=metadata)
 
-    def document_chunks(self, id_or_name: int | str) -> list[Chunk]:
+    def document_chunks(self, id_or_name: DocumentHandle) -> list[Chunk]:
         """The chunks of a document in reading order. Raises `DocumentNotFoundError`."""
         return self._loop.call(self._async.document_chunks, id_or_name)
 
