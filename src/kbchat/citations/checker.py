@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from kbchat.citations.evidence import Similarity, Source, weigh
+from kbchat.citations.evidence import Source, weigh
 from kbchat.models import Citation, Passage, Reference
 from kbchat.numbering import MARK, without_marks
 from kbchat.text import sentences
@@ -38,10 +38,8 @@ class CitationChecker:
     weighed together with those before.
     """
 
-    def __init__(self, passages: Sequence[Passage], *, similarity: Similarity | None = None) -> None:
-        """`similarity` is asked where words alone find no support; it must not block."""
+    def __init__(self, passages: Sequence[Passage]) -> None:
         self._passages = {passage.number: _Quoted(passage) for passage in passages}
-        self._similarity = similarity
         self._pending = ""
         """What has not been let go, and the character before: whether a line begins here depends on it."""
         self._offset = 0
@@ -142,7 +140,7 @@ class CitationChecker:
     def _weigh(self, sentence: "_Checked", new: frozenset[int]) -> Iterator[Citation]:
         claim, numbers = sentence.claim, sentence.numbers
         known = [self._passages[number] for number in numbers if number in self._passages]
-        verdict = weigh(claim, [quoted.source for quoted in known], self._similarity)
+        verdict = weigh(claim, [quoted.source for quoted in known])
         unsupported = tuple(claim[slice(*span)] for span in verdict.unsupported)
         places = dict(zip((quoted.number for quoted in known), verdict.places, strict=True))
         for number in numbers:

@@ -163,7 +163,7 @@ class Retriever:
         limit = max(CANDIDATES, top_k)
         while True:
             scored = await self._score(search, await search.run(limit, wanted=_first(top_k)), top_k)
-            if len(scored) >= top_k or not search.may_find_more(limit):
+            if len(scored) >= top_k or not search.may_find_more:
                 return scored
             limit *= 4  # Many of those found belong to generations that are dead and not yet collected.
 

@@ -194,7 +194,9 @@ class Search:
         chosen = {key for key, document in owners.items() if document in selection.documents}
         return [hit for hit in dense if hit.id in chosen], [hit for hit in lexical if hit.id in chosen]
 
-    def may_find_more(self, limit: int) -> bool:
+    @property
+    def may_find_more(self) -> bool:
+        """Whether searching deeper can bring candidates that are not known yet."""
         return self._few is None and not self._is_exhausted
 
     async def static_vector(self) -> Vector:
