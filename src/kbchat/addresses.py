@@ -4,6 +4,8 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
+from kbchat.errors import SettingsError
+
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _QUERY = re.compile(r"[?#].*", re.DOTALL)
 _PLACE = re.compile(r"[/?#]")
@@ -17,6 +19,17 @@ def without_credentials(url: str) -> str:
     """
     scheme, rest = _taken_apart(url)
     return scheme + _QUERY.sub("", rest[_credentials(rest) :])
+
+
+def check_base_url(base_url: str, *, setting: str, api_key: str | None) -> None:
+    """Raise `SettingsError`, which names the setting, for a model server's address that is no URL, and for one with a
+    user name beside a key: a server takes one of them."""
+    if not is_web(base_url):
+        raise SettingsError(
+            f"{setting} {without_credentials(base_url)!r} is no URL; it looks like http://localhost:8000/v1"
+        )
+    if api_key and has_credentials(base_url):
+        raise SettingsError(f"{setting} holds a user name, and there is a key too; servers take one of them")
 
 
 def has_credentials(url: str) -> bool:

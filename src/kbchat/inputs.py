@@ -15,7 +15,7 @@ from pydantic import JsonValue, ValidationError
 from kbchat.chunking import Splitting
 from kbchat.errors import InvalidInputError, NotFoundError
 from kbchat.filters import Filter, parse
-from kbchat.models import Document, Message, Sampling, SpaceInfo, VectorType
+from kbchat.models import MAX_ID, Document, Message, Sampling, SpaceInfo, VectorType
 from kbchat.settings import Settings
 from kbchat.strategies import Expand, Stages, Strategy
 
@@ -29,7 +29,6 @@ pydantic's, which reads what is kept and sent, takes 200, of which an answer aro
 MAX_TOP_K = 1000
 MAX_EXPAND_TOKENS = 100_000
 MAX_WEIGHT = 10.0
-MAX_ID = 2**63 - 1
 
 _UNKEEPABLE = re.compile("[\x00\ud800-\udfff]")
 """What no database can keep, so that nothing has it in its name."""

@@ -24,6 +24,8 @@ Markup = Literal["plain", "markdown", "rst", "code"]
 """What a text is written in, which says how it is to be split."""
 Role = Literal["system", "user", "assistant"]
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
+MAX_ID = 2**63 - 1
+"""What databases know of integers: nothing has a larger id."""
 FOUND = 0.5
 """A best hit with a lower `recall_score` means that the space does not hold the answer."""
 SUPPORTED = 0.5

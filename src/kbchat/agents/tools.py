@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictStr, Validat
 from kbchat.agents import refusing, results
 from kbchat.agents.grep import Pattern, matcher
 from kbchat.errors import DocumentNotFoundError, InvalidInputError, NotFoundError, SpaceNotFoundError
-from kbchat.inputs import MAX_ID, named_or_numbered
-from kbchat.models import FOUND, Document, TextDocument
+from kbchat.inputs import named_or_numbered
+from kbchat.models import FOUND, MAX_ID, Document, TextDocument
 from kbchat.numbering import numbers
 from kbchat.threads import Threads
 

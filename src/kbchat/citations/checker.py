@@ -305,6 +305,5 @@ _FULL_STOP = re.compile(r"[。！？.!?]")
 _TAIL = re.compile(r"(?s:.)[.!?。！？…\"'”’」』）)\]》】］*_]*")
 """The character let go before, and what closes the sentence that ended with it."""
 _CODE = re.compile(r"(?<!`)(`+)(?!`)[^\n]*?(?<!`)\1(?!`)")
-_FENCE = re.compile(r"[ \t]*(?:```+[^`\n]*|~~~[^\n]*)\n")
-"""No backtick in the line of a fence: ```` ```code``` in a line ```` is none."""
+_FENCE = re.compile(rf"[ \t]*{sentences.FENCE}\n")
 _CODE_OR_MARKS = re.compile(rf"{_CODE.pattern}|(?: ?{MARK.pattern})+(?=[\s.,;:!?。，；：！？、]|\Z)|{MARK.pattern}")

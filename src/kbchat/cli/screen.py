@@ -19,6 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Column, Table
 from rich.text import Text
 
+from kbchat import display
+
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
@@ -111,20 +113,9 @@ def print_references(references: Sequence["Reference"], numbers: Mapping[int, in
 
 
 def place(reference: "Reference") -> str:
-    """Where in its document a reference stands: page, slide, sheet or headings, and its characters."""
-    known = reference.metadata
-    parts: list[str] = []
-    if "page" in known:
-        last = known.get("page_end")
-        parts.append(f"page {known['page']}" + (f"-{last}" if last not in (None, known["page"]) else ""))
-    if "slide" in known:
-        parts.append(f"slide {known['slide']}")
-    if "sheet" in known:
-        parts.append(f"sheet {known['sheet']}")
-    if isinstance(headings := known.get("headings"), list) and headings:
-        parts.append(" > ".join(map(str, headings)))
-    parts.append(f"characters {reference.start}-{reference.end}")
-    return one_line(", ".join(parts))
+    """Where in its document a reference stands, and its characters."""
+    found = display.place(reference.metadata)
+    return one_line(", ".join(filter(None, [found, f"characters {reference.start}-{reference.end}"])))
 
 
 class _Rate(ProgressColumn):
