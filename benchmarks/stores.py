@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 DIMENSION = 256
 QUESTIONS = 200
 TIMED = 10_000
-"""So many vectors are upserted in batches that are timed, at least."""
+"""Number of vectors, at least, that are upserted in batches that are timed."""
 LARGE = 500
 """Vectors in a batch that only fills."""
 RAW, OURS = "raw", "kb-ours"

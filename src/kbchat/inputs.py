@@ -214,7 +214,9 @@ def asked_owner(owner: str | None) -> str | None:
 
 
 def composed_owner(owner: str) -> str:
-    """An owner as it is kept. One that nobody is, is no mistake, and white space may set an owner apart from others."""
+    """An owner that is asked for, as owners are kept. More is allowed than of an owner that is made: to ask for a name
+    that nobody has is no mistake, and one that begins with a blank is how the HTTP interface keeps an admin's
+    conversations apart."""
     return checked_text(composed(owner, field="owner"), field="owner")
 
 

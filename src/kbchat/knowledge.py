@@ -332,7 +332,8 @@ class KnowledgeBase:
         sampling: Sampling | None = None,
         **stages: Unpack[Stages],
     ) -> Answer:
-        """The whole answer that `stream` gives in pieces."""
+        """The whole answer that `stream` gives in pieces, as it does: by the model that `model` names, one of
+        `models()`, or else the first of them, which chooses its words as `sampling` says."""
         bounds = self._open.bounds(top_k, score_threshold, where, stages, caller="chat()")
         return await whole(self._answer(messages, spaces, owner, model, sampling, bounds))
 

@@ -40,7 +40,7 @@ from kbchat.threads import Threads
 
 NO_SOURCES: Mapping[int, str] = MappingProxyType({})
 FEW = 100
-"""So many chunks are read in company with what others ask for."""
+"""Number of chunks, at most, that are read in one batch with what others ask for."""
 
 
 def _now() -> datetime:

@@ -24,7 +24,8 @@ MAX_PENDING_CHARS = 2_000
 """What goes on for longer without an end is not one sentence: its beginning is let go unchecked."""
 
 MOST_NESTED = 8
-"""So deep marks stand within marks, in the text of a document that means well."""
+"""How often marks are looked for again in what is left when marks were taken out: `[[1]]` needs two rounds. More than
+this is no document that means well."""
 
 
 class CitationChecker:
@@ -75,7 +76,7 @@ class CitationChecker:
         full = len(self._pending) >= MAX_PENDING_CHARS
         last = self._pending[-1]
         if not full and last != "\n" and self._pending[-2:-1] == last:
-            return []  # The first of them said all.
+            return []  # A repeated character ("…", "!!"): where the first one stood, we have looked already.
         if not full and self._undecided and _OPENED.search(self._pending[-24:]):
             return []  # A mark may come.
         found = self._take(final=False)
@@ -247,8 +248,8 @@ def masked(text: str) -> str:
 
 
 def unmarked(text: str) -> str:
-    """The text without marks and the blanks before them, also those that others leave when they go, so often as anybody
-    means it; code within it stays as it is."""
+    """The text without marks and the blanks before them. Where taking some out leaves others, as of `[[1]2]`, these go
+    too, up to `MOST_NESTED` rounds. Code within the text stays as it is."""
     for _ in range(MOST_NESTED):
         plain = _CODE_OR_MARKS.sub(lambda match: match[0] if match[0][0] == "`" else "", text)
         if plain == text:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from kbchat.retrieval.explaining import Candidate, Place, Trace
 
 UNSCORED = 20
-"""So many of those that were not scored are shown; `--json` has them all."""
+"""Number of candidates without a score, at most, that are shown; `--json` has them all."""
 REASONS = {
     "top_k": ("top_k", "others scored more, as many as were asked for"),
     "score_threshold": ("threshold", "its score is below the threshold"),

@@ -320,7 +320,8 @@ class KnowledgeBase(_Delegate):
         sampling: Sampling | None = None,
         **stages: Unpack[Stages],
     ) -> Answer:
-        """The whole answer that `stream` gives in pieces."""
+        """The whole answer that `stream` gives in pieces, as it does: by the model that `model` names, one of
+        `models()`, or else the first of them, which chooses its words as `sampling` says."""
         return self._loop.call(
             self._async.chat,
             messages,
@@ -601,12 +602,15 @@ class KnowledgeSpace(_Delegate):
         where: Where | None = None,
         **stages: Unpack[Stages],
     ) -> list[Reference]:
-        """The chunks that fit a question best, best first: at most `top_k`, none below `score_threshold`, and only of
-        documents whose metadata `where` fits (`kbchat.filters`, or its JSON form). How they are found and shown is as
-        the settings say, or by `strategy=`, `rerank=`, `diversity=`, `expand=` and others (`kbchat.strategies.Stages`).
+        """The chunks that fit a question best, best first: at most `top_k` (1 to 1000; by default 5), none that scores
+        below `score_threshold` (0 to 1; by default none is dropped), and only of documents whose metadata `where` fits
+        (`kbchat.filters`, or its JSON form). The question has at most 100,000 characters. These defaults, that limit
+        and how chunks are found and shown are the settings'; `kbchat.strategies.Stages` has what a call may choose of
+        the latter, with ranges: `strategy`, `rerank`, `diversity`, `expand`, `expand_tokens`, `dense_weight` and
+        `sentence_weight`.
 
-        A best hit with a `recall_score` below 0.5 means that the space does not hold the answer. Raises
-        `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
+        A best hit with a `recall_score` below 0.5 (`kbchat.FOUND`) means that the space does not hold the answer.
+        Raises `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
         """
         return self._loop.call(self._async.retrieve, query, top_k=top_k, score_threshold=score_threshold, where=where)
 
@@ -640,7 +644,8 @@ class KnowledgeSpace(_Delegate):
         message is a `kbchat.Message`, or a mapping with `role` and `content`. The references are the passages that the
         model was given; which of them carry a sentence, the citations say.
 
-        `top_k`, `score_threshold`, `where` and the rest say what is retrieved, as in `retrieve`.
+        `model` names who answers: one of `KnowledgeBase.models()`, by default the first. `sampling` is how it chooses
+        its words; one without a model server heeds `max_tokens` and `stop` alone. The rest is as in `retrieve`.
 
         Raises `ModelNotFoundError` or `InvalidInputError` at once, the errors of parts while it is iterated.
         """
@@ -663,7 +668,8 @@ class KnowledgeSpace(_Delegate):
         sampling: Sampling | None = None,
         **stages: Unpack[Stages],
     ) -> Answer:
-        """The whole answer that `stream` gives in pieces."""
+        """The whole answer that `stream` gives in pieces, as it does: by the model that `model` names, one of
+        `KnowledgeBase.models()`, or else the first of them, which chooses its words as `sampling` says."""
         return self._loop.call(
             self._async.chat,
             messages,
