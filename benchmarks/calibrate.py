@@ -44,7 +44,7 @@ MOST = 300
 SINGLE = "single words"
 FEW = (1, 2, 5, 15)
 SPACES_OF_FEW = 6
-"""So many documents are a space, so often."""
+"""Numbers of documents in a space of few, and how many spaces of each number there are."""
 SHARES = {"half": 0.3, "few": 0.03}
 """What a half and a handful of a set count for in the fit, where other pairs of space and set count for 1."""
 Floats = npt.NDArray[np.float64]

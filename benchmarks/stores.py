@@ -27,7 +27,7 @@ import numpy as np
 
 from kbchat.errors import StoreUnavailableError
 from kbchat.stores import Vectors, VectorStore
-from kbchat.stores.chroma import ChromaStore, HnswSettings
+from kbchat.stores.chroma import HNSW, ChromaStore
 from kbchat.stores.milvus import MilvusSettings, MilvusStore
 from kbchat.threads import Threads
 from reporting import About, Spread, about, add_outputs, canvas, draw, logarithmic, save
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 DIMENSION = 256
 QUESTIONS = 200
 TIMED = 10_000
-"""So many vectors are upserted in batches that are timed, at least."""
+"""Number of vectors, at least, that are upserted in batches that are timed."""
 LARGE = 500
 """Vectors in a batch that only fills."""
 RAW, OURS = "raw", "kb-ours"
@@ -93,19 +93,7 @@ class Result:
 
 def raw_collection(api: Any, name: str) -> Any:
     """Chroma's own collection, with kbchat's settings for the index."""
-    hnsw = HnswSettings()
-    return api.get_or_create_collection(
-        name,
-        embedding_function=None,
-        configuration={
-            "hnsw": {
-                "space": "cosine",
-                "max_neighbors": hnsw.max_neighbors,
-                "ef_construction": hnsw.ef_construction,
-                "ef_search": hnsw.ef_search,
-            }
-        },
-    )
+    return api.get_or_create_collection(name, embedding_function=None, configuration={"hnsw": HNSW})
 
 
 def raw_chroma(api: object, name: str) -> Client:

@@ -51,6 +51,13 @@ async def test_an_address_is_one_of_two(tmp_path: Path) -> None:
         assert "sqlite:///PATH" in str(caught.value)
 
 
+def test_a_password_with_an_at_sign() -> None:
+    """It would be cut in two, and half of it taken for the server's name: the error says how to write it."""
+    with pytest.raises(SettingsError, match="%40") as caught:
+        Catalog("postgresql://u:se@cret@h/d", threads=Threads())
+    assert "cret" not in str(caught.value)
+
+
 async def test_postgresql_without_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what to install."""
     monkeypatch.setitem(sys.modules, "psycopg", None)

@@ -363,14 +363,6 @@ def test_what_never_ends() -> None:
     assert len(checker._pending) <= MAX_PENDING_CHARS + 600
 
 
-def test_similarity() -> None:
-    """Where words find nothing, the hook decides."""
-    sentence = "Credentials expire quarterly [1]."
-    strict, lenient = CitationChecker(PASSAGES), CitationChecker(PASSAGES, similarity=lambda one, other: 0.9)
-    assert not (strict.feed(sentence) + strict.flush())[0].supported
-    assert (lenient.feed(sentence) + lenient.flush())[0].supported
-
-
 def test_dates_hold_together() -> None:
     """A month is carried by the month of that day and year, not by any month of the passage."""
     source = passage(1, "It was opened on 6 June 1998 and closed in May 2001.")

@@ -363,7 +363,7 @@ def test_a_place_is_said_as_people_would() -> None:
 
     assert place() == "characters 5-6"
     assert place(page=3, page_end=3) == "page 3, characters 5-6"
-    assert place(page=3, page_end=4) == "page 3-4, characters 5-6"
+    assert place(page=3, page_end=4) == "page 3 to 4, characters 5-6"
     assert place(slide=2) == "slide 2, characters 5-6"
     assert place(sheet="Q1", headings=["Sales", "North"]) == "sheet Q1, Sales > North, characters 5-6"
 

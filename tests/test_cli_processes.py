@@ -118,6 +118,8 @@ def test_progress_is_shown_on_a_terminal_only(start: Start, tmp_path: Path) -> N
     assert out.startswith("s: 1 added")
     assert b"1/1" in drawn
     assert b"a.md" in drawn
+    assert re.search(rb"\d\.\d/s", drawn)
+    assert b"0:00:00" in drawn
 
 
 def test_ctrl_c_ends_quietly(start: Start, prepare: Prepare, tmp_path: Path) -> None:

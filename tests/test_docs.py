@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anyio.to_thread
 import pytest
@@ -117,6 +117,47 @@ def test_commands_parse(where: str, command: list[str], monkeypatch: pytest.Monk
             assert target.partition("[")[0] == "kbchat"
         case _:
             raise AssertionError(f"{where}: what is {command}?")
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Every text of the sources, `NAME` where an f-string has a value, and every page; and where each is."""
+    for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "adapters").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Constant(value=str(text)):
+                    yield f"{path.name}:{node.lineno}", text
+                case ast.JoinedStr(values=parts):
+                    told = [str(part.value) if isinstance(part, ast.Constant) else "NAME" for part in parts]
+                    yield f"{path.name}:{node.lineno}", "".join(told)
+    yield from zip(NAMES, (page.read_text() for page in PAGES), strict=True)
+
+
+def wrong_with(mention: str, *, quoted: bool) -> str:
+    """What is not there of a command that a text names: a command, its subcommand or an option; "" if all is."""
+    program: Any = typer.main.get_command(app)
+    command, words = program, mention.split()
+    while words and hasattr(command, "commands") and not words[0].startswith("--"):
+        word = words.pop(0)
+        if word not in command.commands:
+            is_prose = command is program and not quoted  # "kbchat works with"
+            return "" if is_prose else f"{word!r} is no command"
+        command = command.commands[word]
+    options = {option for it in command.params for option in it.opts}
+    unknown = [word for word in words if word.startswith("--") and word not in {*options, "--help"}]
+    return f"no option {unknown}" if unknown else ""
+
+
+def test_every_command_that_is_named_is_there() -> None:
+    """Whoever copies a command from a message, a docstring or a sentence of the documentation can run it."""
+    wrong, seen = [], 0
+    for where, text in texts():
+        for found in re.finditer(r"(`?)\bkbchat((?: (?!-->)[^\s`,;()]+)+)", text):
+            told = found[2].removesuffix(".")
+            seen += 1
+            if what := wrong_with(told, quoted=bool(found[1])):
+                wrong.append(f"{where}: kbchat{told}: {what}")
+    assert wrong == []
+    assert seen > 100
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)

@@ -146,7 +146,23 @@ def test_serving_without_keys() -> None:
     """An address that others can reach, without a key, is pointed out."""
     (found,) = doctor.serving(kbchat.Settings(host="0.0.0.0"))
     assert "kbchat keys create" in found.remedy
-    assert doctor.serving(kbchat.Settings()) == []
+    for host in (kbchat.Settings().host, "127.0.0.2", "::1", "kb.localhost"):
+        assert doctor.serving(kbchat.Settings(host=host)) == []
+
+
+@pytest.mark.parametrize("password", ["pass", "pa/ss", "pa@ss", "pa:ss", "pa?ss", "pa#ss", "12/34", "p@a/s@s"])
+def test_no_password_is_shown(password: str) -> None:
+    """Whatever stands in it, also what no address may hold; the server is named."""
+    settings = kbchat.Settings(catalog_url=f"postgresql://kb:{password}@db.internal/kbchat")
+    shown = {it.name: it.value for it in doctor.settings_in_use(settings, given={}, toml={})}
+    assert shown["catalog_url"] == "postgresql://db.internal/kbchat"
+
+
+def test_what_is_no_address_is_shown_as_it_is() -> None:
+    """A folder with an `@` or a `#` in its name is none."""
+    settings = kbchat.Settings(data_dir=Path("/home/a@b/c#d"))
+    shown = {it.name: it.value for it in doctor.settings_in_use(settings, given={}, toml={})}
+    assert shown["data_dir"] == "/home/a@b/c#d"
 
 
 def test_every_command_has_an_example() -> None:

@@ -125,6 +125,15 @@ async def test_a_server_that_stays_busy_is_unavailable(server: Upstream, embedde
     assert len(server.exchanges) == 4
 
 
+@pytest.mark.parametrize("later", ["3600.5", "Fri, 31 Dec 2999 23:59:59 GMT"])
+async def test_a_server_may_ask_for_time_in_any_way(server: Upstream, embedder: OpenAIEmbedder, later: str) -> None:
+    """A fraction or a date is understood as whole seconds are: it is not asked again before."""
+    server.behave = answers(429, "later", Retry_After=later)
+    with pytest.raises(EmbedderUnavailableError, match="429: later"):
+        await embedder.embed_query("a")
+    assert len(server.exchanges) == 1
+
+
 async def test_a_silent_server_is_unavailable(server: Upstream) -> None:
     """The time-out is told."""
     server.behave = Exchange.hang

@@ -40,7 +40,7 @@ NEXT: dict[str, Callable[[kbchat.KnowledgeBase, kbchat.KnowledgeSpace], Awaitabl
 
 
 def kills(number: int) -> list[tuple[str, str, str]]:
-    """So many of all there are: what is done, where it is killed, what is done then. The first are one for each label,
+    """`number` of all there are: what is done, where it is killed, what is done then. The first are one for each label,
     the others in an order made up."""
     every = [
         (action, f"{step}:{when}:{nth}", then)

@@ -1,7 +1,8 @@
 """The face: spaces are made, found, changed and removed; questions are answered with references."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,105 @@ async def test_an_unknown_space_is_named(kb: kbchat.KnowledgeBase, handle: str |
 
 
 async def test_what_is_neither_name_nor_id_is_refused(kb: kbchat.KnowledgeBase) -> None:
-    """Such as a space itself, or a number that counts nothing."""
+    """Such as a number that counts nothing, or a thing of another kind."""
     space = await kb.create_space("a")
-    for handle in (space, True, 1.5, None):
+    await space.ingest(kbchat.TextDocument(name="keys", text="Keys are rotated."))
+    (document,) = await space.documents()
+    for handle in (document, True, 1.5, None):
         with pytest.raises(InvalidInputError, match=r"name_or_id: must be a name \(a text\) or an id \(a number\)"):
             await kb.get_space(handle)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="id_or_name: must be a name"):
+        await space.delete_document(space)  # type: ignore[arg-type]
+
+
+async def test_the_things_themselves_are_taken(kb: kbchat.KnowledgeBase) -> None:
+    """A space or a document, wherever its name or id is; also its record, and the space of the other face."""
+    space, other = await kb.create_space("a"), await kb.create_space("b")
+    await space.ingest([kbchat.TextDocument(name=name, text=f"{name} are rotated.") for name in ("Keys", "Locks")])
+    keys, locks = await space.documents()
+    for handle in (space, space.info):
+        assert (await kb.get_space(handle)).id == space.id
+        assert [it.name for it in await kb.retrieve("Which locks?", spaces=[handle, other], top_k=1)] == ["Locks"]
+    assert (await kb.chat("Which locks?", spaces=[space])).found
+    assert (await kb.update_space(space, desc="d")).desc == "d"
+    assert (await space.get_document(keys)).text == "Keys are rotated."
+    assert (await kb.get_document(keys)).id == keys.id
+    assert [it.id for it in await kb.get_documents([locks, keys.id])] == [locks.id, keys.id]
+    assert len(await space.document_chunks(keys)) == 1
+    assert (await space.update_document(keys, name="key")).name == "key"
+    assert (await space.delete_document(keys)).id == keys.id
+    with pytest.raises(DocumentNotFoundError) as lost:
+        await space.delete_document(keys)
+    assert lost.value.document == keys.id
+    with pytest.raises(DocumentNotFoundError):
+        await other.delete_document(locks)
+    added = await space.add_document("doors", text="Doors are painted.")
+    await space.index_documents([added])
+    assert (await space.get_document(added)).status == "FINISHED"
+    assert (await kb.delete_space(space)).id == space.id
+    with pytest.raises(SpaceNotFoundError) as gone:
+        await kb.delete_space(space)
+    assert gone.value.space == space.id
+
+
+async def test_another_catalogs_space_is_not_taken_for_one_of_the_same_id(
+    kb: kbchat.KnowledgeBase, tmp_path: Path
+) -> None:
+    """Least of all where it would be deleted."""
+    here = await kb.create_space("a")
+    async with kbchat.KnowledgeBase(tmp_path / "elsewhere") as other:
+        there = await other.create_space("a")
+    assert here.id == there.id
+    with pytest.raises(SpaceNotFoundError):
+        await kb.delete_space(there)
+    assert await kb.count_spaces() == 1
+
+
+async def test_an_answer_says_whether_the_space_holds_one(kb: kbchat.KnowledgeBase) -> None:
+    """As its best hit does; where no space is asked, none does."""
+    space = await kb.create_space("a")
+    await space.ingest(kbchat.TextDocument(name="keys", text=KEYS))
+    for question, found in (("How often are keys rotated?", True), ("Who won the cup in 1954?", False)):
+        assert (await space.chat(question)).found is found
+        hits = await space.retrieve(question)
+        assert any(hit.recall_score >= kbchat.FOUND for hit in hits) is found
+    assert not (await kb.chat("How often are keys rotated?", spaces=None)).found
+
+
+async def test_one_space_is_no_list(kb: kbchat.KnowledgeBase) -> None:
+    """The error shows the list to write."""
+    space = await kb.create_space("a")
+    for spaces, told in ((space, r"write spaces=\[…\]"), (space.info, r"write spaces=\[…\]"), ("a", r"one is \['a'\]")):
+        with pytest.raises(InvalidInputError, match=f"spaces: must be a list of spaces, names or ids.*{told}"):
+            await kb.retrieve("q", spaces=spaces)  # type: ignore[arg-type]
+
+
+async def test_a_space_knows_what_was_done_through_it(kb: kbchat.KnowledgeBase, tmp_path: Path) -> None:
+    """Its `info` counts what went in and out, without being refreshed."""
+    space = await kb.create_space("a")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "b.txt").write_text("Locks are oiled.")
+
+    async def seen() -> tuple[int, int, int]:
+        known = space.info
+        assert known == await space.refresh()
+        return known.document_count, known.chunk_count, known.revision
+
+    revisions = [0]
+    changes: list[tuple[Callable[[], Awaitable[object]], int, int]] = [
+        (lambda: space.ingest(kbchat.TextDocument(name="keys", text="Keys are rotated.")), 1, 1),
+        (lambda: space.sync(tmp_path / "docs"), 2, 2),
+        (lambda: space.update_document("keys", name="key"), 2, 2),
+        (lambda: space.delete_document("key"), 1, 1),
+        (lambda: space.add_document("doors", text="Doors are painted."), 2, 1),
+        (lambda: space.index_documents([3]), 2, 2),
+    ]
+    for change, documents, chunks in changes:
+        await change()
+        *counts, revision = await seen()
+        assert counts == [documents, chunks]
+        revisions.append(revision)
+    assert revisions == sorted(revisions)
 
 
 @pytest.mark.parametrize(
@@ -162,8 +257,13 @@ async def test_a_misspelt_option_is_told_with_its_method(kb: kbchat.KnowledgeBas
     space = await kb.create_space("a")
     with pytest.raises(TypeError, match=r"retrieve\(\) has no argument 'filter'; .* where, "):
         await space.retrieve("q", filter={})  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match=r"stream\(\) or chat\(\) has no argument 'topk'"):
+    with pytest.raises(TypeError, match=r"stream\(\) has no argument 'topk'; what is retrieved is said by top_k, "):
         space.stream("q", topk=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^chat\(\) has no argument 'topk'"):
+        await space.chat("q", topk=1)  # type: ignore[call-arg]
+    for chat in (space.chat, partial(kb.chat, spaces=[space])):
+        with pytest.raises(TypeError, match=r"^chat\(\) .* pass sampling=kbchat\.Sampling\(temperature=…\)$"):
+            await chat("q", temperature=0)  # type: ignore[operator]
     with pytest.raises(InvalidInputError, match="sources: there is no file"):
         await space.ingest("nope")
     with pytest.raises(InvalidInputError, match="paths: there is no file"):

@@ -39,7 +39,7 @@ async def with_key(folder: Path, role: KeyRole) -> AsyncIterator[tuple[Served, A
 
 
 def files(folder: Path, count: int) -> list[Path]:
-    """So many small files."""
+    """`count` small files."""
     folder.mkdir()
     made = [folder / f"{n:03}.md" for n in range(count)]
     for path in made:

@@ -5,7 +5,7 @@ import inspect
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import assert_type, get_args, get_type_hints
 
@@ -35,6 +35,40 @@ def filled(kb: kbchat.sync.KnowledgeBase) -> kbchat.sync.KnowledgeSpace:
 def test_the_face_is_what_would_be_written() -> None:
     """The committed face has every public method of the async one, with its signature and docstring."""
     subprocess.run([sys.executable, "tools/sync_face.py", "--check"], cwd=ROOT, check=True, timeout=60)
+
+
+def test_it_is_there_without_being_imported() -> None:
+    """`import kbchat` is enough, and loads it when it is used."""
+    code = "import sys, kbchat; assert 'kbchat.sync' not in sys.modules; print(kbchat.sync.KnowledgeBase.__name__)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout == "KnowledgeBase\n"
+
+
+def test_things_of_this_face_are_taken(kb: kbchat.sync.KnowledgeBase) -> None:
+    """A space where its name or id is, and a document."""
+    space = filled(kb)
+    assert space.info.document_count == 1
+    assert kb.retrieve("How often are keys rotated?", spaces=[space])[0].name == "keys"
+    assert space.delete_document(space.documents()[0]).name == "keys"
+    assert kb.delete_space(space).document_count == 0
+
+
+class Backwards:
+    """A reranker that likes what is far behind."""
+
+    name = "backwards"
+
+    async def rerank(self, question: str, texts: Sequence[str]) -> list[float]:
+        return [at / len(texts) for at in range(len(texts))]
+
+    async def aclose(self) -> None:
+        pass
+
+
+def test_parts_of_ones_own_are_used(tmp_path: Path) -> None:
+    """A reranker, as in the async face."""
+    with kbchat.sync.KnowledgeBase(tmp_path, reranker=Backwards()) as kb:
+        assert filled(kb).retrieve("How often are keys rotated?")[0].rerank == 0.0
 
 
 def test_nothing_here_needs_await(kb: kbchat.sync.KnowledgeBase) -> None:

@@ -65,12 +65,13 @@ class KnowledgeBase(_Delegate):
         settings: Settings | None = None,
         embedder: Embedder | None = None,
         generator: Generator | None = None,
+        reranker: Reranker | None = None,
         stores: Mapping[VectorType | str, VectorStore] | None = None,
     ) -> None:
         """See `kbchat.KnowledgeBase`."""
         super().__init__(Loop())
         self._face = knowledge.KnowledgeBase(
-            data_dir, settings=settings, embedder=embedder, generator=generator, stores=stores
+            data_dir, settings=settings, embedder=embedder, generator=generator, reranker=reranker, stores=stores
         )
         self._opening = threading.Lock()
         self._opened = False
@@ -108,7 +109,8 @@ SPACE = '''
 class KnowledgeSpace(_Delegate):
     """One space: what goes in, what is found in it, and what is answered from it.
 
-    `info` is how the catalog held the space when this object was made; `refresh` reads it again.
+    `info` is how the catalog held the space when this object was made, or last changed it or was asked a question.
+    What others did since, `watch` among them, `refresh` reads.
     """
 
     def __init__(self, loop: Loop, face: space.KnowledgeSpace, parent: object) -> None:

@@ -41,8 +41,9 @@ class Principal:
 
     @property
     def speaker(self) -> str:
-        """Whose conversations it has. An admin's key without an owner has its own, which may hold what is anybody's: no
-        owner's name begins with a blank."""
+        """The owner under whom its conversations are kept. Those of an admin's key without an owner are kept apart from
+        everybody's, under the key's name after a blank, because answers to it may quote any owner's documents; no
+        owner's own name begins with a blank."""
         is_alone = self.role is Role.ADMIN and not self.owner and self != ANYONE
         return f" {self.name}" if is_alone else self.owner
 

@@ -33,7 +33,7 @@ from kbchat_aiohttp.streams import EventStream, Readers
 SPACE_PREFIX = "kb/"
 """A model of this name, on OpenAI's routes, is a space."""
 SPACES_TOLD = 10
-"""So many spaces are named to who asks for one that is not there."""
+"""Number of spaces, at most, that are named to who asks for one that is not there."""
 DEFAULT_MODEL = "chatgpt_proxyllm"
 """The documentation's model: it always means the default one."""
 

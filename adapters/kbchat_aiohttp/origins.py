@@ -1,11 +1,11 @@
 """What keeps a web page elsewhere from using a server on its reader's machine."""
 
-import ipaddress
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
 
+from kbchat.addresses import is_loopback
 from kbchat_aiohttp.errors import HostError, OriginError
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -73,16 +73,6 @@ class OriginRules:
 
     def _allows(self, origin: str) -> bool:
         return bool(origin) and ("*" in self.origins or origin.lower() in self.origins)
-
-
-def is_loopback(name: str) -> bool:
-    """Whether a host name or address, without its port, can only mean this machine."""
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def _name(host: str) -> str:

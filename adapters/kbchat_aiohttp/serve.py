@@ -10,11 +10,11 @@ from contextlib import ExitStack, contextmanager
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from kbchat.addresses import is_loopback
 from kbchat.errors import SettingsError
 from kbchat.knowledge import KnowledgeBase
 from kbchat_aiohttp.app import create_app
 from kbchat_aiohttp.auth import ApiKeys
-from kbchat_aiohttp.origins import is_loopback
 
 logger = logging.getLogger("kbchat.http")
 

@@ -13,17 +13,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kbchat import errors, filters, references
+    from kbchat import errors, filters, references, sync
     from kbchat.answers import AnswerStream
     from kbchat.chunking import ChunkStrategy, Splitting
     from kbchat.conversations import Conversations
     from kbchat.errors import KbchatError
-    from kbchat.events import Delta, Done, References, Retrieved
+    from kbchat.events import Delta, Deltas, Done, References, Retrieved
     from kbchat.keys import Keys
     from kbchat.knowledge import KnowledgeBase
     from kbchat.maintenance.checking import CheckReport
     from kbchat.maintenance.moving import Agreement
     from kbchat.models import (
+        FOUND,
         Answer,
         Chunk,
         Citation,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from kbchat.summaries import ConversationInfo, Sources, SpaceStats, Turn
 
 __all__ = [
+    "FOUND",
     "Agreement",
     "Answer",
     "AnswerStream",
@@ -62,6 +64,7 @@ __all__ = [
     "ConversationInfo",
     "Conversations",
     "Delta",
+    "Deltas",
     "Document",
     "DocumentFailure",
     "DocumentStatus",
@@ -99,6 +102,7 @@ __all__ = [
     "errors",
     "filters",
     "references",
+    "sync",
 ]
 
 __version__ = "0.1.0"
@@ -112,6 +116,7 @@ _HOMES = {
     "ConversationInfo": "summaries",
     "Conversations": "conversations",
     "Delta": "events",
+    "Deltas": "events",
     "Done": "events",
     "Expand": "strategies",
     "Explanation": "retrieval.explaining",
@@ -132,6 +137,7 @@ _HOMES = {
     "errors": "",
     "filters": "",
     "references": "",
+    "sync": "",
 }
 """Which module a name lives in; those not listed are models, those with an empty one are modules themselves."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from kbchat.errors import InvalidInputError, ModelNotFoundError
 from kbchat.events import Delta, Deltas, EngineEvent, Event
-from kbchat.models import Message, Reference, Sampling
+from kbchat.models import Answer, Message, Reference, Sampling
 
 if TYPE_CHECKING:
     from kbchat.generators import Generator
@@ -110,6 +110,14 @@ def open_answer(
             rewriter=_rewriter(parts, generator),
         )
     )
+
+
+async def whole(stream: AnswerStream) -> Answer:
+    """The answer that a stream gives in pieces."""
+    from kbchat.chat import collect
+
+    async with stream:
+        return await collect(stream.batches())
 
 
 async def explain_answer(

@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from typing import Generic, NamedTuple, TypeVar
 
 import anyio
 
@@ -10,7 +12,7 @@ from kbchat.errors import GeneratorUnavailableError, InvalidInputError, KbchatEr
 from kbchat.events import Deltas, Done, EngineEvent, References, Retrieved
 from kbchat.following import is_follow_up, joined, rewriting_prompt, rewritten
 from kbchat.generators import Generator
-from kbchat.models import Answer, Citation, Message, Reference, Sampling, Usage
+from kbchat.models import FOUND, Answer, Citation, Message, Reference, Sampling, Usage
 from kbchat.prompting import Packed, pack, without_command
 from kbchat.retrieval.explaining import Explanation, InPrompt, Room
 from kbchat.settings import ANSWER_SHARE
@@ -18,14 +20,14 @@ from kbchat.telemetry import Span
 from kbchat.text.tokens import TokenCounter, estimate
 from kbchat.threads import Threads
 
-FOUND = 0.5
-"""A best hit with a lower `recall_score` means that the space does not hold the answer."""
 REWRITE_TOKENS = 100
 REWRITE_SECONDS = 5.0
 """How long a rewritten question may be, and how long it is waited for."""
 _INLINE_CHARS = 8_000
 """A text up to this long is counted where it is: going to a thread and back takes as long."""
 _PART_CHARS = 250_000
+
+T = TypeVar("T")
 
 
 def best_score(hits: Sequence[Reference]) -> float:
@@ -124,21 +126,17 @@ async def explain_chat(
     a question by itself is searched for as it stands."""
     messages = [Message(role="user", content=asked)] if isinstance(asked, str) else asked
     questions = [asked] if isinstance(asked, str) else await _asked(messages, rewriter)
-    best = await explain(questions[0])
-    searched = [questions[0]]
-    for question in questions[1:]:
-        if not is_found(best.references):
-            best = max(best, await explain(question), key=lambda it: best_score(it.references))
-            searched.append(question)
+    searches = await _until_found(questions, explain, hits_of=lambda explained: explained.references)
+    best = searches.best.model_copy(update={"searched": searches.questions})
     budget = _budget(budget_tokens, generator, Sampling())
     try:
-        packed = await _packed(messages, best.references, budget, threads)
+        packed = await _prompt(messages, best.references, budget, threads)
     except InvalidInputError:  # Retrieval is not to blame for the prompt.
-        return best.model_copy(update={"searched": tuple(searched)})
+        return best
     fates = _fates(best.references, packed)
     candidates = [it.model_copy(update={"prompt": fates.get(it.chunk_id)}) for it in best.candidates]
     room = Room(tokens=packed.tokens, budget=budget)
-    return best.model_copy(update={"searched": tuple(searched), "candidates": tuple(candidates), "prompt": room})
+    return best.model_copy(update={"candidates": tuple(candidates), "prompt": room})
 
 
 async def _events(
@@ -157,7 +155,9 @@ async def _events(
     with Span("kbchat.chat") as span:
         asked = () if retrieve is None else await _asked(messages, rewriter)
         question, hits = ("", None) if retrieve is None else await _hits(asked, retrieve, span)
-        packed = await _pack(messages, hits, budget_tokens, threads, span)
+        with Span("kbchat.prompt", span) as prompting:
+            packed = await _prompt(messages, hits, budget_tokens, threads)
+            prompting.tell({"kbchat.prompt_tokens": packed.tokens, "kbchat.passages": len(packed.passages)})
         if hits is not None:
             yield Retrieved(tuple(hits), packed.passages, packed.dropped, question)
         checker = CitationChecker(packed.passages)
@@ -197,15 +197,38 @@ async def _asked(messages: Sequence[Message], rewriter: Generator | None) -> Seq
 
 
 async def _hits(asked: Sequence[str], retrieve: Retrieve, chat: Span) -> tuple[str, Sequence[Reference]]:
-    """The first of the questions that the space holds an answer to, else the one with the best hit, and its hits."""
-    best: tuple[str, Sequence[Reference]] = (asked[0] if asked else "", ())
+    """The question that was answered best, and its hits."""
+    if not asked:
+        return "", ()
     with Span("kbchat.retrieve", chat) as span:
-        for question in asked:
-            best = max(best, (question, await retrieve(question)), key=lambda it: best_score(it[1]))
-            if is_found(best[1]):
-                break
-        span.tell({"kbchat.hits": len(best[1]), "kbchat.best_score": best_score(best[1])})
-    return best
+        searches = await _until_found(asked, retrieve, hits_of=lambda hits: hits)
+        hits = searches.best
+        span.tell({"kbchat.hits": len(hits), "kbchat.best_score": best_score(hits)})
+    return searches.question, hits
+
+
+class _Searches(NamedTuple, Generic[T]):
+    """The questions that were searched for; and the one with the best hit, with what its search brought."""
+
+    questions: tuple[str, ...]
+    question: str
+    best: T
+
+
+async def _until_found(
+    questions: Sequence[str],
+    search: Callable[[str], Awaitable[T]],
+    *,
+    hits_of: Callable[[T], Sequence[Reference]],
+) -> _Searches[T]:
+    """Search for one question after the other, there is one at least, until the space holds the answer to it."""
+    done: list[tuple[str, T]] = []
+    for question in questions:
+        done.append((question, await search(question)))
+        if is_found(hits_of(done[-1][1])):
+            break
+    question, best = max(done, key=lambda it: best_score(hits_of(it[1])))
+    return _Searches(tuple(question for question, _ in done), question, best)
 
 
 async def _rewritten(messages: Sequence[Message], rewriter: Generator | None) -> str | None:
@@ -231,31 +254,15 @@ def _budget(budget_tokens: int, generator: Generator, sampling: Sampling) -> int
     return min(budget_tokens, max(context - answer, context // 2))
 
 
-async def _pack(
-    messages: Sequence[Message],
-    hits: Sequence[Reference] | None,
-    budget_tokens: int,
-    threads: Threads,
-    chat: Span,
-) -> Packed:
-    with Span("kbchat.prompt", chat) as span:
-        made = await _packed(messages, hits, budget_tokens, threads)
-        span.tell({"kbchat.prompt_tokens": made.tokens, "kbchat.passages": len(made.passages)})
-    return made
-
-
-async def _packed(
+async def _prompt(
     messages: Sequence[Message], hits: Sequence[Reference] | None, budget_tokens: int, threads: Threads
 ) -> Packed:
     """The prompt, in which hits count only when the best of them is one."""
     found = hits if hits is None or is_found(hits) else ()
-
-    def packed() -> Packed:
-        # Estimated, so that a prompt is the same on every machine.
-        return pack(messages, found, budget_tokens=budget_tokens, count=estimate)
-
+    # Estimated, so that a prompt is the same on every machine.
+    make = partial(pack, messages, found, budget_tokens=budget_tokens, count=estimate)
     size = sum(len(message.content) for message in messages) + sum(len(hit.content) for hit in found or ())
-    return packed() if size <= 2 * _INLINE_CHARS else await threads.read(packed)
+    return make() if size <= 2 * _INLINE_CHARS else await threads.read(make)
 
 
 def _fates(hits: Sequence[Reference], packed: Packed) -> dict[int, InPrompt]:

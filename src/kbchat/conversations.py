@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EXPIRE_EVERY = timedelta(hours=1)
 TITLE_CHARACTERS = 120
-"""So much of the first question is the title."""
+"""Characters of the first question, at most, that are the title."""
 
 
 def _now() -> datetime:

@@ -115,7 +115,7 @@ def place(metadata: Metadata) -> str:
     for word in ("page", "slide", "sheet"):
         if (value := metadata.get(word)) is not None:
             last = metadata.get("page_end") if word == "page" else None
-            parts.append(f"{word} {value}" + (f" to {last}" if last is not None else ""))
+            parts.append(f"{word} {value}" + (f" to {last}" if last not in (None, value) else ""))
     headings = metadata.get("headings")
     if isinstance(headings, list) and headings:
         parts.append(" > ".join(map(str, headings)))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 from pydantic import BaseModel, ConfigDict, SecretStr
 
+from kbchat.addresses import is_loopback, without_credentials
 from kbchat.errors import EmbedderMismatchError, KbchatError
 from kbchat.models import VectorType
 from kbchat.threads import Threads
@@ -163,7 +164,7 @@ async def trial(settings: Settings) -> Finding:
                 for failure in report.failed:
                     return failure.reason
                 answer = await space.chat(QUESTION)
-                if not answer.references:
+                if not answer.found:
                     return ""
                 return f"{answer.model}: {' '.join(answer.text.split())[:120]}"
 
@@ -176,8 +177,7 @@ async def trial(settings: Settings) -> Finding:
 
 def serving(settings: Settings) -> list[Finding]:
     """What stands against serving as the settings say."""
-    loopback = settings.host in ("127.0.0.1", "localhost", "::1")
-    if loopback or settings.api_keys:
+    if is_loopback(settings.host) or settings.api_keys:
         return []
     return [
         Finding(
@@ -307,10 +307,8 @@ def _shown(value: object) -> str:
         case None:
             return "not set"
         case _:
-            return _PASSWORD.sub(r"\1***@", str(value))
-
-
-_PASSWORD = re.compile(r"(://)[^/\s@]*@")
+            shown = str(value)
+            return without_credentials(shown) if "://" in shown else shown
 
 
 def _extras() -> dict[str, list[str]]:

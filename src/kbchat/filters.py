@@ -140,6 +140,10 @@ _OPERATORS = ("eq", "ne", "in", "lt", "le", "gt", "ge", "exists", "prefix")
 _WORDS = ("and", "or", "not", *_OPERATORS)
 
 
+_LONGEST_REMEDY = 200
+"""Characters."""
+
+
 def _kind(value: object) -> str | None:
     """Which part it is: by its class, or by the one word in it that says so."""
     if isinstance(value, _Part):
@@ -185,11 +189,22 @@ def parse(value: object, *, field: str = "filter") -> Filter:
     except UnicodeEncodeError:
         raise InvalidInputError(field, "holds a lone surrogate; decode the text again") from None
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
+        problem = error.errors(include_url=False)[0]
         spot = _spot(problem["loc"])
-        raise InvalidInputError(
-            field, f"{f'at {spot}: ' if spot else ''}{problem['msg'].removeprefix('Value error, ')}"
-        ) from None
+        told = f"{f'at {spot}: ' if spot else ''}{problem['msg'].removeprefix('Value error, ')}"
+        raise InvalidInputError(field, told + _remedy(problem["input"])) from None
+
+
+def _remedy(given: object) -> str:
+    """How to write what other languages write as `{"lang": "de"}`."""
+    if not isinstance(given, Mapping) or not given or {*_WORDS, "field"} & given.keys():
+        return ""
+    tests = [{"field": key, "in" if isinstance(it, list | tuple) else "eq": it} for key, it in given.items()]
+    try:
+        written = json.dumps(tests[0] if len(tests) == 1 else {"and": tests}, ensure_ascii=False)
+    except (TypeError, ValueError):
+        return ""
+    return f"; write {written}" if len(written) <= _LONGEST_REMEDY else ""
 
 
 def loads(text: str, *, field: str = "filter") -> Filter:

@@ -1,4 +1,5 @@
-"""A question to one space: its row in the catalog, its indexes in step with that, and what is found in them."""
+"""What a handle stands for; and a question to one space: its indexes in step with its row in the catalog, and what is
+found in them."""
 
 from __future__ import annotations
 
@@ -6,17 +7,49 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from kbchat import intake
-from kbchat.errors import CollectionNotFoundError
-from kbchat.inputs import Bounds
-from kbchat.models import Reference, SpaceInfo
+from kbchat import inputs, intake
+from kbchat.errors import AmbiguousSpaceError, CollectionNotFoundError, DocumentNotFoundError, SpaceNotFoundError
+from kbchat.inputs import Bounds, DocumentHandle, SpaceHandle
+from kbchat.models import Document, Reference, SpaceInfo
 
 if TYPE_CHECKING:
+    from kbchat.catalog import Catalog
     from kbchat.retrieval.retriever import Retrieval
     from kbchat.wiring import Parts
 
 Found = tuple[SpaceInfo, Sequence[Reference]]
 """The space as it was when it was asked, and the hits, best first."""
+
+
+async def find_space(catalog: Catalog, asked: SpaceHandle, *, owner: str | None = None) -> SpaceInfo:
+    """The space that a handle stands for, as it is now; with an owner, no other's. Raises `SpaceNotFoundError` and
+    `AmbiguousSpaceError`."""
+    handle = inputs.checked_handle(asked, field="name_or_id", of=SpaceInfo)
+    owner = inputs.asked_owner(owner)
+    if isinstance(handle, str):
+        found = await catalog.find_spaces(handle, owner=owner)
+    else:
+        found = [await catalog.get_space(handle)] if handle else []
+    if len(found) > 1:
+        raise AmbiguousSpaceError(str(handle), [info.id for info in found])
+    known = getattr(asked, "info", asked)
+    # Another catalog's space may have the same id, but is not as old.
+    is_another = isinstance(known, SpaceInfo) and found and found[0].created_at != known.created_at
+    if not found or is_another or (owner is not None and found[0].owner != owner):
+        raise SpaceNotFoundError(asked if isinstance(asked, str | int) else handle)
+    return found[0]
+
+
+async def find_document(catalog: Catalog, space_id: int, asked: DocumentHandle, *, with_text: bool) -> Document:
+    """The document of a space that a handle stands for. Raises `DocumentNotFoundError`."""
+    handle = inputs.checked_handle(asked, field="id_or_name", of=Document)
+    if isinstance(handle, str):
+        document = await catalog.find_document(space_id, handle, with_text=with_text)
+    else:
+        document = await catalog.get_document(space_id, handle, with_text=with_text) if handle else None
+    if document is None:
+        raise DocumentNotFoundError(asked if isinstance(asked, str | int) else handle)
+    return document
 
 
 async def ready(parts: Parts, space_id: int) -> SpaceInfo:

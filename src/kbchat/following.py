@@ -7,7 +7,7 @@ from kbchat.models import Message, Prompt
 from kbchat.text.analysis import analyse
 
 LOOK_BACK = 3
-"""So many questions back what a follow-up is about is looked for."""
+"""Number of earlier questions, at most, in which what a follow-up is about is looked for."""
 REWRITE_TURNS = 6
 REWRITE_CHARS = 1000
 """How much of the conversation is shown to a model that rewrites a question: turns, and characters of each."""

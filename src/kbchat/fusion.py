@@ -24,10 +24,10 @@ FIELD_WEIGHTS = {"uni": 1.0, "bi": 0.3, "c1": 0.4}
 IDF_POWER = 1.3
 PRIOR_CHUNKS = 50.0
 PRIOR_HOLDING = 0.25
-"""What is thought of a term before the space is looked at: a quarter of a chunk in fifty holds it. Without that, the
-terms that one of two chunks holds would weigh a third of those that none does, and few documents would never be sure of
-an answer; in large spaces it changes nothing. `benchmarks/calibrate.py` asks
-such spaces too."""
+"""A term is weighed as if the space had 50 chunks more, of which a quarter of one chunk held it. Without these, in a
+space of two chunks a term that one of them holds would weigh a third of one that none holds, and what small spaces
+answer would always be doubted; in large spaces they change nothing. `benchmarks/calibrate.py` fits the constants on
+small spaces too."""
 
 
 LIFT = 0.4

@@ -8,14 +8,14 @@ import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from pydantic import JsonValue, ValidationError
 
 from kbchat.chunking import Splitting
 from kbchat.errors import InvalidInputError, NotFoundError
 from kbchat.filters import Filter, parse
-from kbchat.models import Message, VectorType
+from kbchat.models import MAX_ID, Document, Message, Sampling, SpaceInfo, VectorType
 from kbchat.settings import Settings
 from kbchat.strategies import Expand, Stages, Strategy
 
@@ -29,7 +29,6 @@ pydantic's, which reads what is kept and sent, takes 200, of which an answer aro
 MAX_TOP_K = 1000
 MAX_EXPAND_TOKENS = 100_000
 MAX_WEIGHT = 10.0
-MAX_ID = 2**63 - 1
 
 _UNKEEPABLE = re.compile("[\x00\ud800-\udfff]")
 """What no database can keep, so that nothing has it in its name."""
@@ -41,6 +40,19 @@ Messages = str | Sequence[Message | Mapping[str, str] | str]
 bare text is the user's."""
 Where = Filter | Mapping[str, JsonValue]
 """A filter on documents' metadata, or its JSON form."""
+
+
+class HoldsSpace(Protocol):
+    """A `KnowledgeSpace`, of either face."""
+
+    @property
+    def info(self) -> SpaceInfo: ...
+
+
+SpaceHandle = str | int | SpaceInfo | HoldsSpace
+"""A space: its name (a text), its id (a number), or itself."""
+DocumentHandle = int | str | Document
+"""A document: its id (a number), its name (a text), or itself."""
 
 
 def checked_name(name: str, *, field: str) -> str:
@@ -87,21 +99,25 @@ def checked_path(path: str | os.PathLike[str], *, field: str) -> Path:
     return Path(path)
 
 
-def checked_handle(handle: str | int, *, field: str) -> str | int:
-    """What names a thing: a text is a name, in composed form, and a number an id. One that no id can be becomes 0,
-    which is nobody's. Raises `InvalidInputError` for anything else."""
+def checked_handle(handle: object, *, field: str, of: type[SpaceInfo] | type[Document] | None = None) -> str | int:
+    """What names a thing: a text is a name, in composed form, a number an id, and a thing of the kind `of` has one.
+
+    One that no id can be becomes 0, which is nobody's. Raises `InvalidInputError` for anything else.
+    """
     if isinstance(handle, str):
         return 0 if _UNKEEPABLE.search(handle) else composed(handle)
+    if of is not None and isinstance(thing := getattr(handle, "info", handle), of):
+        return thing.id
     if isinstance(handle, bool) or not isinstance(handle, int):
         raise InvalidInputError(field, f"must be a name (a text) or an id (a number), not {type(handle).__name__}")
     return handle if 0 < handle <= MAX_ID else 0
 
 
-def checked_ids(ids: Sequence[int], *, field: str) -> list[int]:
-    """Raises `InvalidInputError` for what is no whole number."""
+def checked_ids(ids: Sequence[int | Document], *, field: str) -> list[int]:
+    """The ids of documents. Raises `InvalidInputError` for what is neither a whole number nor a document."""
     if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
         raise InvalidInputError(field, f"must be a list of ids, not {type(ids).__name__}")
-    given = list(ids)
+    given = [it.id if isinstance(it, Document) else it for it in ids]
     if any(isinstance(it, bool) for it in given):
         raise InvalidInputError(field, "must be ids (numbers), not True or False")
     return [_whole(it, field=field) for it in given]
@@ -198,7 +214,9 @@ def asked_owner(owner: str | None) -> str | None:
 
 
 def composed_owner(owner: str) -> str:
-    """An owner as it is kept. One that nobody is, is no mistake, and white space may set an owner apart from others."""
+    """An owner that is asked for, as owners are kept. More is allowed than of an owner that is made: to ask for a name
+    that nobody has is no mistake, and one that begins with a blank is how the HTTP interface keeps an admin's
+    conversations apart."""
     return checked_text(composed(owner, field="owner"), field="owner")
 
 
@@ -309,8 +327,7 @@ def checked_bounds(
     """The bounds, as the settings say where nothing was said. `reranks` is whether there is a reranker. Raises
     `InvalidInputError` naming the argument, and `TypeError` naming the method for one that it has not."""
     if unknown := stages.keys() - Stages.__annotations__.keys():
-        known = ", ".join(["top_k", "score_threshold", "where", *Stages.__annotations__])
-        raise TypeError(f"{caller} has no argument {min(unknown)!r}; what is retrieved is said by {known}")
+        raise TypeError(f"{caller} has no argument {min(unknown)!r}; {_said_by(min(unknown), caller)}")
     given = {name: value for name, value in stages.items() if value is not None}
     return Bounds(
         checked_top_k(settings.top_k if top_k is None else top_k),
@@ -324,6 +341,13 @@ def checked_bounds(
         _weight(given.get("dense_weight", settings.dense_weight), field="dense_weight"),
         _weight(given.get("sentence_weight", settings.sentence_weight), field="sentence_weight"),
     )
+
+
+def _said_by(name: str, caller: str) -> str:
+    """How to say what somebody may have meant by an argument that there is not."""
+    if name in Sampling.model_fields and caller in ("chat()", "stream()"):
+        return f"pass sampling=kbchat.Sampling({name}=…)"
+    return f"what is retrieved is said by {', '.join(['top_k', 'score_threshold', 'where', *Stages.__annotations__])}"
 
 
 def checked_word(words: type[Word], value: object, *, field: str) -> Word:

@@ -12,15 +12,11 @@ import anyio
 import anyio.to_thread
 
 from kbchat import inputs, several
-from kbchat.answers import AnswerStream, open_answer
+from kbchat.answers import AnswerStream, open_answer, whole
 from kbchat.chunking import Splitting
-from kbchat.errors import (
-    AmbiguousSpaceError,
-    DocumentNotFoundError,
-    SpaceExistsError,
-    SpaceNotFoundError,
-)
-from kbchat.inputs import Messages, Where
+from kbchat.errors import DocumentNotFoundError, SpaceExistsError
+from kbchat.finding import find_space
+from kbchat.inputs import Bounds, Messages, SpaceHandle, Where
 from kbchat.models import Answer, Document, IngestProgress, Reference, Sampling, SpaceInfo, VectorType
 from kbchat.space import KnowledgeSpace
 from kbchat.strategies import Stages
@@ -144,9 +140,9 @@ class KnowledgeBase:
             return await self.get_space(name, owner=owner)
         return KnowledgeSpace(self._open, info)
 
-    async def get_space(self, name_or_id: str | int, *, owner: str | None = None) -> KnowledgeSpace:
-        """The space of that name, or of that id: a text is a name, a number an id. With an owner, no other's spaces are
-        seen.
+    async def get_space(self, name_or_id: SpaceHandle, *, owner: str | None = None) -> KnowledgeSpace:
+        """The space of that name, or of that id: a text is a name, a number an id. Wherever these are taken, so is a
+        space itself. With an owner, no other's spaces are seen.
 
         Raises `SpaceNotFoundError`, and `AmbiguousSpaceError` when several owners have one of that name.
         """
@@ -182,7 +178,7 @@ class KnowledgeBase:
 
     async def update_space(
         self,
-        name_or_id: str | int,
+        name_or_id: SpaceHandle,
         *,
         name: str | None = None,
         owner: str | None = None,
@@ -233,7 +229,7 @@ class KnowledgeBase:
         info = await import_space(self._open, path, name=name, owner=owner, vector_type=vector_type, progress=progress)
         return KnowledgeSpace(self._open, info)
 
-    async def delete_space(self, name_or_id: str | int) -> SpaceInfo:
+    async def delete_space(self, name_or_id: SpaceHandle) -> SpaceInfo:
         """Remove a space and every trace of it; returns it as it was.
 
         It is gone for every reader at once. Should the process die while its vectors are being removed, the next one
@@ -245,14 +241,18 @@ class KnowledgeBase:
 
     # -- documents of all spaces -------------------------------------------------------------------------------------
 
-    async def get_document(self, document_id: int, *, owner: str | None = None, with_text: bool = True) -> Document:
+    async def get_document(
+        self, document_id: int | Document, *, owner: str | None = None, with_text: bool = True
+    ) -> Document:
         """The document of that id, in whatever space; with an owner, of no other's. Raises `DocumentNotFoundError`."""
-        handle, owner = inputs.checked_handle(document_id, field="document_id"), inputs.asked_owner(owner)
+        handle, owner = inputs.checked_handle(document_id, field="document_id", of=Document), inputs.asked_owner(owner)
         if not isinstance(handle, int) or not handle:
-            raise DocumentNotFoundError(document_id)
+            raise DocumentNotFoundError(document_id if isinstance(document_id, str | int) else handle)
         return await self._open.catalog.find_document_anywhere(handle, owner=owner, with_text=with_text)
 
-    async def get_documents(self, document_ids: Sequence[int], *, owner: str | None = None) -> list[Document]:
+    async def get_documents(
+        self, document_ids: Sequence[int | Document], *, owner: str | None = None
+    ) -> list[Document]:
         """Documents by their ids, in that order, in whatever spaces, without their texts. Raises
         `DocumentNotFoundError` for the first that is not there, or not of the owner's."""
         ids = inputs.checked_ids(document_ids, field="document_ids")
@@ -304,7 +304,7 @@ class KnowledgeBase:
         self,
         messages: Messages,
         *,
-        spaces: Iterable[str | int] | None,
+        spaces: Iterable[SpaceHandle] | None,
         owner: str | None = None,
         model: str | None = None,
         top_k: int | None = None,
@@ -316,24 +316,14 @@ class KnowledgeBase:
         """Answer from several spaces, by name or id. `spaces=None` asks the model alone: nothing is retrieved, and the
         answer is from no document. The rest is as in `retrieve` and `KnowledgeSpace.stream`. Raises
         `ModelNotFoundError` or `InvalidInputError`; spaces are looked up while it is iterated."""
-        parts = self._open
-        turns = inputs.checked_messages(messages, limit=self.settings.max_question_chars)
-        owner = inputs.asked_owner(owner)
-        bounds = parts.bounds(top_k, score_threshold, where, stages, caller="stream() or chat()")
-        if spaces is None:
-            return open_answer(parts, turns, model=model, sampling=sampling, retrieve=None)
-        names = several.checked(spaces)
-
-        async def retrieve(question: str) -> Sequence[Reference]:
-            return await several.retrieve(await self._spaces(names, owner), question, bounds)
-
-        return open_answer(parts, turns, model=model, sampling=sampling, retrieve=retrieve)
+        bounds = self._open.bounds(top_k, score_threshold, where, stages, caller="stream()")
+        return self._answer(messages, spaces, owner, model, sampling, bounds)
 
     async def chat(
         self,
         messages: Messages,
         *,
-        spaces: Iterable[str | int] | None,
+        spaces: Iterable[SpaceHandle] | None,
         owner: str | None = None,
         model: str | None = None,
         top_k: int | None = None,
@@ -342,22 +332,10 @@ class KnowledgeBase:
         sampling: Sampling | None = None,
         **stages: Unpack[Stages],
     ) -> Answer:
-        """The whole answer that `stream` gives in pieces."""
-        from kbchat.chat import collect
-
-        stream = self.stream(
-            messages,
-            spaces=spaces,
-            owner=owner,
-            model=model,
-            top_k=top_k,
-            score_threshold=score_threshold,
-            where=where,
-            sampling=sampling,
-            **stages,
-        )
-        async with stream:
-            return await collect(stream.batches())
+        """The whole answer that `stream` gives in pieces, as it does: by the model that `model` names, one of
+        `models()`, or else the first of them, which chooses its words as `sampling` says."""
+        bounds = self._open.bounds(top_k, score_threshold, where, stages, caller="chat()")
+        return await whole(self._answer(messages, spaces, owner, model, sampling, bounds))
 
     # -- several spaces ----------------------------------------------------------------------------------------------
 
@@ -365,7 +343,7 @@ class KnowledgeBase:
         self,
         query: str,
         *,
-        spaces: Iterable[str | int],
+        spaces: Iterable[SpaceHandle],
         owner: str | None = None,
         top_k: int | None = None,
         score_threshold: float | None = None,
@@ -396,20 +374,30 @@ class KnowledgeBase:
             raise RuntimeError("the knowledge base is not open; use `async with kbchat.KnowledgeBase(…) as kb`")
         return self._parts
 
-    async def _find(self, name_or_id: str | int, *, owner: str | None = None) -> SpaceInfo:
-        catalog, handle = self._open.catalog, inputs.checked_handle(name_or_id, field="name_or_id")
-        owner = inputs.asked_owner(owner)
-        if isinstance(handle, str):
-            found = await catalog.find_spaces(handle, owner=owner)
-        else:
-            found = [await catalog.get_space(handle)] if handle else []
-        if len(found) > 1:
-            raise AmbiguousSpaceError(str(name_or_id), [info.id for info in found])
-        if not found or (owner is not None and found[0].owner != owner):
-            raise SpaceNotFoundError(name_or_id)
-        return found[0]
+    def _answer(
+        self,
+        messages: Messages,
+        spaces: Iterable[SpaceHandle] | None,
+        owner: str | None,
+        model: str | None,
+        sampling: Sampling | None,
+        bounds: Bounds,
+    ) -> AnswerStream:
+        parts = self._open
+        turns = inputs.checked_messages(messages, limit=self.settings.max_question_chars)
+        if spaces is None:
+            return open_answer(parts, turns, model=model, sampling=sampling, retrieve=None)
+        names, owner = several.checked(spaces), inputs.asked_owner(owner)
 
-    async def _spaces(self, names: Iterable[str | int], owner: str | None) -> list[KnowledgeSpace]:
+        async def retrieve(question: str) -> Sequence[Reference]:
+            return await several.retrieve(await self._spaces(names, owner), question, bounds)
+
+        return open_answer(parts, turns, model=model, sampling=sampling, retrieve=retrieve)
+
+    async def _find(self, asked: SpaceHandle, *, owner: str | None = None) -> SpaceInfo:
+        return await find_space(self._open.catalog, asked, owner=owner)
+
+    async def _spaces(self, names: Iterable[SpaceHandle], owner: str | None) -> list[KnowledgeSpace]:
         """Each once, whether it was named by name or id."""
         found = [await self._find(name, owner=owner) for name in several.checked(names)]
         return [KnowledgeSpace(self._open, info) for info in {info.id: info for info in found}.values()]

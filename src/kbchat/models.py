@@ -24,6 +24,12 @@ Markup = Literal["plain", "markdown", "rst", "code"]
 """What a text is written in, which says how it is to be split."""
 Role = Literal["system", "user", "assistant"]
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
+MAX_ID = 2**63 - 1
+"""What databases know of integers: nothing has a larger id."""
+FOUND = 0.5
+"""A best hit with a lower `recall_score` means that the space does not hold the answer."""
+SUPPORTED = 0.5
+"""A citation with a lower `support` does not hold."""
 
 
 class Value(BaseModel):
@@ -47,9 +53,13 @@ class DocumentStatus(StrEnum):
     """Where a document is on its way into the index. The names are those of the wire."""
 
     TODO = "TODO"
+    """It was added and waits to be indexed. What it replaces, if anything, is found until then."""
     RUNNING = "RUNNING"
+    """It is being read, split and embedded."""
     FINISHED = "FINISHED"
+    """Its chunks are found."""
     FAILED = "FAILED"
+    """It could not be taken in; `Document.error` says why."""
 
 
 class KeyRole(StrEnum):
@@ -128,9 +138,12 @@ class Document(Value):
     space_id: int
     name: str
     doc_type: str = "TEXT"
+    """`TEXT` for what was given as text, `DOCUMENT` for what was read from a file or fetched."""
     source: str | None = None
+    """Where it came from: the file's path, or what was said with it; None where nothing was."""
     status: DocumentStatus = DocumentStatus.FINISHED
     error: str | None = None
+    """Why it is FAILED; None otherwise."""
     attempts: int = 0
     """How often it failed since it was last taken in."""
     metadata: Metadata = {}
@@ -263,6 +276,7 @@ class IngestReport(Value):
     failed: tuple[DocumentFailure, ...] = ()
     chunks: int = 0
     seconds: float = 0.0
+    """How long it took, by the clock."""
 
 
 class IngestStage(StrEnum):
@@ -278,7 +292,7 @@ class IngestProgress(Value):
     """Where an ingest is. `total` is None while the documents are still being counted.
 
     `name` is the document that this is told of, `stage` what is being done with it, and `share` how much of its work
-    is behind it, in [0, 1], by the usual time of the stages.
+    is behind it, in [0, 1], by the usual time of the stages. `seconds` have passed since the ingest began.
     """
 
     done: int
@@ -326,10 +340,6 @@ class Citation(Value):
         return self.support >= SUPPORTED
 
 
-SUPPORTED = 0.5
-"""A citation with a lower `support` does not hold."""
-
-
 class Answer(ShownAnswer, Value):
     """A whole answer. `text` carries no references tag; `references` are the chunks that the model was given, and
     `dropped` are hits the prompt's budget left no room for.
@@ -346,6 +356,12 @@ class Answer(ShownAnswer, Value):
     model: str = ""
     dropped: tuple[Reference, ...] = ()
     question: str = ""
+
+    @property
+    def found(self) -> bool:
+        """Whether the space holds an answer: the best hit reached `kbchat.FOUND`, and the model was given passages.
+        False where no space was asked."""
+        return bool(self.references)
 
 
 @dataclass(frozen=True, slots=True)

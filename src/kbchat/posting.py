@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from kbchat.addresses import has_credentials, is_web, without_credentials
-from kbchat.errors import SettingsError
-from kbchat.refusals import explain
+from kbchat.addresses import check_base_url, without_credentials
+from kbchat.refusals import explain, seconds_to_wait
 
 if TYPE_CHECKING:
     import aiohttp
@@ -39,11 +38,7 @@ class ModelServer:
         timeout: float,
         hints: Mapping[int, str],
     ) -> None:
-        if not is_web(base_url):
-            shown = without_credentials(base_url)
-            raise SettingsError(f"{setting} {shown!r} is no URL; it looks like http://localhost:8000/v1")
-        if api_key and has_credentials(base_url):
-            raise SettingsError(f"{setting} holds a user name, and there is a key too; servers take one of them")
+        check_base_url(base_url, setting=setting, api_key=api_key)
         self._url = base_url.rstrip("/") + path
         self._api_key = api_key
         self._timeout = timeout
@@ -83,5 +78,5 @@ class ModelServer:
     def _refused(self, status: int, answer: bytes, retry_after: str | None) -> Unanswered:
         said = explain(answer, key=self._api_key)
         message = f"its server answered {status}: {said}{self._hints.get(status, '')}"
-        wait = float(retry_after) if retry_after is not None and retry_after.isdecimal() else 0.0
+        wait = seconds_to_wait(retry_after) or 0.0
         return Unanswered(message, may_pass=status == 429 or status >= 500, wait=wait)

@@ -1,6 +1,9 @@
-"""What a server says that refuses: its own words, from any of the shapes such answers have. Pure."""
+"""What a server says that refuses: its own words, from any of the shapes such answers have, and when to come back."""
 
 import json
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from math import isfinite
 
 _EXCERPT = 300
 """Characters of a server's own message that an error repeats."""
@@ -28,6 +31,22 @@ def find_message(value: object) -> str | None:
             break
         value = next((value[key] for key in ("error", "message", "detail", "msg") if value.get(key)), None)
     return value if isinstance(value, str) else None
+
+
+def seconds_to_wait(retry_after: str | None) -> float | None:
+    """What a `Retry-After` header asks for, which is seconds or a date, in seconds from now; None where it says nothing
+    that can be understood."""
+    if not retry_after:
+        return None
+    try:
+        seconds = float(retry_after)
+        return max(0.0, seconds) if isfinite(seconds) else None
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None
 
 
 def shorten(text: str) -> str:

@@ -218,7 +218,8 @@ class Settings(BaseSettings):
 
     @property
     def splitting(self) -> Splitting:
-        """How documents are split where neither their space nor the ingest says otherwise."""
+        """How documents are split where neither their space nor the ingest says otherwise. By the strategy `separator`
+        that is at blank lines: another separator is for a `Splitting` to say."""
         return Splitting.model_construct(
             strategy=self.chunk_strategy, max_tokens=self.chunk_tokens, overlap=self.chunk_overlap
         )

@@ -7,10 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kbchat.errors import InvalidInputError
+from kbchat.models import SpaceInfo
 from kbchat.threads import side_by_side
 
 if TYPE_CHECKING:
-    from kbchat.inputs import Bounds
+    from kbchat.inputs import Bounds, SpaceHandle
     from kbchat.models import Reference
     from kbchat.space import KnowledgeSpace
 
@@ -30,12 +31,13 @@ async def retrieve(spaces: Sequence[KnowledgeSpace], question: str, bounds: Boun
     return named[: bounds.top_k]
 
 
-def checked(spaces: Iterable[str | int]) -> list[str | int]:
-    """The names or ids of the spaces, each once. Raises `InvalidInputError` for none and for too many."""
+def checked(spaces: Iterable[SpaceHandle]) -> list[SpaceHandle]:
+    """The spaces, their names or ids, each once. Raises `InvalidInputError` for none and for too many."""
     if isinstance(spaces, str):
-        raise InvalidInputError("spaces", f"must be a list of names or ids; one is [{spaces!r}]")
-    if not isinstance(spaces, Iterable):
-        raise InvalidInputError("spaces", f"must be a list of names or ids, not {type(spaces).__name__}")
+        raise InvalidInputError("spaces", f"must be a list of spaces, names or ids; one is [{spaces!r}]")
+    if isinstance(spaces, SpaceInfo) or not isinstance(spaces, Iterable):
+        what = f"must be a list of spaces, names or ids, not {type(spaces).__name__}"
+        raise InvalidInputError("spaces", f"{what}; write spaces=[…]")
     names = list(dict.fromkeys(spaces))
     if not 1 <= len(names) <= MOST_SPACES:
         raise InvalidInputError("spaces", f"must name 1 to {MOST_SPACES} spaces, not {len(names)}")

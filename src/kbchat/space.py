@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 from kbchat import finding, inputs, intake
-from kbchat.answers import AnswerStream, explain_answer, open_answer
+from kbchat.answers import AnswerStream, explain_answer, open_answer, whole
 from kbchat.chunking import Splitting
-from kbchat.errors import DocumentNotFoundError
-from kbchat.inputs import Bounds, Messages, Where
+from kbchat.errors import SpaceNotFoundError
+from kbchat.inputs import Bounds, DocumentHandle, Messages, Where
 from kbchat.models import (
     Answer,
     Chunk,
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 class KnowledgeSpace:
     """One space: what goes in, what is found in it, and what is answered from it.
 
-    `info` is how the catalog held the space when this object was made; `refresh` reads it again.
+    `info` is how the catalog held the space when this object was made, or last changed it or was asked a question.
+    What others did since, `watch` among them, `refresh` reads.
     """
 
     def __init__(self, parts: Parts, info: SpaceInfo) -> None:
@@ -99,9 +101,11 @@ class KnowledgeSpace:
         `BusyError`, or the error of a part that failed; batches already published stay.
         """
         selection = intake.selected(include, exclude, gitignore)
-        return await intake.ingest(
+        report = await intake.ingest(
             self._parts, self.id, sources, selection=selection, splitting=splitting, progress=progress
         )
+        await self._see()
+        return report
 
     async def sync(
         self,
@@ -120,7 +124,7 @@ class KnowledgeSpace:
         Documents from elsewhere are left alone. A folder that holds nothing is an `InvalidInputError` unless
         `allow_empty`: it may be a disk that is not mounted.
         """
-        return await intake.sync(
+        report = await intake.sync(
             self._parts,
             self.id,
             paths,
@@ -129,6 +133,8 @@ class KnowledgeSpace:
             allow_empty=allow_empty,
             progress=progress,
         )
+        await self._see()
+        return report
 
     def watch(
         self,
@@ -170,11 +176,13 @@ class KnowledgeSpace:
 
         parts, limit = self._parts, self._parts.settings.max_document_bytes
         given = upload(name, data=data, text=text, source=source, metadata=metadata, max_bytes=limit)
-        return await parts.catalog.keep_upload(self.id, given, replace=replace)
+        document = await parts.catalog.keep_upload(self.id, given, replace=replace)
+        await self._see()
+        return document
 
     async def index_documents(
         self,
-        ids: Sequence[int],
+        ids: Sequence[int | Document],
         *,
         splitting: Splitting | None = None,
         progress: Callable[[IngestProgress], None] | None = None,
@@ -185,8 +193,9 @@ class KnowledgeSpace:
         its name. Ids that are not, or no longer, in the space are passed over. Raises the error of a part that failed;
         the documents that it stopped are FAILED with its reason.
         """
-        ids = inputs.checked_ids(ids, field="ids")
-        await intake.index(self._parts, self.id, ids, splitting=splitting, progress=progress)
+        asked = inputs.checked_ids(ids, field="ids")
+        await intake.index(self._parts, self.id, asked, splitting=splitting, progress=progress)
+        await self._see()
 
     async def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:
         """The space's documents in the order they came, without their texts."""
@@ -198,17 +207,18 @@ class KnowledgeSpace:
         """How many documents the space holds."""
         return (await self._parts.catalog.list_documents(self.id, limit=0))[1]
 
-    async def get_document(self, id_or_name: int | str) -> Document:
+    async def get_document(self, id_or_name: DocumentHandle) -> Document:
         """A document with its text. Raises `DocumentNotFoundError`."""
         return await self._document(id_or_name, with_text=True)
 
-    async def delete_document(self, id_or_name: int | str) -> Document:
+    async def delete_document(self, id_or_name: DocumentHandle) -> Document:
         """Remove a document, which nobody finds from then on; returns it as it was. Raises `DocumentNotFoundError`."""
         async with self._parts.writing(self.id):
             document = await self._document(id_or_name, with_text=False)
             writer = await intake.open_writer(self._parts, self.id)
             await self._parts.catalog.delete_document(self.id, document.id, writer=self._parts.writer)
             await writer.ingester.collect(pending=True)
+        await self._see()
         return document
 
     async def reembed(self, *, progress: Callable[[IngestProgress], None] | None = None) -> SpaceInfo:
@@ -223,7 +233,7 @@ class KnowledgeSpace:
         return self.info
 
     async def update_document(
-        self, id_or_name: int | str, *, name: str | None = None, metadata: Metadata | None = None
+        self, id_or_name: DocumentHandle, *, name: str | None = None, metadata: Metadata | None = None
     ) -> Document:
         """Give a document another name or other metadata; its text and chunks stay. Raises `DocumentNotFoundError`,
         `DocumentExistsError`, and `InvalidInputError` naming the argument.
@@ -238,9 +248,11 @@ class KnowledgeSpace:
         edit = DocumentEdit(name=name, metadata=metadata)
         async with self._parts.writing(self.id):
             document = await self._document(id_or_name, with_text=False)
-            return await self._parts.catalog.edit_document(self.id, document.id, edit)
+            edited = await self._parts.catalog.edit_document(self.id, document.id, edit)
+        await self._see()
+        return edited
 
-    async def document_chunks(self, id_or_name: int | str) -> list[Chunk]:
+    async def document_chunks(self, id_or_name: DocumentHandle) -> list[Chunk]:
         """The chunks of a document in reading order. Raises `DocumentNotFoundError`."""
         document = await self._document(id_or_name, with_text=False)
         return await self._parts.catalog.document_chunks(document.id)
@@ -291,12 +303,15 @@ class KnowledgeSpace:
         where: Where | None = None,
         **stages: Unpack[Stages],
     ) -> list[Reference]:
-        """The chunks that fit a question best, best first: at most `top_k`, none below `score_threshold`, and only of
-        documents whose metadata `where` fits (`kbchat.filters`, or its JSON form). How they are found and shown is as
-        the settings say, or by `strategy=`, `rerank=`, `diversity=`, `expand=` and others (`kbchat.strategies.Stages`).
+        """The chunks that fit a question best, best first: at most `top_k` (1 to 1000; by default 5), none that scores
+        below `score_threshold` (0 to 1; by default none is dropped), and only of documents whose metadata `where` fits
+        (`kbchat.filters`, or its JSON form). The question has at most 100,000 characters. These defaults, that limit
+        and how chunks are found and shown are the settings'; `kbchat.strategies.Stages` has what a call may choose of
+        the latter, with ranges: `strategy`, `rerank`, `diversity`, `expand`, `expand_tokens`, `dense_weight` and
+        `sentence_weight`.
 
-        A best hit with a `recall_score` below 0.5 means that the space does not hold the answer. Raises
-        `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
+        A best hit with a `recall_score` below 0.5 (`kbchat.FOUND`) means that the space does not hold the answer.
+        Raises `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
         """
         bounds = self._bounds(top_k, score_threshold, where, stages, "retrieve()")
         return list(await self._retrieve(self._question(query), bounds))
@@ -340,18 +355,12 @@ class KnowledgeSpace:
         message is a `kbchat.Message`, or a mapping with `role` and `content`. The references are the passages that the
         model was given; which of them carry a sentence, the citations say.
 
-        `top_k`, `score_threshold`, `where` and the rest say what is retrieved, as in `retrieve`.
+        `model` names who answers: one of `KnowledgeBase.models()`, by default the first. `sampling` is how it chooses
+        its words; one without a model server heeds `max_tokens` and `stop` alone. The rest is as in `retrieve`.
 
         Raises `ModelNotFoundError` or `InvalidInputError` at once, the errors of parts while it is iterated.
         """
-        turns = inputs.checked_messages(messages, limit=self._parts.settings.max_question_chars)
-        bounds = self._bounds(top_k, score_threshold, where, stages, "stream() or chat()")
-
-        async def retrieve(question: str) -> Sequence[Reference]:
-            self.info, found = await finding.find(self._parts, self.info, question, bounds)
-            return found
-
-        return open_answer(self._parts, turns, model=model, sampling=sampling, retrieve=retrieve)
+        return self._answer(messages, model, sampling, self._bounds(top_k, score_threshold, where, stages, "stream()"))
 
     async def chat(
         self,
@@ -364,20 +373,10 @@ class KnowledgeSpace:
         sampling: Sampling | None = None,
         **stages: Unpack[Stages],
     ) -> Answer:
-        """The whole answer that `stream` gives in pieces."""
-        from kbchat.chat import collect
-
-        stream = self.stream(
-            messages,
-            model=model,
-            top_k=top_k,
-            score_threshold=score_threshold,
-            where=where,
-            sampling=sampling,
-            **stages,
-        )
-        async with stream:
-            return await collect(stream.batches())
+        """The whole answer that `stream` gives in pieces, as it does: by the model that `model` names, one of
+        `KnowledgeBase.models()`, or else the first of them, which chooses its words as `sampling` says."""
+        bounds = self._bounds(top_k, score_threshold, where, stages, "chat()")
+        return await whole(self._answer(messages, model, sampling, bounds))
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -393,6 +392,11 @@ class KnowledgeSpace:
     ) -> Bounds:
         return self._parts.bounds(top_k, score_threshold, where, stages, caller=caller)
 
+    def _answer(self, messages: Messages, model: str | None, sampling: Sampling | None, bounds: Bounds) -> AnswerStream:
+        turns = inputs.checked_messages(messages, limit=self._parts.settings.max_question_chars)
+        retrieve = partial(self._retrieve, bounds=bounds)
+        return open_answer(self._parts, turns, model=model, sampling=sampling, retrieve=retrieve)
+
     async def _retrieve(self, question: str, bounds: Bounds) -> Sequence[Reference]:
         self.info, found = await finding.find(self._parts, self.info, question, bounds)
         return found
@@ -401,12 +405,10 @@ class KnowledgeSpace:
         self.info = await finding.ready(self._parts, self.id)
         return self.info
 
-    async def _document(self, id_or_name: int | str, *, with_text: bool) -> Document:
-        catalog, handle = self._parts.catalog, inputs.checked_handle(id_or_name, field="id_or_name")
-        if isinstance(handle, str):
-            document = await catalog.find_document(self.id, handle, with_text=with_text)
-        else:
-            document = await catalog.get_document(self.id, handle, with_text=with_text) if handle else None
-        if document is None:
-            raise DocumentNotFoundError(id_or_name)
-        return document
+    async def _document(self, asked: DocumentHandle, *, with_text: bool) -> Document:
+        return await finding.find_document(self._parts.catalog, self.id, asked, with_text=with_text)
+
+    async def _see(self) -> None:
+        """Bring `info` in step with what was just done. Should the space be gone meanwhile, the next call says so."""
+        with suppress(SpaceNotFoundError):
+            await self.refresh()

@@ -28,12 +28,16 @@ class Expand(StrEnum):
 
 
 class Stages(TypedDict, total=False):
-    """What may be chosen of retrieval's stages. What is left out is as the settings say.
+    """What may be chosen of retrieval's stages. What is left out, or None, is as the settings say, whose defaults stand
+    in brackets.
 
-    `strategy` is which searches bring candidates and what orders them. `rerank` is whether the reranker of the settings
-    looks at the best of them. `diversity`, from 0 to 1, is how much a hit counts for being unlike better ones.
-    `expand` is what is shown around each hit, in at most `expand_tokens` tokens. `dense_weight` and `sentence_weight`
-    are what the cosines of chunk and best sentence count where words count 1; the hybrid strategy alone has them.
+    - `strategy`: which searches bring candidates and what orders them: a `Strategy` (`hybrid`).
+    - `rerank`: whether the reranker looks at the best of them (True where there is one; without one True is an error).
+    - `diversity`: how much a hit counts for being unlike better ones, 0 to 1 (0).
+    - `expand`: what is shown around each hit: an `Expand` (`none`).
+    - `expand_tokens`: the tokens that a hit may have with that, 1 to 100,000 (512).
+    - `dense_weight`: what a chunk's cosine counts where words count 1, 0 to 10 (by embedder); of `hybrid` alone.
+    - `sentence_weight`: the same of the cosine of its best sentence.
     """
 
     strategy: Strategy | str | None

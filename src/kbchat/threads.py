@@ -10,6 +10,9 @@ from typing import Generic, TypeVar, TypeVarTuple
 import anyio
 import anyio.to_thread
 
+MOST_TOGETHER = 16
+"""Calls that are made in one batch."""
+
 T = TypeVar("T")
 U = TypeVar("U")
 Ts = TypeVarTuple("Ts")
@@ -86,7 +89,12 @@ class Batches(Generic[T, U]):
     """
 
     def __init__(
-        self, make: Callable[[list[T]], Sequence[U | Exception]], *, threads: Threads, most: int, lanes: int
+        self,
+        make: Callable[[list[T]], Sequence[U | Exception]],
+        *,
+        threads: Threads,
+        lanes: int,
+        most: int = MOST_TOGETHER,
     ) -> None:
         """`lanes` is how many batches may be under way at once."""
         self._make = make

@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from kbchat.models import Citation, Reference
+from kbchat.models import FOUND, Citation, Reference
 
 
 class _Result(BaseModel):
@@ -41,7 +41,7 @@ class Hit(_Result):
     document: str
     start: int
     end: int
-    score: float = Field(description="From 0 to 1; a best score below 0.5 means that the space has no answer.")
+    score: float = Field(description=f"From 0 to 1; a best score below {FOUND} means that the space has no answer.")
     text: str
     cut: bool = Field(description="Whether `text` is only the beginning; `read` gives all of it.")
 

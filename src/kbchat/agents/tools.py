@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictStr, Validat
 from kbchat.agents import refusing, results
 from kbchat.agents.grep import Pattern, matcher
 from kbchat.errors import DocumentNotFoundError, InvalidInputError, NotFoundError, SpaceNotFoundError
-from kbchat.inputs import MAX_ID, named_or_numbered
-from kbchat.models import Document, TextDocument
+from kbchat.inputs import named_or_numbered
+from kbchat.models import FOUND, MAX_ID, Document, TextDocument
 from kbchat.numbering import numbers
 from kbchat.threads import Threads
 
@@ -157,7 +157,7 @@ class Toolbox:
             ),
             Tool(
                 "search",
-                "Find the passages of a space that fit a question best, with their places. A best score below 0.5 "
+                f"Find the passages of a space that fit a question best, with their places. A best score below {FOUND} "
                 "means that the space does not hold the answer.",
                 SearchArguments,
                 results.SearchResult,

@@ -11,9 +11,7 @@ from sqlalchemy import Connection
 
 from kbchat.catalog.database import Database
 from kbchat.errors import CatalogError, KbchatError
-from kbchat.threads import Batches, Threads, lanes
-
-_MOST_TOGETHER = 16
+from kbchat.threads import MOST_TOGETHER, Batches, Threads, lanes
 
 T = TypeVar("T")
 
@@ -60,7 +58,7 @@ class Calls:
         # SQLite has one writer at a time: ours wait here, in turn, and not each in a thread that polls the file.
         self._writing = anyio.Lock() if database.is_sqlite else nullcontext()
         self._waiting: list[_Change[Any]] = []
-        self._glances = Batches(self._glance_together, threads=threads, most=_MOST_TOGETHER, lanes=lanes())
+        self._glances = Batches(self._glance_together, threads=threads, lanes=lanes())
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
         return await self._threads.read(self._database.read, work)
@@ -97,7 +95,7 @@ class Calls:
         try:
             async with self._writing:
                 if mine.outcome is None:  # Nobody took it along.
-                    some = self._waiting[:_MOST_TOGETHER]
+                    some = self._waiting[:MOST_TOGETHER]
                     await self._threads.write(self._make_together, some)
         finally:
             # Whoever was cancelled may have made the others' changes all the same.

@@ -40,7 +40,7 @@ from kbchat.threads import Threads
 
 NO_SOURCES: Mapping[int, str] = MappingProxyType({})
 FEW = 100
-"""So many chunks are read in company with what others ask for."""
+"""Number of chunks, at most, that are read in one batch with what others ask for."""
 
 
 def _now() -> datetime:
@@ -233,17 +233,10 @@ class Catalog(Places):
         return await self._read(lambda connection: documents.find(connection, space_id, name, with_text=with_text))
 
     async def list_documents(
-        self,
-        space_id: int,
-        *,
-        status: DocumentStatus | None = None,
-        offset: int = 0,
-        limit: int | None = None,
+        self, space_id: int, *, offset: int = 0, limit: int | None = None
     ) -> tuple[list[Document], int]:
         """A page of documents by id, and how many there are in all."""
-        return await self._read(
-            lambda connection: documents.page(connection, space_id, status, offset=offset, limit=limit)
-        )
+        return await self._read(lambda connection: documents.page(connection, space_id, offset=offset, limit=limit))
 
     async def matching_documents(
         self, space_id: int, test: Callable[[Metadata], bool], *, must: All

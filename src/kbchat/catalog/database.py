@@ -34,6 +34,8 @@ def database_url(url: str | Path) -> sa.URL:
         case "sqlite" | "sqlite+pysqlite" if given.database and given.database != ":memory:":
             return sa.URL.create("sqlite+pysqlite", database=given.database)
         case "postgresql" | "postgres" | "postgresql+psycopg":
+            if "@" in (given.host or ""):
+                raise SettingsError("the user or password of catalog_url holds an @; write it as %40")
             return given.set(drivername="postgresql+psycopg")
         case _:
             raise SettingsError(

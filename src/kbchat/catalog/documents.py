@@ -113,14 +113,9 @@ def _text(conn: Connection, document: sa.Row[Any]) -> str | None:
     return conn.execute(statement).scalar_one_or_none()
 
 
-def page(
-    conn: Connection, space_id: int, status: DocumentStatus | None, *, offset: int, limit: int | None
-) -> tuple[list[Document], int]:
+def page(conn: Connection, space_id: int, *, offset: int, limit: int | None) -> tuple[list[Document], int]:
     total = spaces.get(conn, space_id).document_count
     where = [_documents.c.space_id == space_id, _documents.c.visible]
-    if status is not None:
-        where.append(_documents.c.status == status)
-        total = conn.execute(select(func.count()).select_from(_documents).where(*where)).scalar_one()
     rows = conn.execute(select(_documents).where(*where).order_by(_documents.c.id).offset(offset).limit(limit))
     return [_document(row) for row in rows], total
 

@@ -48,7 +48,7 @@ _PENDING = (
 
 
 def _reserve_ids(conn: Connection, table: sa.Table, number: int) -> list[int]:
-    """Ids that nobody else gets, ascending. So many rows go in at once without asking back for the id of each."""
+    """`number` ids that nobody else gets, ascending: rows go in at once, without asking back for the id of each."""
     if conn.dialect.name == "postgresql":
         sequence = func.pg_get_serial_sequence(table.name, "id")
         rows = conn.execute(select(func.nextval(sequence)).select_from(func.generate_series(1, number)))

@@ -13,7 +13,7 @@ from kbchat.catalog import schema
 from kbchat.catalog.schema import SpaceState
 from kbchat.chunking import Splitting
 from kbchat.errors import SpaceExistsError, SpaceInUseError, SpaceNotFoundError
-from kbchat.models import EmbedderPin, SpaceInfo, VectorType
+from kbchat.models import MAX_ID, EmbedderPin, SpaceInfo, VectorType
 
 _spaces = schema.spaces
 _is_live = _spaces.c.state == SpaceState.LIVE
@@ -24,8 +24,6 @@ _EXISTS = select(_spaces.c.id).where(_spaces.c.id == bindparam("space_id"), _is_
 _SHARED = _EXISTS.with_for_update(read=True)
 _EXCLUSIVE = _SPACE.with_for_update()
 
-MAX_ID = 2**63 - 1
-"""What databases know of integers: nothing has a larger id."""
 SLICE_CHUNKS = 5000
 """Rows removed in one transaction, so that other writers need not wait long."""
 SLICE_ROWS = 500

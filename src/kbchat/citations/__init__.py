@@ -3,6 +3,5 @@ does not carry. Pure: `checker` takes deltas, `claims` reads a sentence, `eviden
 know what words alone do not tell."""
 
 from kbchat.citations.checker import MAX_PENDING_CHARS, CitationChecker, masked, unmarked
-from kbchat.citations.evidence import Similarity
 
-__all__ = ["MAX_PENDING_CHARS", "CitationChecker", "Similarity", "masked", "unmarked"]
+__all__ = ["MAX_PENDING_CHARS", "CitationChecker", "masked", "unmarked"]

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from kbchat.citations.evidence import Similarity, Source, weigh
+from kbchat.citations.evidence import Source, weigh
 from kbchat.models import Citation, Passage, Reference
 from kbchat.numbering import MARK, without_marks
 from kbchat.text import sentences
@@ -24,7 +24,8 @@ MAX_PENDING_CHARS = 2_000
 """What goes on for longer without an end is not one sentence: its beginning is let go unchecked."""
 
 MOST_NESTED = 8
-"""So deep marks stand within marks, in the text of a document that means well."""
+"""How often marks are looked for again in what is left when marks were taken out: `[[1]]` needs two rounds. More than
+this is no document that means well."""
 
 
 class CitationChecker:
@@ -38,10 +39,8 @@ class CitationChecker:
     weighed together with those before.
     """
 
-    def __init__(self, passages: Sequence[Passage], *, similarity: Similarity | None = None) -> None:
-        """`similarity` is asked where words alone find no support; it must not block."""
+    def __init__(self, passages: Sequence[Passage]) -> None:
         self._passages = {passage.number: _Quoted(passage) for passage in passages}
-        self._similarity = similarity
         self._pending = ""
         """What has not been let go, and the character before: whether a line begins here depends on it."""
         self._offset = 0
@@ -77,7 +76,7 @@ class CitationChecker:
         full = len(self._pending) >= MAX_PENDING_CHARS
         last = self._pending[-1]
         if not full and last != "\n" and self._pending[-2:-1] == last:
-            return []  # The first of them said all.
+            return []  # A repeated character ("…", "!!"): where the first one stood, we have looked already.
         if not full and self._undecided and _OPENED.search(self._pending[-24:]):
             return []  # A mark may come.
         found = self._take(final=False)
@@ -142,7 +141,7 @@ class CitationChecker:
     def _weigh(self, sentence: "_Checked", new: frozenset[int]) -> Iterator[Citation]:
         claim, numbers = sentence.claim, sentence.numbers
         known = [self._passages[number] for number in numbers if number in self._passages]
-        verdict = weigh(claim, [quoted.source for quoted in known], self._similarity)
+        verdict = weigh(claim, [quoted.source for quoted in known])
         unsupported = tuple(claim[slice(*span)] for span in verdict.unsupported)
         places = dict(zip((quoted.number for quoted in known), verdict.places, strict=True))
         for number in numbers:
@@ -249,8 +248,8 @@ def masked(text: str) -> str:
 
 
 def unmarked(text: str) -> str:
-    """The text without marks and the blanks before them, also those that others leave when they go, so often as anybody
-    means it; code within it stays as it is."""
+    """The text without marks and the blanks before them. Where taking some out leaves others, as of `[[1]2]`, these go
+    too, up to `MOST_NESTED` rounds. Code within the text stays as it is."""
     for _ in range(MOST_NESTED):
         plain = _CODE_OR_MARKS.sub(lambda match: match[0] if match[0][0] == "`" else "", text)
         if plain == text:
@@ -307,6 +306,5 @@ _FULL_STOP = re.compile(r"[。！？.!?]")
 _TAIL = re.compile(r"(?s:.)[.!?。！？…\"'”’」』）)\]》】］*_]*")
 """The character let go before, and what closes the sentence that ended with it."""
 _CODE = re.compile(r"(?<!`)(`+)(?!`)[^\n]*?(?<!`)\1(?!`)")
-_FENCE = re.compile(r"[ \t]*(?:```+[^`\n]*|~~~[^\n]*)\n")
-"""No backtick in the line of a fence: ```` ```code``` in a line ```` is none."""
+_FENCE = re.compile(rf"[ \t]*{sentences.FENCE}\n")
 _CODE_OR_MARKS = re.compile(rf"{_CODE.pattern}|(?: ?{MARK.pattern})+(?=[\s.,;:!?。，；：！？、]|\Z)|{MARK.pattern}")

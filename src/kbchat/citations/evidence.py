@@ -1,6 +1,6 @@
 """Whether passages carry a sentence, and where: by words, numbers, names and negations, without a model. Pure."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -13,11 +13,6 @@ ENOUGH = 0.34
 MAX_SENTENCES = 4
 SMALL = 3
 """Spelt numbers up to this are often the writer's own."""
-ALIKE = 0.6
-"""The cosine from which a sentence is held to say what another one says."""
-
-Similarity = Callable[[str, str], float]
-"""The cosine of two sentences, asked for where words alone do not decide."""
 
 
 class Source:
@@ -60,7 +55,7 @@ class Verdict(NamedTuple):
     """For each source where it carries most of the sentence; None where it carries nothing."""
 
 
-def weigh(sentence: str, sources: Sequence[Source], similarity: Similarity | None = None) -> Verdict:
+def weigh(sentence: str, sources: Sequence[Source]) -> Verdict:
     """Compare a sentence with the sources that it cites, together.
 
     Of a sentence in another language than its sources only the numbers are compared.
@@ -75,26 +70,12 @@ def weigh(sentence: str, sources: Sequence[Source], similarity: Similarity | Non
     if share is None:
         return Verdict(0.25 if missing else 0.5, tuple(sorted(missing)), places)
     missing.update(_missing_names(claim, sources), _missing_han(claim, sources), _missing_negations(claim, chosen))
-    if share < ENOUGH and similarity is not None and (alike := _most_alike(sentence, sources, similarity)):
-        share = ENOUGH
-        places = tuple(alike[1] if number == alike[0] else place for number, place in enumerate(places))
     support = 0.5 * share / ENOUGH if share < ENOUGH else 0.5 + 0.5 * (share - ENOUGH) / (1 - ENOUGH)
     if missing:
         return Verdict(min(support, 0.4 * share), tuple(sorted(missing)), places)
     if share < ENOUGH:
         return Verdict(support, tuple(_missing_words(claim, chosen)), places)
     return Verdict(min(support, 1.0), (), places)
-
-
-def _most_alike(sentence: str, sources: Sequence[Source], similarity: Similarity) -> tuple[int, tuple[int, int]] | None:
-    """The number of the source, and the place in it, of the sentence that says most nearly the same, if any does."""
-    found = [
-        (similarity(sentence, one.text.text), number, (one.start, one.end))
-        for number, source in enumerate(sources)
-        for one in source.sentences
-    ]
-    best = max(found, default=(0.0, 0, (0, 0)))
-    return best[1:] if best[0] >= ALIKE else None
 
 
 def _is_foreign(claim: Text, sources: Sequence[Source]) -> bool:

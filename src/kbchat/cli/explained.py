@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from kbchat.cli import screen
+from kbchat.models import FOUND
 
 if TYPE_CHECKING:
     from kbchat.retrieval.explaining import Candidate, Place, Trace
 
 UNSCORED = 20
-"""So many of those that were not scored are shown; `--json` has them all."""
+"""Number of candidates without a score, at most, that are shown; `--json` has them all."""
 REASONS = {
     "top_k": ("top_k", "others scored more, as many as were asked for"),
     "score_threshold": ("threshold", "its score is below the threshold"),
@@ -108,5 +109,5 @@ def _totals(trace: "Trace") -> list[str]:
 def _confidence(trace: "Trace") -> str:
     if not trace.clues:
         return "nothing was found"
-    side = "the answer is here" if trace.confidence >= 0.5 else "the answer is not here"
-    return f"confidence {trace.confidence:.3f}: {side} (0.5 is the line)"
+    side = "the answer is here" if trace.confidence >= FOUND else "the answer is not here"
+    return f"confidence {trace.confidence:.3f}: {side} ({FOUND} is the line)"

@@ -6,16 +6,20 @@ goes into `rich.text.Text`, so it holds no markup. Without a terminal there is n
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
+
+from kbchat import display
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -109,40 +113,45 @@ def print_references(references: Sequence["Reference"], numbers: Mapping[int, in
 
 
 def place(reference: "Reference") -> str:
-    """Where in its document a reference stands: page, slide, sheet or headings, and its characters."""
-    known = reference.metadata
-    parts: list[str] = []
-    if "page" in known:
-        last = known.get("page_end")
-        parts.append(f"page {known['page']}" + (f"-{last}" if last not in (None, known["page"]) else ""))
-    if "slide" in known:
-        parts.append(f"slide {known['slide']}")
-    if "sheet" in known:
-        parts.append(f"sheet {known['sheet']}")
-    if isinstance(headings := known.get("headings"), list) and headings:
-        parts.append(" > ".join(map(str, headings)))
-    parts.append(f"characters {reference.start}-{reference.end}")
-    return one_line(", ".join(parts))
+    """Where in its document a reference stands, and its characters."""
+    found = display.place(reference.metadata)
+    return one_line(", ".join(filter(None, [found, f"characters {reference.start}-{reference.end}"])))
 
 
 class _Rate(ProgressColumn):
     """Documents a second."""
 
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f}/s" if speed else "", style="progress.data.speed")
+        rate = task.fields.get("rate")
+        return Text(f"{rate:.1f}/s" if rate else "", style="progress.data.speed")
+
+
+class _Left(ProgressColumn):
+    """The time that the rest takes."""
+
+    def render(self, task: Task) -> Text:
+        seconds = task.fields.get("seconds_left")
+        return Text("" if seconds is None else str(timedelta(seconds=round(seconds))), style="progress.remaining")
 
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[["IngestProgress"], None]]:
     """A bar on stderr with rate and time left; nothing at all where stderr is no terminal."""
     err = Console(stderr=True, highlight=False)
-    columns = (BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    columns = (BarColumn(), MofNCompleteColumn(), _Rate(), _Left(), TextColumn("{task.description}"))
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        task = progress.add_task("", total=None)
+        task, began = progress.add_task("", total=None), time.monotonic()
 
         def advance(state: "IngestProgress") -> None:
-            name = Text(one_line(state.name, 40)).markup
-            progress.update(task, completed=state.done, total=state.total, description=name)
+            if not state.seconds:  # Not everybody who reports looks at a clock.
+                state = state.model_copy(update={"seconds": time.monotonic() - began})
+            progress.update(
+                task,
+                completed=state.done,
+                total=state.total,
+                description=Text(one_line(state.name, 40)).markup,
+                rate=state.rate,
+                seconds_left=state.seconds_left,
+            )
 
         yield advance

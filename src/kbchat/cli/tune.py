@@ -239,7 +239,7 @@ def _then(made: "Tuning") -> list[str]:
     names = {setting.name for setting in made.settings}
     then = []
     if "embedder" in names:
-        then.append(f"Then embed the space anew: kbchat spaces reembed {screen.one_line(made.dataset)}")
+        then.append(f"Then embed the space anew: kbchat reembed {screen.one_line(made.dataset)}")
     if any(name.startswith("chunk_") for name in names):
         then.append("Then take the documents in again (kbchat ingest): unchanged files are split anew too.")
     return then

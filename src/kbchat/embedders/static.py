@@ -29,7 +29,7 @@ INLINE_CHARS = 1000
 """A question up to this long is embedded where it is asked: that takes less than going to a thread and back."""
 
 _FEW = 32
-"""So many pieces and fewer are faster added up one by one."""
+"""Number of pieces, at most, that are faster added up one by one."""
 _BLOCK = 4096
 """Pieces whose vectors are laid side by side at once."""
 

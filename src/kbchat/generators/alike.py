@@ -10,7 +10,7 @@ from collections.abc import Callable
 import msgspec
 
 FEW = 4
-"""So many events are not worth it."""
+"""Number of events, at most, that are not worth it."""
 
 _FIELD = b"data: "
 _BLANK = b"\n\n"

@@ -15,17 +15,16 @@ from dataclasses import dataclass
 import anyio.lowlevel
 
 from kbchat.citations import masked, unmarked
+from kbchat.fusion import FIELD_WEIGHTS, idf
 from kbchat.generators import Generated
 from kbchat.models import Passage, Prompt, Sampling
 from kbchat.prompting import Language, language_of
 from kbchat.text.analysis import Terms, analyse, analyse_question
-from kbchat.text.sentences import is_heading, split
+from kbchat.text.sentences import FENCE, is_heading, split
 from kbchat.text.tokens import estimate
 
 SENTENCES = 3
 """At most."""
-FIELD_WEIGHTS = (1.0, 0.3, 0.4)
-"""Stems and character pairs, pairs of stems, single characters: as in retrieval."""
 NEIGHBOUR = 0.2
 """What the better neighbour adds to a sentence."""
 LEAD = 0.6
@@ -73,8 +72,7 @@ class ExtractiveGenerator:
 _PIECE = re.compile(r"\s*[^\s\u2e80-\u9fff\uac00-\ud7af\uff00-\uffef]+|\s*\S|\s+")
 """About a word: with the space before it, as models send theirs. Together they are the text."""
 
-_FENCE = re.compile(r"^[ \t]*(?P<mark>`{3,}|~{3,})(?P<info>[^\n`]*)$", re.MULTILINE)
-"""A line that opens or closes code. One with more backticks holds the code itself."""
+_FENCE = re.compile(rf"^[ \t]*{FENCE}$", re.MULTILINE)
 _SYMBOL = re.compile(r"[{}<>=\\;_]")
 _CODE_SHARE = 0.05
 """Text with a larger share of such symbols is taken for code."""
@@ -213,11 +211,9 @@ def _score(sentences: list[_Sentence], asked: tuple[frozenset[str], ...]) -> Non
     total = len(sentences)
     own: list[float] = [0.0] * total
     whole = 0.0
-    for field, factor in enumerate(FIELD_WEIGHTS):
+    for field, factor in enumerate(FIELD_WEIGHTS.values()):
         holding = Counter(term for sentence in sentences for term in sentence.held[field])
-        weights = {
-            term: factor * math.log1p((total - holding[term] + 0.5) / (holding[term] + 0.5)) for term in asked[field]
-        }
+        weights = {term: factor * idf(total, holding[term]) for term in asked[field]}
         whole += math.fsum(weights.values())
         for at, sentence in enumerate(sentences):
             own[at] += math.fsum(weights[term] for term in sentence.held[field])  # whatever the order of a set

@@ -5,25 +5,21 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from math import isfinite
 from typing import TYPE_CHECKING
 
 import anyio
 
-from kbchat.addresses import has_credentials, is_web, without_credentials
+from kbchat.addresses import check_base_url, without_credentials
 from kbchat.errors import (
     GeneratorBusyError,
     GeneratorError,
     GeneratorTimeoutError,
     GeneratorUnavailableError,
-    SettingsError,
 )
 from kbchat.generators import Generated
 from kbchat.generators.openai_wire import AnswerDecoder, encode_request
 from kbchat.models import Prompt, Sampling
-from kbchat.refusals import explain, shorten
+from kbchat.refusals import explain, seconds_to_wait, shorten
 
 if TYPE_CHECKING:
     import aiohttp
@@ -64,15 +60,8 @@ class OpenAIGenerator:
         retry_pauses: Sequence[float] = RETRY_PAUSES,
         max_answer_chars: int = MAX_ANSWER_CHARS,
     ) -> None:
+        check_base_url(base_url, setting=f"model {name!r}: base_url", api_key=api_key)
         self._shown_url = without_credentials(base_url)
-        if not is_web(base_url):
-            raise SettingsError(
-                f"model {name!r}: base_url {self._shown_url!r} is no URL; one is http://localhost:8000/v1"
-            )
-        if api_key and has_credentials(base_url):
-            raise SettingsError(
-                f"model {name!r}: base_url holds a user name, and there is an api_key too; servers take one of them"
-            )
         self._name = name
         self._url = base_url.rstrip("/") + "/chat/completions"
         self._model = model
@@ -182,7 +171,7 @@ class OpenAIGenerator:
         """What a status other than 200 means."""
         said = explain(words, key=self._api_key)
         if status == 429:
-            seconds = _seconds(retry_after)
+            seconds = seconds_to_wait(retry_after)
             error: GeneratorError = GeneratorBusyError(self._name, f"its server is busy (429): {said}", seconds)
             return _Refusal(error, passing=(seconds or 0.0) <= _PATIENCE, wait=seconds or 0.0)
         hint = _HINTS.get(status, "")
@@ -256,18 +245,3 @@ async def _read_rest(response: "aiohttp.ClientResponse", decoder: AnswerDecoder)
     except (aiohttp.ClientError, OSError) as error:
         _log.debug("after the answer: %s", type(error).__name__)
     return cost
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """A `Retry-After`, which is seconds or a date, in seconds from now."""
-    if not retry_after:
-        return None
-    try:
-        seconds = float(retry_after)
-        return max(0.0, seconds) if isfinite(seconds) else None
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return None

@@ -4,7 +4,6 @@ What did not change is found out by a stat, or else by a hash; the rest is read,
 time. Text is loaded in a thread, every other format in a worker process. `making` does the splitting.
 """
 
-import hashlib
 import json
 import os
 import time
@@ -15,19 +14,18 @@ from typing import TYPE_CHECKING
 import anyio
 from pydantic import JsonValue
 
-from kbchat import loaders
 from kbchat.catalog import FailedSource, NewChunk, NewGeneration, SourceState
 from kbchat.chunking import Splitting
 from kbchat.errors import MissingExtraError, UnreadableDocumentError
+from kbchat.ingestion.content import ContentHash, Recipe
 from kbchat.ingestion.items import NO_STAT, Failed, FileContent, Item, Prepared, Source, Stat, Unchanged
 from kbchat.ingestion.making import Made, Maker, vectors_of
 from kbchat.loaders.files import FileSource, read
 from kbchat.loaders.formats import Format, format_of
 from kbchat.loaders.processes import DocumentReaders
 from kbchat.models import DocumentFailure, DocumentStatus, LoadedDocument, Metadata, TextDocument
-from kbchat.text import analysis
 from kbchat.text.readable import can_be_kept, check_metadata, check_name, check_text, is_text, printable
-from kbchat.text.splitting import chunk_key, fingerprint
+from kbchat.text.splitting import chunk_key
 from kbchat.threads import Threads
 
 if TYPE_CHECKING:
@@ -111,10 +109,7 @@ class Preparer:
             seconds=readers.seconds,
         )
         self._max_bytes = max_document_bytes
-        # What was read, split or analysed in another way is written anew, though the document is the same.
-        how = fingerprint(splitting)
-        self._recipe = f"{how}:{analysis.VERSION}.{loaders.VERSION}"
-        self._as_now = f"{self._recipe}:"
+        self._recipe = Recipe.by(splitting)
 
     async def groups(self, sources: Sequence[Source], states_of: StatesOf) -> AsyncGenerator[Group, None]:
         """The documents, a group at a time, in the order of the sources but for those that did not change.
@@ -160,7 +155,7 @@ class Preparer:
             and known.status is DocumentStatus.FINISHED
             and isinstance(source, FileSource)
             and known.source == source.path
-            and known.content_hash.startswith(self._as_now)
+            and self._recipe.made(known.content_hash)
         )
 
     async def prepare(self, group: Group, *, split: Callable[[str], None] | None = None) -> list[Item]:
@@ -270,14 +265,8 @@ class Preparer:
         return _Loaded(generation, document, known)
 
     def hash(self, *parts: bytes, given: bytes = b"") -> str:
-        """What tells one content from another, and one way of taking it in from another. It ends with the hash of the
-        content; what was `given` along with a file stands before that."""
-        digest = hashlib.sha256()
-        for part in parts:
-            digest.update(len(part).to_bytes(8, "big"))
-            digest.update(part)
-        along = f".{hashlib.sha256(given).hexdigest()}" if given else ""
-        return f"{self._recipe}{along}:{digest.hexdigest()}"
+        """The `ContentHash` of a document that is taken in now, as the catalog keeps it."""
+        return str(ContentHash.of(*parts, recipe=self._recipe, given=given))
 
 
 def _finished(items: Iterable[Item | _Raw | _Loaded], made: Iterator[Made | str]) -> list[Item]:
@@ -370,11 +359,14 @@ def _facts(facts: object) -> bytes:
 
 
 def _was_taken(known: SourceState | None, content_hash: str) -> bool:
-    """Whether a document has this content already, as we read it now, but for how it is split: what it says of itself
-    is no news, and may have been edited since. Not of an upload: what was told of that is kept with it."""
+    """Whether a document was taken in with this content before, and is only to be split in another way.
+
+    Its metadata is then not taken again: the document says the same of itself as before, and somebody may have edited
+    that since. Of an upload that waits to be indexed it is taken, because nothing of it was yet.
+    """
     if known is None or known.status not in (DocumentStatus.FINISHED, DocumentStatus.FAILED):
         return False
-    return known.content_hash.split(":")[-2:] == content_hash.split(":")[-2:]
+    return ContentHash.parse(known.content_hash).same_content(ContentHash.parse(content_hash))
 
 
 def is_current(known: SourceState, content_hash: str) -> bool:

@@ -17,7 +17,7 @@ class LexicalEntry(NamedTuple):
 
 
 class LexicalHit(NamedTuple):
-    """A chunk found. `score` is BM25 over the most it could be for this question (`labs`), in [0, 1)."""
+    """A chunk found. `score` is its BM25 divided by the most that BM25 could be for this question, in [0, 1)."""
 
     id: int
     score: float

@@ -27,7 +27,6 @@ MAX_TERMS = 512
 """Of a question with more known terms in one field only the rarest are looked up, which weigh most."""
 
 
-_MOST_TOGETHER = 16
 _Asked = tuple[str, Terms, int, Sequence[int] | None]
 
 
@@ -45,7 +44,7 @@ class TantivyIndex:
         self._spaces: dict[str, _Space] = {}
         self._changing = threading.Lock()
         self._closed = False
-        self._searches = Batches(self._search_together, threads=threads, most=_MOST_TOGETHER, lanes=lanes())
+        self._searches = Batches(self._search_together, threads=threads, lanes=lanes())
 
     async def upsert(self, name: str, entries: Sequence[LexicalEntry]) -> None:
         if entries:

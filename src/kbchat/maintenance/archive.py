@@ -321,7 +321,7 @@ def _read(line: bytes) -> _Line:
 
 
 def _exactly(member: IO[bytes], size: int) -> bytes:
-    """So many bytes of a member. Raises `InvalidInputError` where it has less."""
+    """The next `size` bytes of a member. Raises `InvalidInputError` where it has less."""
     data = member.read(size)
     if len(data) < size:
         raise InvalidInputError("path", f"the archive's {member.name} is shorter than its documents' chunks need")

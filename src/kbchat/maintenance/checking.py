@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from kbchat.errors import LexicalIndexError, VectorError
 from kbchat.fusion import cosine
+from kbchat.ingestion.content import ContentHash, digest_of
 from kbchat.ingestion.ingest import embed_all, known_rows
 from kbchat.lexical import LexicalEntry, releasing
 from kbchat.models import Value
@@ -269,8 +269,7 @@ def _original(document: Document) -> Literal["same", "gone", "changed", "unknown
         data = Path(document.source).read_bytes()
     except OSError:
         return "gone"
-    digest = hashlib.sha256(len(data).to_bytes(8, "big") + data).hexdigest()
-    return "same" if document.content_hash.endswith(f":{digest}") else "changed"
+    return "same" if ContentHash.parse(document.content_hash).digest == digest_of(data) else "changed"
 
 
 def _some(what: str, names: Sequence[str]) -> str:

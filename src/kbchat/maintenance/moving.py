@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from kbchat.catalog import Leftover
 from kbchat.errors import StoreError
+from kbchat.maintenance import BATCH_CHUNKS
 from kbchat.models import IngestProgress, SpaceInfo, Value, VectorType, Words
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
     from kbchat.stores import Vector, VectorStore
 
-BATCH_CHUNKS = 1000
 QUESTIONS = 32
 """Vectors of the space that both stores are asked for the nearest of."""
 TOP = 10

@@ -7,11 +7,10 @@ from kbchat.catalog import Catalog, Leftover
 from kbchat.embedders import Embedder
 from kbchat.embedders.fingerprint import is_same
 from kbchat.ingestion.ingest import embed_all, known_rows
+from kbchat.maintenance import BATCH_CHUNKS
 from kbchat.models import EmbedderPin, IngestProgress, SpaceInfo
 from kbchat.stores import VectorStore
 from kbchat.text.splitting import text_of
-
-BATCH_CHUNKS = 1000
 
 
 async def reembed(

@@ -13,12 +13,12 @@ import msgspec
 from kbchat.catalog import Catalog
 from kbchat.errors import LexicalIndexError
 from kbchat.lexical import LexicalEntry, LexicalIndex, releasing
+from kbchat.maintenance import BATCH_CHUNKS
 from kbchat.models import Chunk, SpaceInfo
 from kbchat.text.analysis import Terms, analyse
 from kbchat.text.splitting import text_of
 from kbchat.threads import Threads
 
-BATCH_CHUNKS = 1000
 MARK = "replica.json"
 """In an index's folder, so that it is lost with it."""
 

@@ -9,7 +9,7 @@ from kbchat.strategies import Expand
 from kbchat.text.tokens import estimate
 
 REACH = {Expand.NONE: 0, Expand.NEIGHBOURS: 1, Expand.SECTION: 32}
-"""So many chunks to each side are looked at."""
+"""Number of chunks to each side, at most, that are looked at."""
 
 
 class Expander:

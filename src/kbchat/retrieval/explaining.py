@@ -197,7 +197,7 @@ class Trace(Value):
     rounds: int = 0
     """How often the searches were asked, each time deeper: more than once where too few of their hits were live."""
     depth: int = 0
-    """So many hits of each search became candidates, at most, in the last round."""
+    """Number of hits of each search, at most, that became candidates in the last round."""
     weighing: Weighing | None = None
     """None where ranks are added up, not scores."""
     candidates: tuple[Candidate, ...] = ()

@@ -35,9 +35,10 @@ from kbchat.threads import Threads
 CANDIDATES = 50
 """How many hits each search contributes, at least."""
 READ = 32
-"""So many of the most promising candidates are read and scored in full, at least: sentences move nothing further."""
+"""Number of the most promising candidates, at least, that are read and scored in full: sentences lift none further
+down."""
 RERANKED = 32
-"""So many of the best a reranker is shown, at least."""
+"""Number of the best hits, at least, that a reranker is shown."""
 INLINE_CHARS = 2000
 """A longer text is analysed in a thread."""
 

@@ -23,8 +23,8 @@ LEXICAL_DEPTH = 4
 """The lexical search looks this many times deeper, for the scores of what only the dense search found: it costs little,
 and what is still missing then scores less than 200 others."""
 AHEAD = 16
-"""So many more than are wanted are read while the dense search is still at it: of 97 questions in a hundred the most
-promising are among those that the words alone put there."""
+"""Number of chunks beyond those wanted that are read while the dense search is under way: for 97 questions in a hundred
+the most promising ones are among those that the lexical search alone puts first."""
 DEEPER = 1.5
 """A filter's share is an average: the hits of one question may be rarer among what it selects."""
 DEEPEST = 16_000

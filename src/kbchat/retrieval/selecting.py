@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kbchat.catalog import Catalog
 
 FEW_CHUNKS = 2000
-"""So many are scored one by one rather than searched for."""
+"""Number of selected chunks, at most, that are scored one by one rather than searched for."""
 REMEMBERED = 64
 """Selections kept: an answered question is often followed by another one with the same filter."""
 

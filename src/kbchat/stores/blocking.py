@@ -25,8 +25,6 @@ from kbchat.stores.records import (
 from kbchat.stores.vendors import Collection, Engine, Vendor
 from kbchat.threads import Batches, Threads, lanes
 
-_MOST_TOGETHER = 16
-
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -45,7 +43,7 @@ class BlockingStore:
         self._closed = False
         # Guards the above and each engine's count of users. Never held while the vendor works.
         self._changed = threading.Condition()
-        self._queries = Batches(self._query_together, threads=threads, most=_MOST_TOGETHER, lanes=lanes())
+        self._queries = Batches(self._query_together, threads=threads, lanes=lanes())
 
     async def create_collection(self, name: str, *, dimension: int) -> None:
         check_name(name)

@@ -28,6 +28,7 @@ from kbchat.threads import Threads
 
 if TYPE_CHECKING:
     import chromadb
+    from chromadb.api.collection_configuration import CreateHNSWConfiguration
     from chromadb.config import Settings
     from chromadb.types import Collection as Model
 
@@ -40,22 +41,17 @@ _SLICE_SERVER = 500
 # out every thousand vectors, which take less than this.
 _ROOM_BYTES = 64 * 1024 * 1024
 _FIRST_INDEX_SECONDS = 10.0
-# The embedded engine keeps Python's global lock while it writes, so that nothing else in the process moves: so many
-# vectors take it some 60 ms.
+# Vectors written at once. The embedded engine keeps Python's global lock while it writes, so that nothing else in the
+# process moves: these take it some 60 ms.
 _SLICE_EMBEDDED = 512
 
 
-@dataclass(frozen=True, slots=True)
-class HnswSettings:
-    """How the index of a new collection is built and searched: larger finds more and takes longer.
+HNSW: "CreateHNSWConfiguration" = {"space": "cosine", "max_neighbors": 32, "ef_construction": 100, "ef_search": 3000}
+"""How the index of a new collection is built and searched: larger numbers find more and take longer.
 
-    As set here, of the ten nearest among 100,000 random vectors of 256 dimensions 99 % are found in some 20 ms, among
-    as many vectors of sentences, which are easier to search, in 7.
-    """
-
-    max_neighbors: int = 32
-    ef_construction: int = 100
-    ef_search: int = 3000
+With these, of the ten nearest among 100,000 random vectors of 256 dimensions 99 % are found in some 20 ms, among as
+many vectors of sentences, which are easier to search, in 7.
+"""
 
 
 class ChromaStore(BlockingStore):
@@ -77,19 +73,16 @@ class ChromaStore(BlockingStore):
         ca_file: Path | None = None,
         threads: Threads,
         timeout: float = 10.0,
-        hnsw: HnswSettings | None = None,
     ) -> None:
         if (path is None) == (url is None):
             raise TypeError("give either the path of a folder or the url of a server")
-        hnsw = hnsw or HnswSettings()
-        vendor = _Folder(Path(path), hnsw) if path is not None else _Server(str(url), token, timeout, hnsw, ca_file)
+        vendor = _Folder(Path(path)) if path is not None else _Server(str(url), token, timeout, ca_file)
         super().__init__(vendor, threads=threads, timeout=timeout)
 
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
     path: Path
-    hnsw: HnswSettings
     reopens: bool = True
     is_embedded: bool = True
 
@@ -105,7 +98,7 @@ class _Folder:
         )
         # Read before the engine reads its index, so that a write in between is noticed.
         mark = _Mark(self.path / "last-write")
-        engine = _Engine(settings, self.hnsw, most_vectors=_SLICE_EMBEDDED)
+        engine = _Engine(settings, most_vectors=_SLICE_EMBEDDED)
         engine.claim = mark.claim
         return engine
 
@@ -125,7 +118,6 @@ class _Server:
     url: str
     token: str | None = field(repr=False)
     timeout: float
-    hnsw: HnswSettings
     ca_file: Path | None = None
     reopens: bool = False
     is_embedded: bool = False
@@ -144,7 +136,7 @@ class _Server:
             chroma_server_headers=token,
             anonymized_telemetry=False,
         )
-        engine = _Engine(settings, self.hnsw, most_vectors=_SLICE_SERVER)
+        engine = _Engine(settings, most_vectors=_SLICE_SERVER)
         # The vendor waits for ever and leaves its connections open; neither can be set in another way.
         api = cast("FastAPI", engine.api)
         if self.ca_file is not None:
@@ -232,11 +224,10 @@ class _Mark:
 class _Engine:
     """Chroma at work: the vendor's system of components over one of its transports."""
 
-    def __init__(self, settings: "Settings", hnsw: HnswSettings, *, most_vectors: int) -> None:
+    def __init__(self, settings: "Settings", *, most_vectors: int) -> None:
         from chromadb.api import ServerAPI
         from chromadb.config import System
 
-        self._hnsw = hnsw
         self._most_vectors = most_vectors
         self._system: System = System(settings)
         # It looks up which class the settings name.
@@ -248,14 +239,7 @@ class _Engine:
     def create(self, name: str, dimension: int) -> "_Collection":
         model = self.api.get_or_create_collection(
             name,
-            configuration={
-                "hnsw": {
-                    "space": "cosine",
-                    "max_neighbors": self._hnsw.max_neighbors,
-                    "ef_construction": self._hnsw.ef_construction,
-                    "ef_search": self._hnsw.ef_search,
-                }
-            },
+            configuration={"hnsw": HNSW},
             # Chroma itself learns the dimension from the first record only.
             metadata={"dimension": dimension},
         )

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from kbchat.errors import KbchatError
-from kbchat.stores.records import MAX_ID, check_name
+from kbchat.models import MAX_ID
+from kbchat.stores.records import check_name
 
 # A server of Milvus 2.3 finds no record under the largest integer.
 MAX_ID_THERE = -1

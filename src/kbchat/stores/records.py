@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from kbchat.errors import InvalidInputError, VectorError
+from kbchat.models import MAX_ID
 from kbchat.stores import Vector, VectorHit, Vectors
 
-MAX_ID = 2**63 - 1
 MAX_DIMENSION = 32768
 MAX_LIMIT = 16_000
 # Squares of lengths beyond these leave what float32 can hold, and every cosine with them would be NaN.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kbchat.chunking import Splitting
     from kbchat.embedders import Embedder
     from kbchat.generators import Generator
-    from kbchat.inputs import Messages, Where
+    from kbchat.inputs import DocumentHandle, Messages, SpaceHandle, Where
     from kbchat.maintenance.checking import CheckReport
     from kbchat.maintenance.moving import Agreement
     from kbchat.models import (
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         Sampling,
         SpaceInfo,
     )
+    from kbchat.rerankers import Reranker
     from kbchat.retrieval.explaining import Explanation
     from kbchat.settings import Settings
     from kbchat.stores import VectorStore
@@ -76,12 +77,13 @@ class KnowledgeBase(_Delegate):
         settings: Settings | None = None,
         embedder: Embedder | None = None,
         generator: Generator | None = None,
+        reranker: Reranker | None = None,
         stores: Mapping[VectorType | str, VectorStore] | None = None,
     ) -> None:
         """See `kbchat.KnowledgeBase`."""
         super().__init__(Loop())
         self._face = knowledge.KnowledgeBase(
-            data_dir, settings=settings, embedder=embedder, generator=generator, stores=stores
+            data_dir, settings=settings, embedder=embedder, generator=generator, reranker=reranker, stores=stores
         )
         self._opening = threading.Lock()
         self._opened = False
@@ -146,9 +148,9 @@ class KnowledgeBase(_Delegate):
             self,
         )
 
-    def get_space(self, name_or_id: str | int, *, owner: str | None = None) -> KnowledgeSpace:
-        """The space of that name, or of that id: a text is a name, a number an id. With an owner, no other's spaces are
-        seen.
+    def get_space(self, name_or_id: SpaceHandle, *, owner: str | None = None) -> KnowledgeSpace:
+        """The space of that name, or of that id: a text is a name, a number an id. Wherever these are taken, so is a
+        space itself. With an owner, no other's spaces are seen.
 
         Raises `SpaceNotFoundError`, and `AmbiguousSpaceError` when several owners have one of that name.
         """
@@ -179,7 +181,7 @@ class KnowledgeBase(_Delegate):
 
     def update_space(
         self,
-        name_or_id: str | int,
+        name_or_id: SpaceHandle,
         *,
         name: str | None = None,
         owner: str | None = None,
@@ -228,7 +230,7 @@ class KnowledgeBase(_Delegate):
             self,
         )
 
-    def delete_space(self, name_or_id: str | int) -> SpaceInfo:
+    def delete_space(self, name_or_id: SpaceHandle) -> SpaceInfo:
         """Remove a space and every trace of it; returns it as it was.
 
         It is gone for every reader at once. Should the process die while its vectors are being removed, the next one
@@ -236,11 +238,13 @@ class KnowledgeBase(_Delegate):
         """
         return self._loop.call(self._async.delete_space, name_or_id)
 
-    def get_document(self, document_id: int, *, owner: str | None = None, with_text: bool = True) -> Document:
+    def get_document(
+        self, document_id: int | Document, *, owner: str | None = None, with_text: bool = True
+    ) -> Document:
         """The document of that id, in whatever space; with an owner, of no other's. Raises `DocumentNotFoundError`."""
         return self._loop.call(self._async.get_document, document_id, owner=owner, with_text=with_text)
 
-    def get_documents(self, document_ids: Sequence[int], *, owner: str | None = None) -> list[Document]:
+    def get_documents(self, document_ids: Sequence[int | Document], *, owner: str | None = None) -> list[Document]:
         """Documents by their ids, in that order, in whatever spaces, without their texts. Raises
         `DocumentNotFoundError` for the first that is not there, or not of the owner's."""
         return self._loop.call(self._async.get_documents, document_ids, owner=owner)
@@ -276,7 +280,7 @@ class KnowledgeBase(_Delegate):
         self,
         messages: Messages,
         *,
-        spaces: Iterable[str | int] | None,
+        spaces: Iterable[SpaceHandle] | None,
         owner: str | None = None,
         model: str | None = None,
         top_k: int | None = None,
@@ -307,7 +311,7 @@ class KnowledgeBase(_Delegate):
         self,
         messages: Messages,
         *,
-        spaces: Iterable[str | int] | None,
+        spaces: Iterable[SpaceHandle] | None,
         owner: str | None = None,
         model: str | None = None,
         top_k: int | None = None,
@@ -316,7 +320,8 @@ class KnowledgeBase(_Delegate):
         sampling: Sampling | None = None,
         **stages: Unpack[Stages],
     ) -> Answer:
-        """The whole answer that `stream` gives in pieces."""
+        """The whole answer that `stream` gives in pieces, as it does: by the model that `model` names, one of
+        `models()`, or else the first of them, which chooses its words as `sampling` says."""
         return self._loop.call(
             self._async.chat,
             messages,
@@ -333,7 +338,7 @@ class KnowledgeBase(_Delegate):
         self,
         query: str,
         *,
-        spaces: Iterable[str | int],
+        spaces: Iterable[SpaceHandle],
         owner: str | None = None,
         top_k: int | None = None,
         score_threshold: float | None = None,
@@ -363,7 +368,8 @@ class KnowledgeBase(_Delegate):
 class KnowledgeSpace(_Delegate):
     """One space: what goes in, what is found in it, and what is answered from it.
 
-    `info` is how the catalog held the space when this object was made; `refresh` reads it again.
+    `info` is how the catalog held the space when this object was made, or last changed it or was asked a question.
+    What others did since, `watch` among them, `refresh` reads.
     """
 
     def __init__(self, loop: Loop, face: space.KnowledgeSpace, parent: object) -> None:
@@ -509,7 +515,7 @@ class KnowledgeSpace(_Delegate):
 
     def index_documents(
         self,
-        ids: Sequence[int],
+        ids: Sequence[int | Document],
         *,
         splitting: Splitting | None = None,
         progress: Callable[[IngestProgress], None] | None = None,
@@ -530,11 +536,11 @@ class KnowledgeSpace(_Delegate):
         """How many documents the space holds."""
         return self._loop.call(self._async.count_documents)
 
-    def get_document(self, id_or_name: int | str) -> Document:
+    def get_document(self, id_or_name: DocumentHandle) -> Document:
         """A document with its text. Raises `DocumentNotFoundError`."""
         return self._loop.call(self._async.get_document, id_or_name)
 
-    def delete_document(self, id_or_name: int | str) -> Document:
+    def delete_document(self, id_or_name: DocumentHandle) -> Document:
         """Remove a document, which nobody finds from then on; returns it as it was. Raises `DocumentNotFoundError`."""
         return self._loop.call(self._async.delete_document, id_or_name)
 
@@ -547,7 +553,7 @@ class KnowledgeSpace(_Delegate):
         return self._loop.call(self._async.reembed, progress=progress)
 
     def update_document(
-        self, id_or_name: int | str, *, name: str | None = None, metadata: Metadata | None = None
+        self, id_or_name: DocumentHandle, *, name: str | None = None, metadata: Metadata | None = None
     ) -> Document:
         """Give a document another name or other metadata; its text and chunks stay. Raises `DocumentNotFoundError`,
         `DocumentExistsError`, and `InvalidInputError` naming the argument.
@@ -557,7 +563,7 @@ class KnowledgeSpace(_Delegate):
         """
         return self._loop.call(self._async.update_document, id_or_name, name=name, metadata=metadata)
 
-    def document_chunks(self, id_or_name: int | str) -> list[Chunk]:
+    def document_chunks(self, id_or_name: DocumentHandle) -> list[Chunk]:
         """The chunks of a document in reading order. Raises `DocumentNotFoundError`."""
         return self._loop.call(self._async.document_chunks, id_or_name)
 
@@ -596,12 +602,15 @@ class KnowledgeSpace(_Delegate):
         where: Where | None = None,
         **stages: Unpack[Stages],
     ) -> list[Reference]:
-        """The chunks that fit a question best, best first: at most `top_k`, none below `score_threshold`, and only of
-        documents whose metadata `where` fits (`kbchat.filters`, or its JSON form). How they are found and shown is as
-        the settings say, or by `strategy=`, `rerank=`, `diversity=`, `expand=` and others (`kbchat.strategies.Stages`).
+        """The chunks that fit a question best, best first: at most `top_k` (1 to 1000; by default 5), none that scores
+        below `score_threshold` (0 to 1; by default none is dropped), and only of documents whose metadata `where` fits
+        (`kbchat.filters`, or its JSON form). The question has at most 100,000 characters. These defaults, that limit
+        and how chunks are found and shown are the settings'; `kbchat.strategies.Stages` has what a call may choose of
+        the latter, with ranges: `strategy`, `rerank`, `diversity`, `expand`, `expand_tokens`, `dense_weight` and
+        `sentence_weight`.
 
-        A best hit with a `recall_score` below 0.5 means that the space does not hold the answer. Raises
-        `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
+        A best hit with a `recall_score` below 0.5 (`kbchat.FOUND`) means that the space does not hold the answer.
+        Raises `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
         """
         return self._loop.call(self._async.retrieve, query, top_k=top_k, score_threshold=score_threshold, where=where)
 
@@ -635,7 +644,8 @@ class KnowledgeSpace(_Delegate):
         message is a `kbchat.Message`, or a mapping with `role` and `content`. The references are the passages that the
         model was given; which of them carry a sentence, the citations say.
 
-        `top_k`, `score_threshold`, `where` and the rest say what is retrieved, as in `retrieve`.
+        `model` names who answers: one of `KnowledgeBase.models()`, by default the first. `sampling` is how it chooses
+        its words; one without a model server heeds `max_tokens` and `stop` alone. The rest is as in `retrieve`.
 
         Raises `ModelNotFoundError` or `InvalidInputError` at once, the errors of parts while it is iterated.
         """
@@ -658,7 +668,8 @@ class KnowledgeSpace(_Delegate):
         sampling: Sampling | None = None,
         **stages: Unpack[Stages],
     ) -> Answer:
-        """The whole answer that `stream` gives in pieces."""
+        """The whole answer that `stream` gives in pieces, as it does: by the model that `model` names, one of
+        `KnowledgeBase.models()`, or else the first of them, which chooses its words as `sampling` says."""
         return self._loop.call(
             self._async.chat,
             messages,

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 MAX_SENTENCE_CHARS = 600
 """Longer ones are cut, at a comma or white space where there is one: what has no full stops is no sentence."""
 
+FENCE = r"(?P<mark>`{3,}(?![^\n]*`)|~{3,})(?P<info>[^\n]*)"
+"""A line that opens or closes code, from its first mark on; ```` ```code``` ```` in one line is code, and no fence."""
+
 Offsets = tuple[int, int]
 
 
@@ -35,12 +38,12 @@ def is_heading(text: str, start: int) -> bool:
 _WORD = re.compile(r"\w")
 _HEADING = re.compile(r"[ \t]*#{1,6}[ \t]+")
 _MARK = re.compile(
-    r"""[ \t]*(?:
-    (?P<fence>```+[^`\n]*\Z|~~~)
+    rf"""[ \t]*(?:
+    (?P<fence>{FENCE})
     # A heading or a table row: the next line is another block.
-    |(?P<alone>\#{1,6}[ \t]+|(?=\|))
+    |(?P<alone>\#{{1,6}}[ \t]+|(?=\|))
     # A list item or a quotation: this line begins a block.
-    |(?P<item>[-*+•][ \t]+|\d{1,3}[.)][ \t]+|>[ \t]?)
+    |(?P<item>[-*+•][ \t]+|\d{{1,3}}[.)][ \t]+|>[ \t]?)
     )""",
     re.VERBOSE,
 )

@@ -5,9 +5,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kbchat.chat import FOUND
 from kbchat.chunking import ChunkStrategy
 from kbchat.errors import InvalidInputError, MissingExtraError
+from kbchat.models import FOUND
 from kbchat.tuning.records import Record, Result
 from kbchat.tuning.trials import Spread
 

@@ -25,7 +25,7 @@ from kbchat.tuning.questions import Judged
 from kbchat.tuning.trials import Asked, Progress, Spread, Trial, for_trial, ranking
 
 SAMPLE = 30
-"""So many questions tell how long hits are with the text around them."""
+"""Number of questions by which it is measured how long hits are with the text around them."""
 
 
 @dataclass

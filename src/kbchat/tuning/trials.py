@@ -64,7 +64,7 @@ def by_passages(datasets: Sequence[Dataset]) -> bool:
 
 
 def customary_top_k(datasets: Sequence[Dataset]) -> int:
-    """So many hits are asked for unless somebody says otherwise."""
+    """Number of hits that are asked for unless somebody says otherwise."""
     return PASSAGES if by_passages(datasets) else DOCUMENTS
 
 
