@@ -1,8 +1,9 @@
 """The catalog's async face. Each method is one transaction, run in a worker thread."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -91,18 +92,27 @@ class Catalog(Places):
         """Whether servers on several machines may use it: it is not a file."""
         return not self._database.is_sqlite
 
-    def writing(self, space_id: int, *, timeout: float) -> AbstractAsyncContextManager[None]:
+    @asynccontextmanager
+    async def writing(self, space_id: int, *, timeout: float) -> AsyncIterator[None]:
         """Be the only server to write to a space: `async with catalog.writing(7, timeout=10): …`.
 
         On PostgreSQL it waits up to `timeout` seconds (0: one attempt) for other servers and for other objects on the
         same database, then raises `BusyError`. Tasks that share this object must take turns themselves: it is not
-        reentrant. When the connection that held the lock was lost it raises `CatalogUnavailableError` at the end; what
-        others began and published meanwhile is safe from us and ours from them, for `abandon`, `publish` and
-        `replace_collection` each look for themselves. On SQLite, which one data folder's lock guards, it does nothing.
+        reentrant. When the connection that held the lock was lost it raises `CatalogUnavailableError` at the end. From
+        the moment another server has taken the lock, what is begun, published, abandoned, collected or moved within is
+        refused with `BusyError`, so that nothing becomes live whose vectors the other may have removed. On SQLite,
+        which one data folder's lock guards, it does nothing.
         """
         if not self.is_shared:
-            return nullcontext()
-        return locks.writing(self._database, self._threads, space_id, timeout)
+            yield
+            return
+        async with locks.writing(self._database, self._threads, space_id, timeout) as turn:
+            if turn is not None:
+                self._turns[space_id] = turn
+            try:
+                yield
+            finally:
+                self._turns.pop(space_id, None)
 
     # -- spaces ------------------------------------------------------------------------------------------------------
 
@@ -323,7 +333,9 @@ class Catalog(Places):
         """Write new generations beside the live ones, all in one transaction. Documents that are new appear with no
         live generation and are not seen by any reader before `publish`."""
         now = self._clock()
-        return await self._write(lambda connection: generation_sql.begin(connection, space_id, generations, now=now))
+        return await self._write_in_turn(
+            space_id, lambda connection: generation_sql.begin(connection, space_id, generations, now=now)
+        )
 
     async def publish(self, space_id: int, generation_ids: Sequence[int], *, writer: str) -> list[int]:
         """In one transaction: make these live, those they replace dead, their documents FINISHED, and raise the
@@ -333,14 +345,15 @@ class Catalog(Places):
         last of several of one document.
         """
         now = self._clock()
-        return await self._write(
-            lambda connection: generation_sql.publish(connection, space_id, generation_ids, writer=writer, now=now)
+        return await self._write_in_turn(
+            space_id,
+            lambda connection: generation_sql.publish(connection, space_id, generation_ids, writer=writer, now=now),
         )
 
     async def abandon(self, space_id: int) -> None:
         """Make dead what was begun and never published: nobody can publish it any more, not even a process that lost
         the writer's lock without knowing, and so it can be removed from the indexes."""
-        await self._write(lambda connection: generation_sql.abandon(connection, space_id))
+        await self._write_in_turn(space_id, lambda connection: generation_sql.abandon(connection, space_id))
 
     async def collectable(self, space_id: int, *, pending: bool) -> dict[int, list[int]]:
         """Chunk ids by generation of the dead generations, and with `pending` also of those never published (the
@@ -351,7 +364,8 @@ class Catalog(Places):
         """Remove the rows of dead or pending generations, after the indexes have forgotten their chunks; live ones
         stay. Documents that never had a live generation go with them. Large ones are removed in several transactions;
         cut short, what is left is collectable still."""
-        while await self._write(lambda connection: generation_sql.collect(connection, space_id, generation_ids)):
+        collect = partial(generation_sql.collect, space_id=space_id, generation_ids=generation_ids)
+        while await self._write_in_turn(space_id, collect):
             pass
 
     # -- chunks ------------------------------------------------------------------------------------------------------

@@ -21,10 +21,11 @@ class Places(People):
         is left over from then on. Raises `BusyError` when that is no longer the `revision` given: somebody wrote what
         the new collection does not hold."""
         now = self._clock()
-        await self._write(
+        await self._write_in_turn(
+            space_id,
             lambda connection: moves.replace_collection(
                 connection, space_id, collection=collection, pin=pin, writer=writer, revision=revision, now=now
-            )
+            ),
         )
 
     async def move_space(self, space_id: int, to: VectorType, *, words: Words, writer: str, revision: int) -> None:
@@ -32,15 +33,16 @@ class Places(People):
         revision, and what it was in is left over. Raises `BusyError` when that is no longer the `revision` given:
         somebody wrote what the collection there does not hold."""
         now = self._clock()
-        await self._write(
+        await self._write_in_turn(
+            space_id,
             lambda connection: moves.move(
                 connection, space_id, to, words=words, writer=writer, revision=revision, now=now
-            )
+            ),
         )
 
     async def note_leftover(self, space_id: int, leftover: Leftover) -> None:
         """Remember a collection before it is made, until the space is in it or it is dropped."""
-        await self._write(lambda connection: moves.note(connection, space_id, leftover))
+        await self._write_in_turn(space_id, lambda connection: moves.note(connection, space_id, leftover))
 
     async def forget_leftover(self, space_id: int, leftover: Leftover) -> None:
         """Say that it was dropped. Does nothing when it is not remembered."""

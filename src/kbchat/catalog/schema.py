@@ -86,6 +86,8 @@ spaces = Table(
     Column("splitting", Text),
     # Where its words are searched; null until something was written to it.
     Column("words", Text),
+    # Raised by each server that takes the writer's lock: who lost it without knowing is told by its number.
+    Column("turn", sa.BigInteger, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from kbchat.catalog import schema
 from kbchat.catalog.schema import SpaceState
 from kbchat.chunking import Splitting
-from kbchat.errors import SpaceExistsError, SpaceInUseError, SpaceNotFoundError
+from kbchat.errors import BusyError, SpaceExistsError, SpaceInUseError, SpaceNotFoundError
 from kbchat.models import EmbedderPin, SpaceInfo, VectorType
 
 _spaces = schema.spaces
@@ -23,6 +23,10 @@ _NAMED_OF = _NAMED.where(_spaces.c.owner == bindparam("owner"))
 _EXISTS = select(_spaces.c.id).where(_spaces.c.id == bindparam("space_id"), _is_live)
 _SHARED = _EXISTS.with_for_update(read=True)
 _EXCLUSIVE = _SPACE.with_for_update()
+_TURN = select(_spaces.c.turn, _spaces.c.name).where(_spaces.c.id == bindparam("of"))
+_TAKE_TURN = (
+    _spaces.update().where(_spaces.c.id == bindparam("of")).values(turn=_spaces.c.turn + 1).returning(_spaces.c.turn)
+)
 
 MAX_ID = 2**63 - 1
 """What databases know of integers: nothing has a larger id."""
@@ -124,6 +128,24 @@ def hold(conn: Connection, space_id: int) -> None:
 def lock(conn: Connection, space_id: int) -> SpaceInfo:
     """The space, as nobody else can change it until the transaction ends."""
     return _info(_one(conn, _EXCLUSIVE, space_id))
+
+
+def take_turn(conn: Connection, space_id: int) -> int | None:
+    """Raise the number of who may write to a space, and be it; None for a space that is not there."""
+    turn: int | None = conn.execute(_TAKE_TURN, {"of": space_id}).scalar_one_or_none()
+    return turn
+
+
+def in_turn(conn: Connection, space_id: int, turn: int) -> None:
+    """Raises `BusyError` where another server took its turn since. The transaction holds the space's row, so that none
+    does before it ends."""
+    row = conn.execute(_TURN, {"of": space_id}).one()
+    if row.turn != turn:
+        raise BusyError(
+            f"another server took over the writing to space {row.name!r}, because the connection that held its lock "
+            "was lost; repeat what is not done",
+            place=row.name,
+        )
 
 
 def create(conn: Connection, new: NewSpace, *, now: datetime) -> SpaceInfo:

@@ -191,7 +191,10 @@ class Checker:
     async def _vectors(self, live: set[int], *, usable: bool) -> None:
         name = self._space.collection
         there = {key async for page in self._store.iterate(name) for key in page} if usable else set()
-        orphans = sorted(there - live)
+        # Rows are written before vectors and their ids never given again: what has one is not an orphan, but is being
+        # written, or is collected with its version. Asked after the store, for it may have come since.
+        strange = there - live
+        orphans = sorted(strange.difference(await self._catalog.chunk_owners(list(strange))))
         if orphans and self._repair:
             await self._store.delete(name, orphans)
         self._found("vectors_orphaned", len(orphans), "vectors of chunks that are not there")
