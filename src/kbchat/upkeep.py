@@ -38,6 +38,7 @@ async def check(parts: Parts, space_id: int, *, repair: bool) -> CheckReport:
             ingester=writer.ingester,
             dimension=(await parts.pin()).dimension,
             clear=partial(clear_leftovers, parts, writer.info),
+            follow=partial(parts.follow, writer.info),
             repair=repair,
         )
         return await checker.run()

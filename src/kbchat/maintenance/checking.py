@@ -86,9 +86,11 @@ class Checker:
         ingester: Ingester,
         dimension: int,
         clear: Callable[[], Awaitable[int]],
+        follow: Callable[[], Awaitable[None]],
         repair: bool,
     ) -> None:
-        """`clear` drops what moves left over, and says how much it could not."""
+        """`clear` drops what moves left over, and says how much it could not. `follow` lets an index of words that is
+        this machine's own hold what others wrote: that it lags is no damage."""
         self._space = space
         self._catalog = catalog
         self._store = store
@@ -98,6 +100,7 @@ class Checker:
         self._ingester = ingester
         self._dimension = dimension
         self._clear = clear
+        self._follow = follow
         self._repair = repair
         self._findings: list[Finding] = []
 
@@ -236,6 +239,7 @@ class Checker:
     async def _terms(self, live: set[int]) -> None:
         name = self._space.lexical_name
         try:
+            await self._follow()
             there = {key async for page in self._lexical.iterate(name) for key in page}
         except LexicalIndexError as error:
             self._found("terms_damaged", 1, error.message)
