@@ -52,7 +52,8 @@ class Catalog(Places):
     """Spaces, documents, generations and chunks, keys and conversations, in SQLite or PostgreSQL.
 
     `url` is `sqlite:///PATH`, `postgresql://…` or the path of a SQLite file. `timeout` is how many seconds to wait for
-    another process's write, for a connection and for a statement of PostgreSQL. Raises `SettingsError` for another URL
+    another process's write, for a connection and for a statement of PostgreSQL; one that says nothing at all is given
+    up after twice as long and a second. Raises `SettingsError` for another URL
     and `MissingExtraError` without PostgreSQL's driver.
 
     Texts may hold any character but NUL and lone surrogates, which are `InvalidInputError` at the latest here.
