@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -155,12 +157,18 @@ class Checker:
         gone: list[str] = []
         changed: list[str] = []
         documents, total = await self._catalog.list_documents(self._space.id)
+        # Of what was handed over, the source is somebody's word, and not a file that was read here.
+        uploaded = await self._catalog.upload_states(self._space.id, [listed.id for listed in documents])
+        states = await self._catalog.source_states(self._space.id, [listed.name for listed in documents])
         for listed in documents:
             document = await self._catalog.get_document(self._space.id, listed.id, with_text=True)
             chunks = await self._catalog.document_chunks(listed.id)
             if not await self._threads.read(_fits, document, chunks):
                 drifted.append(document.name)
-            match await self._threads.read(_original, document):
+            state = states.get(listed.name)
+            if listed.id in uploaded or state is None:
+                continue
+            match await self._threads.read(_original, document, state.size):
                 case "gone":
                     gone.append(document.name)
                 case "changed":
@@ -268,16 +276,37 @@ def _fits(document: Document, chunks: Iterable[Chunk]) -> bool:
     return all(document.text[chunk.start : chunk.end] == chunk.content for chunk in chunks)
 
 
-def _original(document: Document) -> Literal["same", "gone", "changed", "unknown"]:
-    """What became of the file that a document was read from."""
+def _original(document: Document, size: int | None) -> Literal["same", "gone", "changed", "unknown"]:
+    """What became of the file that a document was read from, which was so large, as far as that is known."""
     if document.doc_type != "DOCUMENT" or document.source is None or not document.content_hash:
         return "unknown"
     try:
-        data = Path(document.source).read_bytes()
-    except OSError:
+        digest = _digest(document.source, size)
+    except (OSError, ValueError):
         return "gone"
-    digest = hashlib.sha256(len(data).to_bytes(8, "big") + data).hexdigest()
-    return "same" if document.content_hash.endswith(f":{digest}") else "changed"
+    return "same" if digest is not None and document.content_hash.endswith(f":{digest}") else "changed"
+
+
+def _digest(path: str, size: int | None) -> str | None:
+    """What the hash of a file's content ends in; None where it is not so large. Raises `OSError` for anything but a
+    file: a device would never end, and a pipe would never begin."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(path)
+    # Without waiting, in case that it is something else by now.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        there = os.fstat(file.fileno())
+        if not stat.S_ISREG(there.st_mode):
+            raise FileNotFoundError(path)
+        if size not in (None, there.st_size):
+            return None
+        digest, left = hashlib.sha256(there.st_size.to_bytes(8, "big")), there.st_size
+        while block := file.read(1 << 20):
+            digest.update(block)
+            left -= len(block)
+            if left < 0:
+                return None
+        return digest.hexdigest()
 
 
 def _some(what: str, names: Sequence[str]) -> str:
