@@ -197,6 +197,11 @@ def asked_owner(owner: str | None) -> str | None:
     return None if owner is None else composed_owner(owner)
 
 
+def asked_name(name: str | None) -> str | None:
+    """Which name is asked for, as it is kept; None: any. One that nothing has is no mistake."""
+    return None if name is None else checked_text(composed(name), field="name")
+
+
 def composed_owner(owner: str) -> str:
     """An owner as it is kept. One that nobody is, is no mistake, and white space may set an owner apart from others."""
     return checked_text(composed(owner, field="owner"), field="owner")
