@@ -126,11 +126,13 @@ class Catalog(Places):
         desc: str,
         context: str | None,
         splitting: Splitting | None = None,
+        hidden: bool = False,
     ) -> SpaceInfo:
-        """Make an empty space. Its id is never given to another one. Raises `SpaceExistsError`."""
+        """Make an empty space. Its id is never given to another one. Raises `SpaceExistsError`. A `hidden` one is found
+        by its id alone until it is revealed, and takes no name."""
         now = self._clock()
         new = spaces.NewSpace(name, owner, vector_type, desc, context, splitting)
-        return await self._write(lambda connection: spaces.create(connection, new, now=now))
+        return await self._write(lambda connection: spaces.create(connection, new, hidden=hidden, now=now))
 
     async def get_space(self, space_id: int) -> SpaceInfo:
         """With counts, which are kept, not counted."""
@@ -177,7 +179,7 @@ class Catalog(Places):
         return await self._write(lambda connection: spaces.begin_deletion(connection, space_id, now=now))
 
     async def deleted_spaces(self) -> list[SpaceInfo]:
-        """Spaces whose deletion was begun and not finished."""
+        """Spaces whose deletion, or whose making, was begun and not finished."""
         return await self._read(spaces.deleted)
 
     async def finish_space_deletion(self, space_id: int) -> None:

@@ -1,6 +1,6 @@
 """What the catalog holds of where spaces are: their collections, embedders and words, and what moves left over."""
 
-from kbchat.catalog import moves
+from kbchat.catalog import moves, spaces
 from kbchat.catalog.people import People
 from kbchat.catalog.records import Leftover
 from kbchat.models import EmbedderPin, SpaceInfo, VectorType, Words
@@ -8,6 +8,11 @@ from kbchat.models import EmbedderPin, SpaceInfo, VectorType, Words
 
 class Places(People):
     """The part of `Catalog` that knows where things are."""
+
+    async def reveal_space(self, space_id: int) -> SpaceInfo:
+        """Let a hidden space be seen by everybody, now that it is whole. Raises `SpaceExistsError`, and it stays
+        hidden, when its name was taken meanwhile."""
+        return await self._write_in_turn(space_id, lambda connection: spaces.reveal(connection, space_id))
 
     async def pin_embedder(self, space_id: int, pin: EmbedderPin, *, words: Words | None = None) -> SpaceInfo:
         """Pin the embedder unless one is pinned, and say where the words are unless that is said; returns the space

@@ -20,6 +20,8 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
 class SpaceState(StrEnum):
+    MAKING = "making"
+    """In no list and without a name until it is whole: only who makes it has its id."""
     LIVE = "live"
     DELETED = "deleted"
     """Hidden from everybody; its rows are being removed."""

@@ -17,10 +17,11 @@ from kbchat.models import EmbedderPin, SpaceInfo, VectorType
 
 _spaces = schema.spaces
 _is_live = _spaces.c.state == SpaceState.LIVE
-_SPACE = select(_spaces).where(_spaces.c.id == bindparam("space_id"), _is_live)
+_is_there = _spaces.c.state != SpaceState.DELETED
+_SPACE = select(_spaces).where(_spaces.c.id == bindparam("space_id"), _is_there)
 _NAMED = select(_spaces).where(_spaces.c.name == bindparam("name"), _is_live).order_by(_spaces.c.id)
 _NAMED_OF = _NAMED.where(_spaces.c.owner == bindparam("owner"))
-_EXISTS = select(_spaces.c.id).where(_spaces.c.id == bindparam("space_id"), _is_live)
+_EXISTS = select(_spaces.c.id).where(_spaces.c.id == bindparam("space_id"), _is_there)
 _SHARED = _EXISTS.with_for_update(read=True)
 _EXCLUSIVE = _SPACE.with_for_update()
 _TURN = select(_spaces.c.turn, _spaces.c.name).where(_spaces.c.id == bindparam("of"))
@@ -148,11 +149,11 @@ def in_turn(conn: Connection, space_id: int, turn: int) -> None:
         )
 
 
-def create(conn: Connection, new: NewSpace, *, now: datetime) -> SpaceInfo:
+def create(conn: Connection, new: NewSpace, *, hidden: bool, now: datetime) -> SpaceInfo:
     statement = (
         schema.insert_new(conn, _spaces)
         .values(
-            state=SpaceState.LIVE,
+            state=SpaceState.MAKING if hidden else SpaceState.LIVE,
             **new._asdict() | {"splitting": _kept(new.splitting)},
             collection=f"kb-{uuid4().hex}",
             revision=0,
@@ -231,8 +232,17 @@ def begin_deletion(conn: Connection, space_id: int, *, now: datetime) -> SpaceIn
     return space
 
 
+def reveal(conn: Connection, space_id: int) -> SpaceInfo:
+    space = lock(conn, space_id)
+    try:
+        conn.execute(_spaces.update().where(_spaces.c.id == space_id).values(state=SpaceState.LIVE.value))
+    except IntegrityError:
+        raise SpaceExistsError(space.name, space.owner) from None
+    return space
+
+
 def deleted(conn: Connection) -> list[SpaceInfo]:
-    rows = conn.execute(select(_spaces).where(_spaces.c.state == SpaceState.DELETED).order_by(_spaces.c.id))
+    rows = conn.execute(select(_spaces).where(_spaces.c.state != SpaceState.LIVE).order_by(_spaces.c.id))
     return [_info(row) for row in rows]
 
 
