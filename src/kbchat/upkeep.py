@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kbchat.errors import BusyError, CatalogError, KbchatError, SpaceExistsError, SpaceNotFoundError
-from kbchat.inputs import checked_name, checked_owner, checked_path, checked_vector_type
+from kbchat.inputs import checked_name, checked_owner, checked_path, checked_prose, checked_vector_type
 from kbchat.intake import Progress, clear_leftovers, drop_leftover, mismatch, open_writer
 from kbchat.models import DocumentStatus, SpaceInfo, VectorType
 from kbchat.summaries import SpaceStats
@@ -134,7 +134,9 @@ async def import_space(
     process dies: what is left then is removed by the next opening of the data."""
     from kbchat.maintenance.archive import Archive, read_into
 
-    archive = await parts.threads.read(Archive, checked_path(path, field="path"))
+    # As bytes of JSON a document may be longer than it was, and has its chunks' places with it.
+    longest = 4 * parts.settings.max_document_bytes
+    archive = await parts.threads.read(partial(Archive, checked_path(path, field="path"), longest=longest))
     try:
         await parts.threads.read(archive.check)
         kept = archive.space
@@ -148,8 +150,8 @@ async def import_space(
             name=called,
             owner=owner,
             vector_type=checked_vector_type(vector_type or kept.vector_type),
-            desc=kept.desc,
-            context=kept.context,
+            desc=checked_prose(kept.desc, field="desc"),
+            context=None if kept.context is None else checked_prose(kept.context, field="context"),
             splitting=kept.splitting,
             hidden=True,
         )
