@@ -12,6 +12,8 @@ import errno
 import hashlib
 import io
 import os
+import shutil
+import stat
 import struct
 import tempfile
 import zipfile
@@ -26,6 +28,7 @@ import msgspec
 from pydantic import ValidationError
 
 from kbchat.catalog import NewChunk, NewGeneration
+from kbchat.datafolder import take
 from kbchat.embedders import passages
 from kbchat.errors import InvalidInputError
 from kbchat.ingestion.items import Prepared
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 VERSION = 1
 ABOUT, DOCUMENTS, VECTORS, PACKED = "kbchat.json", "documents.jsonl", "vectors.f32", "packed.bin"
 BATCH_DOCUMENTS = 128
+_BESIDE, _LOCK = ".kbchat-export-", "lock"
 MAX_ABOUT = 4 * 1024 * 1024
 """Bytes of what an archive says of itself: far more than its texts may have."""
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -127,6 +131,7 @@ class _Writing:
         self._given = str(path)
         self._dimension = dimension
         self.documents = self.chunks = 0
+        self._mode: int | None = None
         self._made = ExitStack()
         self._files: dict[str, IO[bytes]] = {}
 
@@ -141,8 +146,15 @@ class _Writing:
                 raise OSError(errno.EINVAL, str(error)) from None
             if self._path.is_symlink():  # Such links again: from Python 3.13 on they are no error.
                 raise OSError(errno.ELOOP, "it is a link to itself")
-            beside = tempfile.TemporaryDirectory(dir=self._path.parent, prefix=".kbchat-export-")
+            if self._path.exists():
+                if not self._path.is_file():
+                    raise OSError(errno.EINVAL, "it is no file but a device or a pipe; name a file")
+                self._mode = stat.S_IMODE(self._path.stat().st_mode)
+            _clear(self._path.parent)
+            beside = tempfile.TemporaryDirectory(dir=self._path.parent, prefix=_BESIDE)
             self._folder = Path(self._made.enter_context(beside))
+            with suppress(OSError):  # Where nothing can be locked, nobody clears away either.
+                take(self._made.enter_context(self._folder.joinpath(_LOCK).open("wb")).fileno())
             for name in (DOCUMENTS, VECTORS, PACKED):
                 self._files[name] = self._made.enter_context(self._folder.joinpath(name).open("wb"))
 
@@ -194,6 +206,8 @@ class _Writing:
             self._zip(space, whole)
             with whole.open("rb+") as file:
                 os.fsync(file.fileno())
+            if self._mode is not None:  # Who may not read the old one may not read the new one.
+                whole.chmod(self._mode)
             whole.replace(self._path)
 
     def _zip(self, space: SpaceInfo, whole: Path) -> None:
@@ -216,6 +230,18 @@ class _Writing:
         """Leave nothing but the archive. What a full disk does not take of the files any more is not wanted either."""
         with suppress(OSError):
             self._made.close()
+
+
+def _clear(parent: Path) -> None:
+    """Remove what processes that died left of archives that they were writing there. Who lives holds the lock of its
+    folder."""
+    for left in parent.glob(f"{_BESIDE}*"):
+        try:
+            with left.joinpath(_LOCK).open("rb+") as lock:
+                take(lock.fileno())
+        except OSError:
+            continue  # It is being written, or is not ours to remove.
+        shutil.rmtree(left, ignore_errors=True)
 
 
 class Archive:
