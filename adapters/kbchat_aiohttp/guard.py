@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TypeVar
 
 import anyio
 from aiohttp import web
@@ -22,6 +23,8 @@ from kbchat_aiohttp.metrics import Metrics
 from kbchat_aiohttp.origins import OriginRules
 from kbchat_aiohttp.routes import UNKNOWN, Call, Route
 from kbchat_aiohttp.streams import gone
+
+T = TypeVar("T")
 
 access = logging.getLogger("kbchat.access")
 
@@ -82,7 +85,8 @@ class Guard:
         try:
             if preflight := self._rules.preflight(request):
                 return preflight
-            self._rules.check(request, keyless=not await self._key_needed())
+            keyless = not await self._in_time(request[NOTE], self._key_needed())
+            self._rules.check(request, keyless=keyless)
             if request.match_info.http_exception is not None:
                 await self._lost(request, request.match_info.http_exception)
             return await handler(request)
@@ -94,15 +98,18 @@ class Guard:
     async def _call(self, route: Route, request: web.Request) -> web.StreamResponse:
         note = request[NOTE]
         note.route = route.shown
-        if route.role is None:
-            return await route.handler(note.call)
-        principal = note.call.principal = await self._authenticate(request)
-        principal.require(route.role)
-        self._rate.take(principal.name)
+        if route.role is not None:
+            principal = note.call.principal = await self._in_time(note, self._authenticate(request))
+            principal.require(route.role)
+            self._rate.take(principal.name)
         if route.streams:
             return await route.handler(note.call)
-        with anyio.move_on_after(self._deadline):
-            return await route.handler(note.call)
+        return await self._in_time(note, route.handler(note.call))
+
+    async def _in_time(self, note: "_Note", part: Awaitable[T]) -> T:
+        """A part of what a request waits for. Raises `DeadlineError` when that is too long in all."""
+        with anyio.move_on_after(note.started + self._deadline - time.perf_counter()):
+            return await part
         raise DeadlineError(f"this took longer than {self._deadline:g} seconds, which is as long as it may")
 
     async def _lost(self, request: web.Request, error: web.HTTPException) -> None:

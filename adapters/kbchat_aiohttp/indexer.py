@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from kbchat.chunking import Splitting
-from kbchat.errors import CatalogUnavailableError, KbchatError, SpaceNotFoundError
+from kbchat.errors import BusyError, CatalogUnavailableError, KbchatError, SpaceNotFoundError
 from kbchat.knowledge import KnowledgeBase
 from kbchat.models import IngestProgress
 
@@ -15,7 +15,7 @@ SPACES_AT_ONCE = 2
 DOCUMENTS_A_TURN = 256
 """After so many of one space it is the turn of the next one that waits."""
 AGAIN_SECONDS = 1.0
-"""After so long the catalog is asked again, where it was away."""
+"""After so long it is tried again, where the catalog was away or another one wrote."""
 
 
 class Indexer:
@@ -23,7 +23,8 @@ class Indexer:
 
     What is asked for while a run is under way is taken together in the next one. What becomes of each document is in
     its status; what is not begun when the server stops stays TODO. How far each is by now is known here alone. While
-    the catalog is away, where statuses are, nothing is given up: it is done when it is back.
+    the catalog is away, where statuses are, or another process or server writes, nothing is given up: it is done after
+    that.
     """
 
     def __init__(self, kb: KnowledgeBase) -> None:
@@ -79,8 +80,8 @@ class Indexer:
             await space.index_documents(document_ids, splitting=splitting, progress=tell)
         except SpaceNotFoundError:
             pass  # deleted meanwhile, with its documents
-        except CatalogUnavailableError as error:
-            logger.warning("indexing of %d documents waits for the catalog: %s", len(document_ids), error.message)
+        except (BusyError, CatalogUnavailableError) as error:
+            logger.warning("indexing of %d documents waits: %s", len(document_ids), error.message)
             return False
         except KbchatError as error:
             logger.warning("indexing of %d documents failed: %s", len(document_ids), error.message)

@@ -19,14 +19,16 @@ _PAUSES = (0.01, 0.02, 0.05, 0.1)
 if sys.platform == "win32":
     import msvcrt
 
-    def _take(fd: int) -> None:
+    def take(fd: int) -> None:
+        """Lock an open file without waiting. Raises `OSError` when another one has."""
         # Windows forbids to read what is locked, so the byte lies beyond what the file will ever hold.
         os.lseek(fd, 1 << 20, os.SEEK_SET)
         msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
 else:
     import fcntl
 
-    def _take(fd: int) -> None:
+    def take(fd: int) -> None:
+        """Lock an open file without waiting. Raises `OSError` when another one has."""
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
@@ -181,7 +183,7 @@ class DataFolder:
         try:
             before = _read(fd)
             try:
-                _take(fd)
+                take(fd)
             except (BlockingIOError, PermissionError):
                 os.close(fd)
                 return before

@@ -213,6 +213,11 @@ def asked_owner(owner: str | None) -> str | None:
     return None if owner is None else composed_owner(owner)
 
 
+def asked_name(name: str | None) -> str | None:
+    """Which name is asked for, as it is kept; None: any. One that nothing has is no mistake."""
+    return None if name is None else checked_text(composed(name), field="name")
+
+
 def composed_owner(owner: str) -> str:
     """An owner that is asked for, as owners are kept. More is allowed than of an owner that is made: to ask for a name
     that nobody has is no mistake, and one that begins with a blank is how the HTTP interface keeps an admin's

@@ -160,7 +160,7 @@ class KnowledgeBase:
         """Spaces in the order they were made, those that match every filter given."""
         kind = None if vector_type is None else inputs.checked_vector_type(vector_type)
         offset, limit = inputs.checked_page(offset, limit)
-        named = None if name is None else inputs.composed(name)
+        named = inputs.asked_name(name)
         infos, _ = await self._open.catalog.list_spaces(
             owner=inputs.asked_owner(owner), name=named, vector_type=kind, offset=offset, limit=limit
         )
@@ -171,7 +171,7 @@ class KnowledgeBase:
     ) -> int:
         """How many spaces match every filter given."""
         kind = None if vector_type is None else inputs.checked_vector_type(vector_type)
-        named = None if name is None else inputs.composed(name)
+        named = inputs.asked_name(name)
         owner = inputs.asked_owner(owner)
         _, total = await self._open.catalog.list_spaces(owner=owner, name=named, vector_type=kind, limit=0)
         return total

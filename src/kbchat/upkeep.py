@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kbchat.errors import BusyError, CatalogError, KbchatError
-from kbchat.inputs import checked_name, checked_owner, checked_path, checked_vector_type
+from kbchat.errors import BusyError, CatalogError, KbchatError, SpaceExistsError, SpaceNotFoundError
+from kbchat.inputs import checked_name, checked_owner, checked_path, checked_prose, checked_vector_type
 from kbchat.intake import Progress, clear_leftovers, drop_leftover, mismatch, open_writer
 from kbchat.models import DocumentStatus, SpaceInfo, VectorType
 from kbchat.summaries import SpaceStats
@@ -38,6 +39,7 @@ async def check(parts: Parts, space_id: int, *, repair: bool) -> CheckReport:
             ingester=writer.ingester,
             dimension=(await parts.pin()).dimension,
             clear=partial(clear_leftovers, parts, writer.info),
+            follow=partial(parts.follow, writer.info),
             repair=repair,
         )
         return await checker.run()
@@ -128,27 +130,36 @@ async def import_space(
     vector_type: VectorType | str | None,
     progress: Progress,
 ) -> SpaceInfo:
-    """Make a space of an archive; there is none when that fails."""
+    """Make a space of an archive. It is hidden until it is whole, so that there is none when that fails, or when the
+    process dies: what is left then is removed by the next opening of the data."""
     from kbchat.maintenance.archive import Archive, read_into
 
-    archive = await parts.threads.read(Archive, checked_path(path, field="path"))
+    # As bytes of JSON a document may be longer than it was, and has its chunks' places with it.
+    longest = 4 * parts.settings.max_document_bytes
+    archive = await parts.threads.read(partial(Archive, checked_path(path, field="path"), longest=longest))
     try:
         await parts.threads.read(archive.check)
         kept = archive.space
         if not await parts.fits(kept.embedder):
             raise mismatch(kept, await parts.pin())
+        called = checked_name(name or kept.name, field="name")
+        owner = checked_owner(kept.owner if owner is None else owner)
+        if await parts.catalog.find_spaces(called, owner=owner):
+            raise SpaceExistsError(called, owner)
         info = await parts.catalog.create_space(
-            name=checked_name(name or kept.name, field="name"),
-            owner=checked_owner(kept.owner if owner is None else owner),
+            name=called,
+            owner=owner,
             vector_type=checked_vector_type(vector_type or kept.vector_type),
-            desc=kept.desc,
-            context=kept.context,
+            desc=checked_prose(kept.desc, field="desc"),
+            context=None if kept.context is None else checked_prose(kept.context, field="context"),
             splitting=kept.splitting,
+            hidden=True,
         )
         try:
             async with parts.writing(info.id):
                 writer = await open_writer(parts, info.id)
                 await read_into(archive, writer.ingester, threads=parts.threads, progress=progress)
+                await parts.catalog.reveal_space(info.id)
         except BaseException:
             await _undo(parts, info)
             raise
@@ -158,12 +169,12 @@ async def import_space(
 
 
 async def _undo(parts: Parts, info: SpaceInfo) -> None:
-    """Take a space away that was only half made. Should this fail too, the next opening of the data does it."""
+    """Take a space away that was only half made. Should this fail too, it stays hidden, and the next opening of the
+    data does it."""
     import anyio
 
     with anyio.CancelScope(shield=True):
-        await parts.catalog.begin_space_deletion(info.id)
-        await remove(parts, info)
+        await _forget(parts, info)
 
 
 async def delete(parts: Parts, info: SpaceInfo) -> SpaceInfo:
@@ -177,6 +188,13 @@ async def delete(parts: Parts, info: SpaceInfo) -> SpaceInfo:
     return info
 
 
+async def _forget(parts: Parts, info: SpaceInfo) -> None:
+    """Remove a space that nobody sees, be it that it was deleted or never whole."""
+    with suppress(SpaceNotFoundError):
+        await parts.catalog.begin_space_deletion(info.id)
+    await remove(parts, info)
+
+
 async def remove(parts: Parts, info: SpaceInfo) -> None:
     """Take away all of a space whose deletion has begun. What was done of it before does not matter."""
     await parts.store(info.vector_type).drop_collection(info.collection)
@@ -187,12 +205,14 @@ async def remove(parts: Parts, info: SpaceInfo) -> None:
 
 
 async def finish_deletions(parts: Parts) -> None:
-    """Finish what a process that died left of its deletions, unless another one is at work. One that cannot be finished
+    """Finish what a process that died left of its deletions, and remove what it left of spaces that it was making,
+    unless another one is at work. One that cannot be finished
     now, its store being away or a file held, keeps nobody from the data: the next opening tries again."""
     for info in await parts.catalog.deleted_spaces():
         try:
             async with parts.writing(info.id, timeout=0):
-                await remove(parts, info)
+                if info.id in {left.id for left in await parts.catalog.deleted_spaces()}:
+                    await _forget(parts, info)
         except BusyError:
             if not parts.catalog.is_shared:
                 return  # Whoever holds the data folder holds it for all spaces.

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Self
 from weakref import WeakValueDictionary
 
@@ -77,7 +78,9 @@ class Parts:
         self.folder: DataFolder = DataFolder(settings.data_dir.expanduser(), threads=self.threads)
         url = settings.catalog_url or self.folder.catalog
         self.catalog: Catalog = Catalog(url, threads=self.threads, timeout=settings.store_timeout)
-        self.lexical: ChosenIndex = ChosenIndex(TantivyIndex(self.folder.lexical, threads=self.threads))
+        self.lexical: ChosenIndex = ChosenIndex(
+            TantivyIndex(self.folder.lexical, threads=self.threads, timeout=settings.busy_timeout)
+        )
         self.readers: DocumentReaders = DocumentReaders(
             threads=self.threads, seconds=settings.document_timeout, memory=settings.document_memory
         )
@@ -103,7 +106,12 @@ class Parts:
         if self.catalog.is_shared:
             # Other servers write to the catalog, and none of them to our files.
             self._replica = Replica(
-                catalog=self.catalog, lexical=self.lexical, folder=self.folder.lexical, threads=self.threads
+                catalog=self.catalog,
+                lexical=self.lexical,
+                folder=self.folder.lexical,
+                threads=self.threads,
+                writing=partial(self.folder.writing, prepare=self._refresh),
+                timeout=settings.busy_timeout,
             )
         self._stores: dict[VectorType, VectorStore] = dict(own.stores)
         self._space_locks: WeakValueDictionary[int, anyio.Lock] = WeakValueDictionary()
@@ -188,7 +196,13 @@ class Parts:
             return
         if self.lexical.is_chosen(info.lexical_name):
             await self._level(info)
-        elif self._replica is not None:
+        else:
+            await self.follow(info)
+
+    async def follow(self, info: SpaceInfo) -> None:
+        """Let this folder's own index of a space's words hold what other servers wrote, where it has one beside
+        theirs."""
+        if self._replica is not None and not self.lexical.is_chosen(info.lexical_name):
             await self._replica.catch_up(info)
 
     async def _level(self, info: SpaceInfo) -> None:

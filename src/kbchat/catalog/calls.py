@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 import anyio
 from sqlalchemy import Connection
 
+from kbchat.catalog import spaces
 from kbchat.catalog.database import Database
 from kbchat.errors import CatalogError, KbchatError
 from kbchat.threads import MOST_TOGETHER, Batches, Threads, lanes
@@ -58,6 +59,8 @@ class Calls:
         # SQLite has one writer at a time: ours wait here, in turn, and not each in a thread that polls the file.
         self._writing = anyio.Lock() if database.is_sqlite else nullcontext()
         self._waiting: list[_Change[Any]] = []
+        self._turns: dict[int, int] = {}
+        """Which turn is ours, of each space that we hold the writer's lock of."""
         self._glances = Batches(self._glance_together, threads=threads, lanes=lanes())
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
@@ -113,3 +116,17 @@ class Calls:
     async def _write(self, work: Callable[[Connection], T]) -> T:
         async with self._writing:
             return await self._threads.write(self._database.write, work)
+
+    async def _write_in_turn(self, space_id: int, work: Callable[[Connection], T]) -> T:
+        """A write to a space by who holds its writer's lock. Raises `BusyError`, and has changed nothing, when that was
+        lost and another server has taken it since. `work` locks the space's row."""
+        turn = self._turns.get(space_id)
+        if turn is None:
+            return await self._write(work)
+
+        def fenced(connection: Connection) -> T:
+            done = work(connection)
+            spaces.in_turn(connection, space_id, turn)
+            return done
+
+        return await self._write(fenced)

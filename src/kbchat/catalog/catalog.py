@@ -1,8 +1,9 @@
 """The catalog's async face. Each method is one transaction, run in a worker thread."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -51,7 +52,8 @@ class Catalog(Places):
     """Spaces, documents, generations and chunks, keys and conversations, in SQLite or PostgreSQL.
 
     `url` is `sqlite:///PATH`, `postgresql://…` or the path of a SQLite file. `timeout` is how many seconds to wait for
-    another process's write, for a connection and for a statement of PostgreSQL. Raises `SettingsError` for another URL
+    another process's write, for a connection and for a statement of PostgreSQL; one that says nothing at all is given
+    up after twice as long and a second. Raises `SettingsError` for another URL
     and `MissingExtraError` without PostgreSQL's driver.
 
     Texts may hold any character but NUL and lone surrogates, which are `InvalidInputError` at the latest here.
@@ -91,18 +93,27 @@ class Catalog(Places):
         """Whether servers on several machines may use it: it is not a file."""
         return not self._database.is_sqlite
 
-    def writing(self, space_id: int, *, timeout: float) -> AbstractAsyncContextManager[None]:
+    @asynccontextmanager
+    async def writing(self, space_id: int, *, timeout: float) -> AsyncIterator[None]:
         """Be the only server to write to a space: `async with catalog.writing(7, timeout=10): …`.
 
         On PostgreSQL it waits up to `timeout` seconds (0: one attempt) for other servers and for other objects on the
         same database, then raises `BusyError`. Tasks that share this object must take turns themselves: it is not
-        reentrant. When the connection that held the lock was lost it raises `CatalogUnavailableError` at the end; what
-        others began and published meanwhile is safe from us and ours from them, for `abandon`, `publish` and
-        `replace_collection` each look for themselves. On SQLite, which one data folder's lock guards, it does nothing.
+        reentrant. When the connection that held the lock was lost it raises `CatalogUnavailableError` at the end. From
+        the moment another server has taken the lock, what is begun, published, abandoned, collected or moved within is
+        refused with `BusyError`, so that nothing becomes live whose vectors the other may have removed. On SQLite,
+        which one data folder's lock guards, it does nothing.
         """
         if not self.is_shared:
-            return nullcontext()
-        return locks.writing(self._database, self._threads, space_id, timeout)
+            yield
+            return
+        async with locks.writing(self._database, self._threads, space_id, timeout) as turn:
+            if turn is not None:
+                self._turns[space_id] = turn
+            try:
+                yield
+            finally:
+                self._turns.pop(space_id, None)
 
     # -- spaces ------------------------------------------------------------------------------------------------------
 
@@ -115,11 +126,13 @@ class Catalog(Places):
         desc: str,
         context: str | None,
         splitting: Splitting | None = None,
+        hidden: bool = False,
     ) -> SpaceInfo:
-        """Make an empty space. Its id is never given to another one. Raises `SpaceExistsError`."""
+        """Make an empty space. Its id is never given to another one. Raises `SpaceExistsError`. A `hidden` one is found
+        by its id alone until it is revealed, and takes no name."""
         now = self._clock()
         new = spaces.NewSpace(name, owner, vector_type, desc, context, splitting)
-        return await self._write(lambda connection: spaces.create(connection, new, now=now))
+        return await self._write(lambda connection: spaces.create(connection, new, hidden=hidden, now=now))
 
     async def get_space(self, space_id: int) -> SpaceInfo:
         """With counts, which are kept, not counted."""
@@ -166,7 +179,7 @@ class Catalog(Places):
         return await self._write(lambda connection: spaces.begin_deletion(connection, space_id, now=now))
 
     async def deleted_spaces(self) -> list[SpaceInfo]:
-        """Spaces whose deletion was begun and not finished."""
+        """Spaces whose deletion, or whose making, was begun and not finished."""
         return await self._read(spaces.deleted)
 
     async def finish_space_deletion(self, space_id: int) -> None:
@@ -316,7 +329,9 @@ class Catalog(Places):
         """Write new generations beside the live ones, all in one transaction. Documents that are new appear with no
         live generation and are not seen by any reader before `publish`."""
         now = self._clock()
-        return await self._write(lambda connection: generation_sql.begin(connection, space_id, generations, now=now))
+        return await self._write_in_turn(
+            space_id, lambda connection: generation_sql.begin(connection, space_id, generations, now=now)
+        )
 
     async def publish(self, space_id: int, generation_ids: Sequence[int], *, writer: str) -> list[int]:
         """In one transaction: make these live, those they replace dead, their documents FINISHED, and raise the
@@ -326,14 +341,15 @@ class Catalog(Places):
         last of several of one document.
         """
         now = self._clock()
-        return await self._write(
-            lambda connection: generation_sql.publish(connection, space_id, generation_ids, writer=writer, now=now)
+        return await self._write_in_turn(
+            space_id,
+            lambda connection: generation_sql.publish(connection, space_id, generation_ids, writer=writer, now=now),
         )
 
     async def abandon(self, space_id: int) -> None:
         """Make dead what was begun and never published: nobody can publish it any more, not even a process that lost
         the writer's lock without knowing, and so it can be removed from the indexes."""
-        await self._write(lambda connection: generation_sql.abandon(connection, space_id))
+        await self._write_in_turn(space_id, lambda connection: generation_sql.abandon(connection, space_id))
 
     async def collectable(self, space_id: int, *, pending: bool) -> dict[int, list[int]]:
         """Chunk ids by generation of the dead generations, and with `pending` also of those never published (the
@@ -344,7 +360,8 @@ class Catalog(Places):
         """Remove the rows of dead or pending generations, after the indexes have forgotten their chunks; live ones
         stay. Documents that never had a live generation go with them. Large ones are removed in several transactions;
         cut short, what is left is collectable still."""
-        while await self._write(lambda connection: generation_sql.collect(connection, space_id, generation_ids)):
+        collect = partial(generation_sql.collect, space_id=space_id, generation_ids=generation_ids)
+        while await self._write_in_turn(space_id, collect):
             pass
 
     # -- chunks ------------------------------------------------------------------------------------------------------

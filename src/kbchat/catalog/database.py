@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,15 +69,21 @@ class Database:
             event.listen(engine, "begin", _begin_sqlite)
             return engine
         connect = {"connect_timeout": max(2, round(self._timeout)), "tcp_user_timeout": round(self._timeout * 1000)}
+        connect |= {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4}
         try:
+            from kbchat.catalog.listening import ListeningConnection
+
             # A connection that the server closed meanwhile is replaced before it is used.
             engine = sa.create_engine(self._url, connect_args=connect, pool_pre_ping=True, **options)
         except ImportError:
             raise MissingExtraError("A catalog in PostgreSQL", "postgres") from None
+        event.listen(engine, "do_connect", lambda dialect, record, given, named: ListeningConnection.connect(**named))
         event.listen(engine, "connect", self._configure_postgresql)
         return engine
 
     def _configure_postgresql(self, connection: Any, record: object) -> None:
+        # Longer than its own limit, so that who is heard from is believed.
+        connection.patience = 2 * self._timeout + 1
         milliseconds = max(1, round(self._timeout * 1000))
         connection.execute(f"SET lock_timeout = {milliseconds}")
         # Longer, so that who waited for a lock hears of the lock.
@@ -131,10 +137,14 @@ class Database:
     def _migrate(self, engine: Engine) -> None:
         from kbchat.catalog import migrations
 
-        with _writer(engine).begin() as connection:
+        with ExitStack() as ended, _writer(engine).begin() as connection:
             if not self.is_sqlite:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
                 connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+                # Of the whole connection: whoever gets it next must not wait for ever.
+                driver: Any = connection.connection.driver_connection
+                ended.callback(setattr, driver, "patience", driver.patience)
+                driver.patience = None
             # Asked again: another process may have been quicker.
             if self._is_current(connection):
                 return

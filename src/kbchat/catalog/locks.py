@@ -1,6 +1,7 @@
 """The writer's lock of a space among all servers of one PostgreSQL: an advisory lock on a connection of its own.
 
-Whoever dies or loses that connection loses the lock at once. PgBouncer must hand out sessions, not transactions.
+Whoever dies or loses that connection loses the lock at once, and may not know: so each who takes it raises the space's
+`turn`, by which the others' writes are refused. PgBouncer must hand out sessions, not transactions.
 """
 
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ import anyio
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from kbchat.catalog import spaces
 from kbchat.catalog.database import Database
 from kbchat.errors import BusyError, CatalogUnavailableError
 from kbchat.threads import Threads
@@ -29,15 +31,15 @@ _KEEPALIVE = (
 
 
 @asynccontextmanager
-async def writing(database: Database, threads: Threads, space_id: int, timeout: float) -> AsyncIterator[None]:
-    """Hold the lock of a space. See `Catalog.writing`."""
+async def writing(database: Database, threads: Threads, space_id: int, timeout: float) -> AsyncIterator[int | None]:
+    """Hold the lock of a space, and know its turn; None for a space that is not there. See `Catalog.writing`."""
     opened: list[Connection] = []
     try:
         # Kept in the thread: cancelled while it is opened, it is closed all the same.
         await threads.write(lambda: opened.append(_connect(database)))
         connection = opened[0]
         await _take(database, threads, connection, space_id, timeout)
-        yield
+        yield await threads.write(_take_turn, database, connection, space_id)
         await threads.write(_still_there, database, connection)
     finally:
         with anyio.CancelScope(shield=True):
@@ -72,6 +74,12 @@ async def _take(database: Database, threads: Threads, connection: Connection, sp
 def _try(database: Database, connection: Connection, space_id: int) -> bool:
     with database.errors():
         return bool(connection.execute(_TAKE, {"space_id": space_id}).scalar_one())
+
+
+def _take_turn(database: Database, connection: Connection, space_id: int) -> int | None:
+    # On the lock's own connection: where that is lost already, nobody's turn is ended by it.
+    with database.errors():
+        return spaces.take_turn(connection, space_id)
 
 
 def _still_there(database: Database, connection: Connection) -> None:

@@ -20,6 +20,8 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
 class SpaceState(StrEnum):
+    MAKING = "making"
+    """In no list and without a name until it is whole: only who makes it has its id."""
     LIVE = "live"
     DELETED = "deleted"
     """Hidden from everybody; its rows are being removed."""
@@ -86,6 +88,8 @@ spaces = Table(
     Column("splitting", Text),
     # Where its words are searched; null until something was written to it.
     Column("words", Text),
+    # Raised by each server that takes the writer's lock: who lost it without knowing is told by its number.
+    Column("turn", sa.BigInteger, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 

@@ -12,17 +12,22 @@ from sqlalchemy.exc import IntegrityError
 from kbchat.catalog import schema
 from kbchat.catalog.schema import SpaceState
 from kbchat.chunking import Splitting
-from kbchat.errors import SpaceExistsError, SpaceInUseError, SpaceNotFoundError
+from kbchat.errors import BusyError, SpaceExistsError, SpaceInUseError, SpaceNotFoundError
 from kbchat.models import MAX_ID, EmbedderPin, SpaceInfo, VectorType
 
 _spaces = schema.spaces
 _is_live = _spaces.c.state == SpaceState.LIVE
-_SPACE = select(_spaces).where(_spaces.c.id == bindparam("space_id"), _is_live)
+_is_there = _spaces.c.state != SpaceState.DELETED
+_SPACE = select(_spaces).where(_spaces.c.id == bindparam("space_id"), _is_there)
 _NAMED = select(_spaces).where(_spaces.c.name == bindparam("name"), _is_live).order_by(_spaces.c.id)
 _NAMED_OF = _NAMED.where(_spaces.c.owner == bindparam("owner"))
-_EXISTS = select(_spaces.c.id).where(_spaces.c.id == bindparam("space_id"), _is_live)
+_EXISTS = select(_spaces.c.id).where(_spaces.c.id == bindparam("space_id"), _is_there)
 _SHARED = _EXISTS.with_for_update(read=True)
 _EXCLUSIVE = _SPACE.with_for_update()
+_TURN = select(_spaces.c.turn, _spaces.c.name).where(_spaces.c.id == bindparam("of"))
+_TAKE_TURN = (
+    _spaces.update().where(_spaces.c.id == bindparam("of")).values(turn=_spaces.c.turn + 1).returning(_spaces.c.turn)
+)
 
 SLICE_CHUNKS = 5000
 """Rows removed in one transaction, so that other writers need not wait long."""
@@ -124,11 +129,29 @@ def lock(conn: Connection, space_id: int) -> SpaceInfo:
     return _info(_one(conn, _EXCLUSIVE, space_id))
 
 
-def create(conn: Connection, new: NewSpace, *, now: datetime) -> SpaceInfo:
+def take_turn(conn: Connection, space_id: int) -> int | None:
+    """Raise the number of who may write to a space, and be it; None for a space that is not there."""
+    turn: int | None = conn.execute(_TAKE_TURN, {"of": space_id}).scalar_one_or_none()
+    return turn
+
+
+def in_turn(conn: Connection, space_id: int, turn: int) -> None:
+    """Raises `BusyError` where another server took its turn since. The transaction holds the space's row, so that none
+    does before it ends."""
+    row = conn.execute(_TURN, {"of": space_id}).one()
+    if row.turn != turn:
+        raise BusyError(
+            f"another server took over the writing to space {row.name!r}, because the connection that held its lock "
+            "was lost; repeat what is not done",
+            place=row.name,
+        )
+
+
+def create(conn: Connection, new: NewSpace, *, hidden: bool, now: datetime) -> SpaceInfo:
     statement = (
         schema.insert_new(conn, _spaces)
         .values(
-            state=SpaceState.LIVE,
+            state=SpaceState.MAKING if hidden else SpaceState.LIVE,
             **new._asdict() | {"splitting": _kept(new.splitting)},
             collection=f"kb-{uuid4().hex}",
             revision=0,
@@ -207,8 +230,17 @@ def begin_deletion(conn: Connection, space_id: int, *, now: datetime) -> SpaceIn
     return space
 
 
+def reveal(conn: Connection, space_id: int) -> SpaceInfo:
+    space = lock(conn, space_id)
+    try:
+        conn.execute(_spaces.update().where(_spaces.c.id == space_id).values(state=SpaceState.LIVE.value))
+    except IntegrityError:
+        raise SpaceExistsError(space.name, space.owner) from None
+    return space
+
+
 def deleted(conn: Connection) -> list[SpaceInfo]:
-    rows = conn.execute(select(_spaces).where(_spaces.c.state == SpaceState.DELETED).order_by(_spaces.c.id))
+    rows = conn.execute(select(_spaces).where(_spaces.c.state != SpaceState.LIVE).order_by(_spaces.c.id))
     return [_info(row) for row in rows]
 
 

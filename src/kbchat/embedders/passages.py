@@ -19,6 +19,8 @@ DIMENSION = 256
 """The chunk's vector is kept as half floats, those of its sentences as bytes."""
 MAX_SENTENCES = 64
 _HEAD_BYTES = 2 * DIMENSION
+MAX_BYTES = _HEAD_BYTES + MAX_SENTENCES * DIMENSION
+"""Of what is kept of a chunk."""
 
 
 class Similarities(NamedTuple):
@@ -45,6 +47,13 @@ def embed_and_pack(static: StaticEmbedder, texts: Sequence[str]) -> tuple[Vector
         packed.append(head.tobytes() + tails[first : first + len(part)].tobytes())
         first += len(part)
     return vectors, packed
+
+
+def is_packed(data: bytes) -> bool:
+    """Whether it is what `pack` makes of some text."""
+    if not _HEAD_BYTES <= len(data) <= MAX_BYTES or len(data) % DIMENSION:
+        return False
+    return bool(np.isfinite(np.frombuffer(data[:_HEAD_BYTES], dtype=np.float16)).all())
 
 
 def compare(question: Vector, packed: Sequence[bytes]) -> Similarities:

@@ -1,12 +1,14 @@
 """What a document's content is known by, so that what did not change is left alone."""
 
 import hashlib
-from typing import NamedTuple, Self
+from typing import IO, NamedTuple, Self
 
 from kbchat import loaders
 from kbchat.chunking import Splitting
 from kbchat.text import analysis
 from kbchat.text.splitting import fingerprint
+
+_BLOCK = 1 << 20
 
 
 class Recipe(NamedTuple):
@@ -70,4 +72,15 @@ def digest_of(*parts: bytes) -> str:
     for part in parts:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
+    return digest.hexdigest()
+
+
+def digest_of_file(file: IO[bytes], size: int) -> str | None:
+    """The same of a file of so many bytes, read a piece at a time; None where it is longer."""
+    digest = hashlib.sha256(size.to_bytes(8, "big"))
+    while block := file.read(_BLOCK):
+        digest.update(block)
+        size -= len(block)
+        if size < 0:
+            return None
     return digest.hexdigest()

@@ -10,7 +10,7 @@ import anyio
 from pydantic import JsonValue
 
 from kbchat.catalog import Upload
-from kbchat.errors import InvalidInputError, KbchatError
+from kbchat.errors import BusyError, CatalogUnavailableError, InvalidInputError, KbchatError
 from kbchat.inputs import checked_metadata, checked_name, checked_prose, checked_text
 from kbchat.models import DocumentStatus, IngestProgress, TextDocument
 
@@ -85,7 +85,7 @@ class Indexing:
         """Index those of the documents that were uploaded, and set what became of each.
 
         When a part fails, what is not indexed is FAILED with the reason, and the error is raised. When the run is
-        cancelled, it is TODO again.
+        cancelled, or only has to wait for another process or for the catalog, it is TODO again.
         """
         there = await self._catalog.upload_states(self._space_id, ids)
         left = {document_id: upload.id for document_id, upload in there.items()}
@@ -94,6 +94,9 @@ class Indexing:
             for group in _groups({document_id: upload.size for document_id, upload in there.items()}):
                 await self._index(group)
                 left = {document_id: upload for document_id, upload in left.items() if document_id not in group}
+        except (BusyError, CatalogUnavailableError):
+            await self._mark(dict.fromkeys(left, (DocumentStatus.TODO, None)), left)
+            raise
         except KbchatError as error:
             await self._mark(dict.fromkeys(left, (DocumentStatus.FAILED, error.message)), left)
             raise

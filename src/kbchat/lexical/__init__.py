@@ -41,9 +41,10 @@ class LexicalResult(NamedTuple):
 class LexicalIndex(Protocol):
     """Inverted indexes, one a space, named by `SpaceInfo.lexical_name`.
 
-    Every method may raise `LexicalIndexError`. An index that was never written to is empty, not an error. What a
-    `commit` made lasting is seen by every later search of this object, and by those of others on the same folder or
-    server after `refresh`; writes without a commit may be seen or not, and are not counted. What a dead process left of
+    Every method may raise `LexicalIndexError`, and those that write `BusyError` where another process does. An index
+    that was never written to is empty, not an error. What a `commit` made lasting is seen by every later search of this
+    object, and by those of others on the same folder or server after `refresh`; writes without a commit may be seen or
+    not, and are not counted. What a dead process left of
     them can be written or deleted again.
     """
 

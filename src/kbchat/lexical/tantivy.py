@@ -6,19 +6,23 @@ tantivy merges them away, in a term's frequency and in the total alike: their ra
 
 import shutil
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
 
 from kbchat import fusion
-from kbchat.errors import LexicalIndexError
+from kbchat.errors import BusyError, LexicalIndexError
 from kbchat.lexical import LexicalEntry, LexicalHit, LexicalResult, Weighted
 from kbchat.text.analysis import JoinedTerms, Terms
 from kbchat.threads import Batches, Threads, lanes
 
 if TYPE_CHECKING:
     from tantivy import Index, IndexWriter, Query, Schema, Searcher
+
+T = TypeVar("T")
 
 FIELDS = ("uni", "bi", "c1")
 WRITER_BYTES = 32_000_000
@@ -27,6 +31,8 @@ MAX_TERMS = 512
 """Of a question with more known terms in one field only the rarest are looked up, which weigh most."""
 
 
+_PAUSE = 0.1
+"""Seconds between attempts to open a writer."""
 _Asked = tuple[str, Terms, int, Sequence[int] | None]
 
 
@@ -34,11 +40,12 @@ class TantivyIndex:
     """A `LexicalIndex` over a folder of this object's own; the index of a space is the folder `name` within it.
 
     Any number of processes may read while one writes. A writer is held from the first write to the last commit; opening
-    one while another process holds it is a `LexicalIndexError`. While it is held, segments are merged beside the
-    writing; the last commit waits for that.
+    one while another process holds it waits `timeout` seconds, then raises `BusyError`. While it is held, segments are
+    merged beside the writing; the last commit waits for that.
     """
 
-    def __init__(self, folder: Path, *, threads: Threads) -> None:
+    def __init__(self, folder: Path, *, threads: Threads, timeout: float = 0.0) -> None:
+        self._timeout = timeout
         self._folder = folder
         self._threads = threads
         self._spaces: dict[str, _Space] = {}
@@ -48,11 +55,11 @@ class TantivyIndex:
 
     async def upsert(self, name: str, entries: Sequence[LexicalEntry]) -> None:
         if entries:
-            await self._threads.write(self._space(name).upsert, entries)
+            await self._write(self._space(name).upsert, entries)
 
     async def delete(self, name: str, ids: Sequence[int]) -> None:
         if ids:
-            await self._threads.write(self._space(name).delete, ids)
+            await self._write(self._space(name).delete, ids)
 
     async def commit(self, name: str, *, more: bool = False) -> None:
         await self._threads.write(self._space(name).commit)
@@ -85,6 +92,18 @@ class TantivyIndex:
     async def aclose(self) -> None:
         self._closed = True
         await self._threads.write(self._close)
+
+    async def _write(self, write: Callable[[Sequence[T]], None], what: Sequence[T]) -> None:
+        """Begin to write, or go on, as soon as no other process does. Whose merges are not done holds its writer for
+        longer than the lock of the data."""
+        deadline = anyio.current_time() + self._timeout
+        while True:
+            try:
+                return await self._threads.write(write, what)
+            except BusyError:
+                if anyio.current_time() >= deadline:
+                    raise
+            await anyio.sleep(_PAUSE)
 
     def _search_together(self, asked: "list[_Asked]") -> list[LexicalResult | Exception]:
         answers: list[LexicalResult | Exception] = []
@@ -314,12 +333,11 @@ def _wait_for(writer: "IndexWriter") -> None:
         writer.wait_merging_threads()
 
 
-def _ours(error: Exception, folder: Path) -> LexicalIndexError:
+def _ours(error: Exception, folder: Path) -> LexicalIndexError | BusyError:
     text = str(error)
     if "LockBusy" in text:
-        return LexicalIndexError(
-            f"another process is writing to the lexical index in {folder}; try again when it is done"
-        )
+        message = f"another process is writing to the lexical index in {folder}; try again when it is done"
+        return BusyError(message, place=str(folder))
     if isinstance(error, OSError) or "os error" in text:
         return LexicalIndexError(f"the lexical index in {folder} cannot be read or written: {text}")
     return LexicalIndexError(

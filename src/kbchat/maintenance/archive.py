@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
+import shutil
+import stat
 import struct
 import tempfile
 import zipfile
@@ -22,8 +25,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 import anyio
 import msgspec
+from pydantic import ValidationError
 
 from kbchat.catalog import NewChunk, NewGeneration
+from kbchat.datafolder import take
+from kbchat.embedders import passages
 from kbchat.errors import InvalidInputError
 from kbchat.ingestion.items import Prepared
 from kbchat.inputs import checked_metadata, checked_name, checked_text
@@ -40,7 +46,11 @@ if TYPE_CHECKING:
 VERSION = 1
 ABOUT, DOCUMENTS, VECTORS, PACKED = "kbchat.json", "documents.jsonl", "vectors.f32", "packed.bin"
 BATCH_DOCUMENTS = 128
-
+_BESIDE, _LOCK = ".kbchat-export-", "lock"
+MAX_ABOUT = 4 * 1024 * 1024
+"""Bytes of what an archive says of itself: far more than its texts may have."""
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Those that take no more memory than is read."""
 
 _DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error, KeyError, OSError, EOFError, ValueError, RuntimeError)
 """What reading a damaged archive raises: the last two for nonsense in its headers, such as a version that is none."""
@@ -121,6 +131,7 @@ class _Writing:
         self._given = str(path)
         self._dimension = dimension
         self.documents = self.chunks = 0
+        self._mode: int | None = None
         self._made = ExitStack()
         self._files: dict[str, IO[bytes]] = {}
 
@@ -135,8 +146,15 @@ class _Writing:
                 raise OSError(errno.EINVAL, str(error)) from None
             if self._path.is_symlink():  # Such links again: from Python 3.13 on they are no error.
                 raise OSError(errno.ELOOP, "it is a link to itself")
-            beside = tempfile.TemporaryDirectory(dir=self._path.parent, prefix=".kbchat-export-")
+            if self._path.exists():
+                if not self._path.is_file():
+                    raise OSError(errno.EINVAL, "it is no file but a device or a pipe; name a file")
+                self._mode = stat.S_IMODE(self._path.stat().st_mode)
+            _clear(self._path.parent)
+            beside = tempfile.TemporaryDirectory(dir=self._path.parent, prefix=_BESIDE)
             self._folder = Path(self._made.enter_context(beside))
+            with suppress(OSError):  # Where nothing can be locked, nobody clears away either.
+                take(self._made.enter_context(self._folder.joinpath(_LOCK).open("wb")).fileno())
             for name in (DOCUMENTS, VECTORS, PACKED):
                 self._files[name] = self._made.enter_context(self._folder.joinpath(name).open("wb"))
 
@@ -188,6 +206,8 @@ class _Writing:
             self._zip(space, whole)
             with whole.open("rb+") as file:
                 os.fsync(file.fileno())
+            if self._mode is not None:  # Who may not read the old one may not read the new one.
+                whole.chmod(self._mode)
             whole.replace(self._path)
 
     def _zip(self, space: SpaceInfo, whole: Path) -> None:
@@ -212,25 +232,47 @@ class _Writing:
             self._made.close()
 
 
+def _clear(parent: Path) -> None:
+    """Remove what processes that died left of archives that they were writing there. Who lives holds the lock of its
+    folder."""
+    for left in parent.glob(f"{_BESIDE}*"):
+        try:
+            with left.joinpath(_LOCK).open("rb+") as lock:
+                take(lock.fileno())
+        except OSError:
+            continue  # It is being written, or is not ours to remove.
+        shutil.rmtree(left, ignore_errors=True)
+
+
 class Archive:
     """An archive to be read. Its methods block. Raises `InvalidInputError` for what is none, or is damaged."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, longest: int) -> None:
+        """`longest` is how many bytes a document may have in the archive."""
+        self._longest = longest
         with ExitStack() as unless_sound:
             try:
                 self._archive = unless_sound.enter_context(zipfile.ZipFile(path))
-                self.about = msgspec.json.decode(self._archive.read(ABOUT), type=About)
-                self.space = SpaceInfo.model_validate({**self.about.space, **_UNKNOWN})
+                self.about = self._read_about()
+                self.space = _space(self.about)
             except OSError as error:
                 raise InvalidInputError("path", f"{str(path)!r} cannot be read: {error.strerror or error}") from None
             except (*_DAMAGES, msgspec.MsgspecError) as error:
                 reason = f"is no archive of a space, or damaged ({error})"
                 raise InvalidInputError("path", f"{str(path)!r} {reason}") from None
-            if (dimension := self.about.dimension) < 1:
-                raise InvalidInputError("path", f"{str(path)!r} is damaged: vectors of {dimension} dimensions")
             if (version := self.about.version) > VERSION:
                 raise InvalidInputError("path", f"the archive is of version {version}; update kbchat to read it")
             unless_sound.pop_all()
+
+    def _read_about(self) -> About:
+        for about in self._archive.infolist():
+            if about.compress_type not in _COMPRESSIONS:
+                raise ValueError(f"{about.filename} is compressed in a way that kbchat does not write")
+        with self._archive.open(ABOUT) as member:
+            data = member.read(MAX_ABOUT + 1)
+        if len(data) > MAX_ABOUT:
+            raise ValueError(f"{ABOUT} is larger than {MAX_ABOUT:,} bytes")
+        return msgspec.json.decode(data, type=About)
 
     def check(self) -> None:
         """Read every member once and compare it with its checksum, before anything is imported."""
@@ -250,7 +292,15 @@ class Archive:
             self._archive.open(VECTORS) as vectors,
             self._archive.open(PACKED) as packed,
         ):
-            for line in lines:
+            whole = io.BufferedReader(lines, 1 << 20)  # type: ignore[type-var]
+            while line := whole.readline(self._longest + 1):
+                if len(line) > self._longest:
+                    raise InvalidInputError(
+                        "path",
+                        f"the archive has a document of more than {self._longest:,} bytes; raise max_document_bytes",
+                    )
+                if self.space.embedder is None:
+                    raise InvalidInputError("path", "the archive does not say by whom its documents are embedded")
                 batch.append(self._prepared(_read(line), vectors, packed))
                 if len(batch) == BATCH_DOCUMENTS:
                     yield batch
@@ -262,6 +312,8 @@ class Archive:
         import numpy as np
 
         count, width = len(line.chunks), self.about.dimension
+        if count > len(line.text):
+            raise InvalidInputError("path", f"the archive's document {line.name!r} has more chunks than characters")
         rows = np.frombuffer(_exactly(vectors, 4 * count * width), dtype="<f4").reshape(count, width).astype(np.float32)
         chunks = []
         for place in line.chunks:
@@ -269,7 +321,7 @@ class Archive:
                 raise InvalidInputError("path", f"the archive's document {line.name!r} has a chunk beyond its text")
             content = line.text[place.start : place.end]
             headings = headings_of(place.metadata)
-            kept = _exactly(packed, int.from_bytes(_exactly(packed, 4), "little"))
+            kept = _packed(packed)
             key = chunk_key(headings, content)
             chunks.append(NewChunk(place.start, place.end, content, place.metadata, key, kept))
         generation = NewGeneration(
@@ -326,6 +378,30 @@ def _exactly(member: IO[bytes], size: int) -> bytes:
     if len(data) < size:
         raise InvalidInputError("path", f"the archive's {member.name} is shorter than its documents' chunks need")
     return data
+
+
+def _packed(member: IO[bytes]) -> bytes:
+    """What is kept of the next chunk for scoring. Raises `InvalidInputError` for what cannot be that."""
+    size = int.from_bytes(_exactly(member, 4), "little")
+    if size == 0:
+        return b""
+    kept = _exactly(member, min(size, passages.MAX_BYTES + 1))
+    if not passages.is_packed(kept):
+        raise InvalidInputError("path", f"the archive's {PACKED} is damaged: it holds what no chunk is scored by")
+    return kept
+
+
+def _space(about: About) -> SpaceInfo:
+    """What it says of the space. Raises `ValueError`."""
+    try:
+        space = SpaceInfo.model_validate({**about.space, **_UNKNOWN})
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise ValueError(f"what it says of the space's {where} cannot be") from None
+    known = about.dimension if space.embedder is None else space.embedder.dimension
+    if about.dimension < 1 or about.dimension != known:
+        raise ValueError(f"vectors of {about.dimension} dimensions, by an embedder of {known}")
+    return space
 
 
 _UNKNOWN = {"id": 0, "collection": "", "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z"}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from kbchat.errors import LexicalIndexError, VectorError
 from kbchat.fusion import cosine
-from kbchat.ingestion.content import ContentHash, digest_of
+from kbchat.ingestion.content import ContentHash, digest_of_file
 from kbchat.ingestion.ingest import embed_all, known_rows
 from kbchat.lexical import LexicalEntry, releasing
 from kbchat.models import Value
@@ -86,9 +88,11 @@ class Checker:
         ingester: Ingester,
         dimension: int,
         clear: Callable[[], Awaitable[int]],
+        follow: Callable[[], Awaitable[None]],
         repair: bool,
     ) -> None:
-        """`clear` drops what moves left over, and says how much it could not."""
+        """`clear` drops what moves left over, and says how much it could not. `follow` lets an index of words that is
+        this machine's own hold what others wrote: that it lags is no damage."""
         self._space = space
         self._catalog = catalog
         self._store = store
@@ -98,6 +102,7 @@ class Checker:
         self._ingester = ingester
         self._dimension = dimension
         self._clear = clear
+        self._follow = follow
         self._repair = repair
         self._findings: list[Finding] = []
 
@@ -152,12 +157,18 @@ class Checker:
         gone: list[str] = []
         changed: list[str] = []
         documents, total = await self._catalog.list_documents(self._space.id)
+        # Of what was handed over, the source is somebody's word, and not a file that was read here.
+        uploaded = await self._catalog.upload_states(self._space.id, [listed.id for listed in documents])
+        states = await self._catalog.source_states(self._space.id, [listed.name for listed in documents])
         for listed in documents:
             document = await self._catalog.get_document(self._space.id, listed.id, with_text=True)
             chunks = await self._catalog.document_chunks(listed.id)
             if not await self._threads.read(_fits, document, chunks):
                 drifted.append(document.name)
-            match await self._threads.read(_original, document):
+            state = states.get(listed.name)
+            if listed.id in uploaded or state is None:
+                continue
+            match await self._threads.read(_original, document, state.size):
                 case "gone":
                     gone.append(document.name)
                 case "changed":
@@ -191,7 +202,10 @@ class Checker:
     async def _vectors(self, live: set[int], *, usable: bool) -> None:
         name = self._space.collection
         there = {key async for page in self._store.iterate(name) for key in page} if usable else set()
-        orphans = sorted(there - live)
+        # Rows are written before vectors and their ids never given again: what has one is not an orphan, but is being
+        # written, or is collected with its version. Asked after the store, for it may have come since.
+        strange = there - live
+        orphans = sorted(strange.difference(await self._catalog.chunk_owners(list(strange))))
         if orphans and self._repair:
             await self._store.delete(name, orphans)
         self._found("vectors_orphaned", len(orphans), "vectors of chunks that are not there")
@@ -233,6 +247,7 @@ class Checker:
     async def _terms(self, live: set[int]) -> None:
         name = self._space.lexical_name
         try:
+            await self._follow()
             there = {key async for page in self._lexical.iterate(name) for key in page}
         except LexicalIndexError as error:
             self._found("terms_damaged", 1, error.message)
@@ -261,15 +276,31 @@ def _fits(document: Document, chunks: Iterable[Chunk]) -> bool:
     return all(document.text[chunk.start : chunk.end] == chunk.content for chunk in chunks)
 
 
-def _original(document: Document) -> Literal["same", "gone", "changed", "unknown"]:
-    """What became of the file that a document was read from."""
+def _original(document: Document, size: int | None) -> Literal["same", "gone", "changed", "unknown"]:
+    """What became of the file that a document was read from, which was so large, as far as that is known."""
     if document.doc_type != "DOCUMENT" or document.source is None or not document.content_hash:
         return "unknown"
     try:
-        data = Path(document.source).read_bytes()
-    except OSError:
+        digest = _digest(document.source, size)
+    except (OSError, ValueError):
         return "gone"
-    return "same" if ContentHash.parse(document.content_hash).digest == digest_of(data) else "changed"
+    return "same" if digest is not None and ContentHash.parse(document.content_hash).digest == digest else "changed"
+
+
+def _digest(path: str, size: int | None) -> str | None:
+    """What the hash of a file's content ends in; None where it is not so large. Raises `OSError` for anything but a
+    file: a device would never end, and a pipe would never begin."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(path)
+    # Without waiting, in case that it is something else by now.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        there = os.fstat(file.fileno())
+        if not stat.S_ISREG(there.st_mode):
+            raise FileNotFoundError(path)
+        if size not in (None, there.st_size):
+            return None
+        return digest_of_file(file, there.st_size)
 
 
 def _some(what: str, names: Sequence[str]) -> str:

@@ -4,14 +4,15 @@ The index is scratch: what it holds is compared with the catalog's live chunks, 
 it does not matter who wrote last, what was missed, or whether the folder is still there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import anyio
 import msgspec
 
 from kbchat.catalog import Catalog
-from kbchat.errors import LexicalIndexError
+from kbchat.errors import BusyError, LexicalIndexError
 from kbchat.lexical import LexicalEntry, LexicalIndex, releasing
 from kbchat.maintenance import BATCH_CHUNKS
 from kbchat.models import Chunk, SpaceInfo
@@ -19,6 +20,8 @@ from kbchat.text.analysis import Terms, analyse
 from kbchat.text.splitting import text_of
 from kbchat.threads import Threads
 
+Writing = Callable[[float], AbstractAsyncContextManager[object]]
+"""Keeps other processes from writing to the folder; waits so many seconds for them, then raises `BusyError`."""
 MARK = "replica.json"
 """In an index's folder, so that it is lost with it."""
 
@@ -34,30 +37,63 @@ class _Mark(msgspec.Struct, frozen=True):
 class Replica:
     """Brings the lexical indexes below `folder` up to date, one space at a time. Used from one event loop."""
 
-    def __init__(self, *, catalog: Catalog, lexical: LexicalIndex, folder: Path, threads: Threads) -> None:
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        lexical: LexicalIndex,
+        folder: Path,
+        threads: Threads,
+        writing: Writing,
+        timeout: float,
+    ) -> None:
         self._catalog = catalog
         self._lexical = lexical
         self._folder = folder
         self._threads = threads
+        self._writing = writing
+        self._timeout = timeout
         self._locks: dict[int, anyio.Lock] = {}
 
     async def catch_up(self, space: SpaceInfo) -> None:
         """Return when the space's index holds at least what `space.revision` says.
 
         Costs a look at a small file where it does already, else a listing of the space's chunk ids, and the analysis of
-        those that are new. Cut short, the next call goes on where this one was.
+        those that are new. Cut short, the next call goes on where this one was. Raises `BusyError` when it has to write
+        and another process that shares the folder writes there for too long.
         """
         wanted = _Mark(space.revision, space.created_at.isoformat())
         if _holds(await self._threads.read(self._read, space), wanted):
             return
         async with self._locks.setdefault(space.id, anyio.Lock()):
-            found = await self._threads.read(self._read, space)
-            if _holds(found, wanted):
+            try:
+                async with self._writing(0.0):
+                    await self._level(space, wanted)
                 return
-            if found is None or found.space != wanted.space:
-                await self._lexical.drop(space.lexical_name)
-            revision = await level(space, catalog=self._catalog, lexical=self._lexical, threads=self._threads)
-            await self._threads.write(self._write, space, _Mark(revision, wanted.space))
+            except BusyError:
+                # A process that shares the folder and takes documents in writes their terms before it publishes them.
+                if not await self._lacks(space, wanted):
+                    return
+            async with self._writing(self._timeout):
+                await self._level(space, wanted)
+
+    async def _level(self, space: SpaceInfo, wanted: _Mark) -> None:
+        found = await self._threads.read(self._read, space)
+        if _holds(found, wanted):
+            return
+        if found is None or found.space != wanted.space:
+            await self._lexical.drop(space.lexical_name)
+        revision = await level(space, catalog=self._catalog, lexical=self._lexical, threads=self._threads)
+        await self._threads.write(self._write, space, _Mark(revision, wanted.space))
+
+    async def _lacks(self, space: SpaceInfo, wanted: _Mark) -> bool:
+        """Whether a question would miss something that is live."""
+        found = await self._threads.read(self._read, space)
+        if found is None or found.space != wanted.space:
+            return True
+        _, live = await self._catalog.live_chunk_ids(space.id)
+        held = {key async for part in self._lexical.iterate(space.lexical_name) for key in part}
+        return not held.issuperset(live)
 
     def _read(self, space: SpaceInfo) -> _Mark | None:
         try:
