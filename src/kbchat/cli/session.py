@@ -1,7 +1,6 @@
 """From a command's arguments to an open knowledge base and back to an exit code."""
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,14 +10,17 @@ from kbchat.cli.exits import Exit
 if TYPE_CHECKING:
     from kbchat import KnowledgeBase, KnowledgeSpace, Settings
 
+# A text, not a Path: an empty one would become the working folder before the settings could refuse it.
 DataDir = Annotated[
-    Path | None,
-    typer.Option(help="Where everything is kept. Default: ./kb-data, or KBCHAT_DATA_DIR.", show_default=False),
+    str | None,
+    typer.Option(
+        metavar="PATH", help="Where everything is kept. Default: ./kb-data, or KBCHAT_DATA_DIR.", show_default=False
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 
 
-def read_settings(data_dir: Path | None = None, **given: object) -> "Settings":
+def read_settings(data_dir: str | None = None, **given: object) -> "Settings":
     """The settings with what the command line gave on top; None means not given. Raises `SettingsError`."""
     from kbchat.settings import Settings
 
