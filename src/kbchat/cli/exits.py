@@ -1,7 +1,7 @@
 """How a command ends: exit codes, and errors as one line on stderr.
 
 0    done
-1    done but for some documents, which the report names; or a gate held
+1    done but for some documents, or questions that a model was to make, which are told; or a gate held
 2    a mistake in the call: usage, a name that does not exist, a setting, a value
 3    something that kbchat needs failed: catalog, store, embedder, model server
 70   a defect of kbchat; only this one shows a traceback
@@ -126,10 +126,11 @@ def _usage(error: BaseException) -> str | None:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """The error itself where task groups wrapped a single one."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+    """The error itself where task groups wrapped it; of several that have been given words, the first."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    inside = [_innermost(each) for each in error.exceptions]
+    return inside[0] if len(inside) == 1 or all(isinstance(each, KbchatError) for each in inside) else error
 
 
 def _discard_output() -> None:

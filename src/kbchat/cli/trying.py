@@ -122,9 +122,9 @@ def numbers(text: str | None, name: str) -> list[int]:
         raise InvalidInputError(name, f"{text!r} is no list of whole numbers such as 128,256") from None
 
 
-def check_files(gate: Path | None, out: Path | None, plot: Path | None) -> None:
+def check_files(gate: Path | None, out: Path | None, plot: Path | None, **others: Path | None) -> None:
     """Know before a long run that its results can be written."""
-    for name, path in (("out", out), ("plot", plot)):
+    for name, path in {"out": out, "plot": plot, **others}.items():
         if path and (path.is_dir() or not path.absolute().parent.is_dir()):
             raise InvalidInputError(name, f"{path} cannot be written: it is a folder, or its folder is not there")
     if gate and out and gate.absolute() == out.absolute():

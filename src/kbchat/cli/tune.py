@@ -9,14 +9,13 @@ from kbchat.cli import screen, trying
 from kbchat.cli.exits import Exit, say
 from kbchat.cli.session import AsJson, DataDir, find_space, read_settings, run
 from kbchat.cli.spaces import Space
-from kbchat.errors import InvalidInputError
+from kbchat.errors import InvalidInputError, ModelNotFoundError
 
 if TYPE_CHECKING:
     from kbchat import KnowledgeBase, Settings
     from kbchat.chunking import Splitting
     from kbchat.tuning.grids import Grid
     from kbchat.tuning.making import Ask
-    from kbchat.tuning.questions import Judged
     from kbchat.tuning.recommending import Tuning
 
 SIZES = "128,256,400,600"
@@ -77,7 +76,7 @@ def tune(
         raise InvalidInputError("questions", "give either --questions FILE or --make-questions FILE")
     if make_questions is not None and make_questions.exists():
         raise InvalidInputError("make_questions", f"{make_questions} is there already; name another file")
-    trying.check_files(None, out, plot)
+    trying.check_files(None, out, plot, make_questions=make_questions, cache=cache)
     settings = read_settings(data_dir)
     grid = trying.grid(
         chunk_strategy=chunk_strategy,
@@ -95,8 +94,7 @@ def tune(
     )
     name, own, texts = _read_space(settings, space)
     if make_questions is not None:
-        _make(settings, texts, make_questions, count, model)
-        return Exit.DONE
+        return _make(settings, texts, make_questions, count, model)
     assert questions is not None
     made = _tuned(settings, name, own, texts, questions, grid, measure, cache, plot)
     if out:
@@ -122,28 +120,43 @@ def _read_space(settings: "Settings", space: str) -> "tuple[str, Splitting | Non
     return found[0]
 
 
-def _make(settings: "Settings", texts: dict[str, str], path: Path, count: int, model: str | None) -> None:
+def _make(settings: "Settings", texts: dict[str, str], path: Path, count: int, model: str | None) -> Exit:
+    """Make questions and write them down, as many as could be made."""
     from kbchat.tuning import making, questions
     from kbchat.wiring import EXTRACTIVE
 
-    made: list[Judged] = []
+    made: list[making.Made] = []
     by = []
 
     async def action(kb: "KnowledgeBase") -> None:
-        name = model or kb.default_model
+        name = _model(kb, model)
         if name == EXTRACTIVE:
-            made.extend(making.by_rule(texts, count))
+            made.append(making.Made(making.by_rule(texts, count), 0, None))
             by.append("by rule")
         else:
             ask = _asking(kb, name)
             with screen.progress_bar() as advance:
-                made.extend(await making.by_model(texts, count, model=name, ask=ask, progress=advance))
+                made.append(await making.by_model(texts, count, model=name, ask=ask, progress=advance))
             by.append(f"by the model {name}")
 
     run(settings, action)
-    questions.write(path, made, texts)
-    screen.console().print(f"{len(made)} synthetic questions, made {by[0]}, are in {screen.one_line(str(path))}")
+    found, failed, reason = made[0]
+    questions.write(path, found, texts)
+    screen.console().print(f"{len(found)} synthetic questions, made {by[0]}, are in {screen.one_line(str(path))}")
     say(f"look them over: {making.CANNOT_TELL}")
+    if reason is None:
+        return Exit.DONE
+    say(f"of {failed} passages there is no question, because the model failed: {reason.message}")
+    return Exit.INCOMPLETE
+
+
+def _model(kb: "KnowledgeBase", named: str | None) -> str:
+    """Who is asked for questions. Raises `ModelNotFoundError` before anything is."""
+    if named is None or named in kb.models():
+        return named or kb.default_model
+    if kb.settings.unknown_model == "error":
+        raise ModelNotFoundError(named, kb.models())
+    return kb.default_model
 
 
 def _asking(kb: "KnowledgeBase", model: str) -> "Ask":
