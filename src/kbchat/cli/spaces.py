@@ -123,20 +123,28 @@ def delete(
 ) -> int:
     """Remove a space and everything in it. Asks first on a terminal."""
 
-    async def action(kb: "KnowledgeBase") -> int:
-        info = (await find_space(kb, space)).info
-        question = f"Remove {screen.one_line(info.name)!r} with its {info.document_count} documents?"
-        if not yes and sys.stdin.isatty() and not typer.confirm(question, err=True):
-            say("nothing was removed")
-            return Exit.MISTAKE
-        await kb.delete_space(info.id)
+    settings = read_settings(data_dir)
+    asks = not yes and sys.stdin.isatty()
+    found: list[SpaceInfo] = []
+
+    async def look(kb: "KnowledgeBase") -> None:
+        found.append((await find_space(kb, space)).info)
+
+    async def action(kb: "KnowledgeBase") -> None:
+        info = await kb.delete_space(found[0].id if asks else (await find_space(kb, space)).id)
         if json:
             screen.print_json(info.model_dump(mode="json"))
         else:
             screen.console().print(f"removed {screen.one_line(info.name)!r}")
-        return Exit.DONE
 
-    return run(read_settings(data_dir), action)
+    if asks:
+        # While the answer is waited for nothing is open, and Ctrl-C is the prompt's own.
+        run(settings, look)
+        question = f"Remove {screen.one_line(found[0].name)!r} with its {found[0].document_count} documents?"
+        if not typer.confirm(question, err=True):
+            say("nothing was removed")
+            return Exit.MISTAKE
+    return run(settings, action)
 
 
 def show_space(info: "SpaceInfo", *, json: bool) -> None:
