@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kbchat.cli.exits import say
 from kbchat.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from kbchat.chunking import Splitting
     from kbchat.tuning.grids import Grid
     from kbchat.tuning.records import Record
 
@@ -86,6 +88,12 @@ def grid(
         top_ks=top_ks,
         thresholds=thresholds,
     )
+
+
+def tell_left_out(grid: "Grid", present: "Splitting") -> None:
+    """Say which of the pairs that were asked for are not tried."""
+    if pairs := grid.left_out(present):
+        say(f"not tried, because an overlap must be smaller than its chunk: {', '.join(pairs)}")
 
 
 def listed(text: str | None) -> list[str]:

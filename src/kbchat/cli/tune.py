@@ -186,6 +186,7 @@ def _tuned(
     given = questions.read(path, texts, limit=settings.max_question_chars)
     tried = grid.variants(own or settings.splitting, settings)
     decides = trials.measure_named(measure, search.measures(given))
+    trying.tell_left_out(grid, own or settings.splitting)
     with TemporaryDirectory(prefix="kbchat-tune-") as folder, screen.progress_bar() as advance:
         searching = search.Search(texts, given, equal_room=not grid.top_ks, progress=advance)
         ran = anyio.run(lambda: searching.run(tried, settings=settings, folder=Path(folder), cache=cache))
