@@ -3,10 +3,11 @@
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,76 @@ async def test_an_agents_lines(tmp_path: Path, kind: str) -> None:
             assert cat.stdout is not None
             lines = [line async for line in _lines(cat.stdout.fileno())]
     assert lines == text.split("\n")
+
+
+def test_a_full_disk_is_told(folder: Path) -> None:
+    """Output that nothing takes is one line and the code 3, whoever wrote it: a table, JSON or an answer."""
+    for line in ("spaces list", "spaces list --json", 'ask handbook "How often are keys rotated?"'):
+        ran = shell(folder, f"kbchat {line} > /dev/full")
+        assert (ran.returncode, ran.stderr) == (
+            Exit.FAILED,
+            "kbchat: the output cannot be written: No space left on device\n",
+        )
+
+
+def test_closed_streams_are_as_good_as_none(folder: Path) -> None:
+    """What nobody is to see is not said, also not on the other stream."""
+    ran = shell(folder, "kbchat spaces list --json >&-")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (Exit.DONE, "", "")
+    ran = shell(folder, "kbchat search handbook zebra --score-threshold 1 2>&-")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (Exit.DONE, "", "")
+    ran = shell(folder, "kbchat spaces delete handbook <&-")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (Exit.DONE, "removed 'handbook'\n", "")
+
+
+def test_ctrl_c_in_a_first_ingest_leaves_no_space(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A space that only this command made is not kept when nothing came into it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        monkeypatch.setenv("KBCHAT_EMBEDDER", "openai:m")
+        monkeypatch.setenv("KBCHAT_EMBEDDER_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/v1")
+        with started(folder, "ingest", "new", "a.md", stdin=subprocess.DEVNULL) as ingesting:
+            connection, _ = silent.accept()
+            with connection:
+                ingesting.send_signal(signal.SIGINT)
+                out, err = ingesting.communicate(timeout=60)
+    assert (ingesting.returncode, out, err) == (Exit.INTERRUPTED, "", "kbchat: interrupted\n")
+    assert main(["spaces", "show", "new"]) == Exit.MISTAKE
+
+
+def test_sigterm_leaves_no_folder_of_a_bench(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The indexes of its trials go with it."""
+    (folder / "set").mkdir()
+    (folder / "temporary").mkdir()
+    (folder / "set/corpus.jsonl").write_text('{"_id": "d", "text": "Keys are rotated."}')
+    (folder / "set/queries.jsonl").write_text('{"_id": "q", "text": "Keys?"}')
+    (folder / "set/qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\n")
+    monkeypatch.setenv("TMPDIR", str(folder / "temporary"))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        monkeypatch.setenv("KBCHAT_EMBEDDER_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/v1")
+        with started(folder, "bench", "set", "--embedder", "openai:m", stdin=subprocess.DEVNULL) as benching:
+            connection, _ = silent.accept()
+            with connection:
+                assert [it.name for it in (folder / "temporary").iterdir() if it.name.startswith("kbchat-bench-")]
+                benching.send_signal(signal.SIGTERM)
+                out, err = benching.communicate(timeout=60)
+    assert (benching.returncode, out, err) == (Exit.INTERRUPTED, "", "kbchat: interrupted\n")
+    assert [it.name for it in (folder / "temporary").iterdir() if it.name.startswith("kbchat-bench-")] == []
+
+
+def test_a_narrow_terminal_shows_the_words(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a table in ten columns nothing is lost; the terminal wraps its lines."""
+    ours, theirs = pty.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "10")
+    command = [sys.executable, "-m", "kbchat", "documents", "list", "handbook"]
+    with subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=theirs) as listing:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # How Linux says that the other side is closed.
+            while piece := os.read(ours, 65536):
+                shown += piece
+        assert listing.wait(timeout=60) == Exit.DONE
+    os.close(ours)
+    assert b"a.md" in shown

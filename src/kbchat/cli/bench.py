@@ -82,7 +82,6 @@ def bench(
     trying.tell_left_out(grid, settings.splitting)
     ran = _run(given, tried, settings)
     made = records.record(given, ran, embedder=settings.embedder, measure=decides)
-    missed = records.shortfalls(recorded, made) if recorded else []
     if out:
         trying.write(out, made)
     if plot:
@@ -92,28 +91,37 @@ def bench(
         screen.print_json(made.model_dump(mode="json"))
     else:
         _print(made)
-    for trial in ran:
-        if trial.failed:
-            told = f"documents that could not be taken in, so that nothing finds them: {trial.failed}"
-            say(f"{trial.configuration.label}: {told}, such as {'; '.join(trial.reasons)}")
+    _tell_failures(ran)
+    return _gated(recorded, made, differing) if recorded else Exit.DONE
+
+
+def _gated(recorded: "Record", made: "Record", differing: str | None) -> Exit:
+    from kbchat.tuning import records
+
     if differing:
         say(f"the gate compares other configurations: {differing}")
+    missed = records.shortfalls(recorded, made)
     for shortfall in missed:
         say(f"worse than recorded: {shortfall}")
     return Exit.INCOMPLETE if missed else Exit.DONE
 
 
-def _run(given: "list[Dataset]", tried: "list[Configuration]", settings: "Settings") -> "list[Trial]":
-    from tempfile import TemporaryDirectory
+def _tell_failures(ran: "list[Trial]") -> None:
+    for trial in ran:
+        if trial.failed:
+            told = f"documents that could not be taken in, so that nothing finds them: {trial.failed}"
+            say(f"{trial.configuration.label}: {told}, such as {'; '.join(trial.reasons)}")
 
+
+def _run(given: "list[Dataset]", tried: "list[Configuration]", settings: "Settings") -> "list[Trial]":
     import anyio
 
     from kbchat.tuning import trials
 
-    with TemporaryDirectory(prefix="kbchat-bench-") as folder, screen.progress_bar() as advance:
+    with trying.working_folder("kbchat-bench-") as folder, screen.progress_bar() as advance:
 
         async def action() -> "list[Trial]":
-            return await trials.run(given, tried, settings=settings, folder=Path(folder), progress=advance)
+            return await trials.run(given, tried, settings=settings, folder=folder, progress=advance)
 
         return anyio.run(action)
 

@@ -1,7 +1,11 @@
 """The options that `bench` and `tune` share: what is tried, what decides, and where the results go."""
 
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -94,6 +98,21 @@ def tell_left_out(grid: "Grid", present: "Splitting") -> None:
     """Say which of the pairs that were asked for are not tried."""
     if pairs := grid.left_out(present):
         say(f"not tried, because an overlap must be smaller than its chunk: {', '.join(pairs)}")
+
+
+@contextmanager
+def working_folder(prefix: str) -> Iterator[Path]:
+    """A folder that is removed in the end, also when the process is told to go: SIGTERM is as Ctrl-C meanwhile."""
+    before = signal.getsignal(signal.SIGTERM)
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main:
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        with TemporaryDirectory(prefix=prefix) as folder:
+            yield Path(folder)
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, before)
 
 
 def listed(text: str | None) -> list[str]:
