@@ -1,6 +1,7 @@
 """From a command's arguments to an open knowledge base and back to an exit code."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,11 +30,11 @@ def read_settings(data_dir: str | None = None, **given: object) -> "Settings":
     return Settings(**{name: value for name, value in arguments.items() if value is not None})  # type: ignore[arg-type]
 
 
-async def find_space(kb: "KnowledgeBase", word: str) -> "KnowledgeSpace":
-    """The space that a word on the command line means: the name wins, then the id."""
+async def find_space(kb: "KnowledgeBase", word: str, *, owner: str | None = None) -> "KnowledgeSpace":
+    """The space that a word on the command line means, of an owner's if one is given: the name wins, then the id."""
     from kbchat.inputs import named_or_numbered
 
-    return await named_or_numbered(kb.get_space, word)
+    return await named_or_numbered(partial(kb.get_space, owner=owner), word)
 
 
 def run(settings: "Settings", action: Callable[["KnowledgeBase"], Awaitable[int | None]]) -> int:

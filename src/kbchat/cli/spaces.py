@@ -1,6 +1,7 @@
 """`kbchat spaces`: what there is, and making, changing and removing it."""
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -11,7 +12,7 @@ from kbchat.cli.session import AsJson, DataDir, find_space, read_settings, run
 
 if TYPE_CHECKING:
     from kbchat import KnowledgeBase
-    from kbchat.models import SpaceInfo
+    from kbchat.models import Document, SpaceInfo
 
 app = typer.Typer(no_args_is_help=True, help="List, make, change and remove spaces.")
 
@@ -85,8 +86,7 @@ def show(
             return
         show_space(found.info, json=False)
         if documents:
-            rows = [(str(it.id), it.name, str(it.status), str(it.chunk_count), it.error or "") for it in inside]
-            screen.print_table(("id", "document", "status", "chunks", "error"), rows, numeric=("id", "chunks"))
+            show_documents(inside)
 
     return run(read_settings(data_dir), action)
 
@@ -145,6 +145,11 @@ def delete(
             say("nothing was removed")
             return Exit.MISTAKE
     return run(settings, action)
+
+
+def show_documents(documents: "Sequence[Document]") -> None:
+    rows = [(str(it.id), it.name, str(it.status), str(it.chunk_count), it.error or "") for it in documents]
+    screen.print_table(("id", "document", "status", "chunks", "error"), rows, numeric=("id", "chunks"))
 
 
 def show_space(info: "SpaceInfo", *, json: bool) -> None:
