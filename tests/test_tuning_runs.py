@@ -9,6 +9,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+import kbchat
 from commands import Ran, check_mistake, ran
 from kbchat.chunking import Splitting
 from kbchat.cli.exits import Exit
@@ -264,3 +265,36 @@ def test_a_plot_of_any_name_is_drawn_without_a_word(tmp_path: Path, name: str) -
         warnings.simplefilter("error")
         plots.plot(record, tmp_path / "plot.png", spread=trials.Spread())
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+# -- advice --
+
+
+def test_a_splitting_of_the_spaces_own_is_changed_there(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The advice is the call that does it, and no setting that the space would not look at."""
+    filler = " ".join(f"Word{n} is of no use." for n in range(40))
+    pages = {f"{n:02}.md": f"Topic{n} is the name of machine {n}. {filler} Topic{59 - n} is off." for n in range(60)}
+    for name, text in pages.items():
+        (tmp_path / name).write_text(text)
+
+    async def make() -> None:
+        async with kbchat.KnowledgeBase("kb-data") as kb:
+            own = Splitting(max_tokens=512, separator="--")
+            space = await kb.create_space("machines", splitting=own)
+            await space.ingest(list(pages))
+
+    anyio.run(make)
+    lines = [
+        {"question": f"machine {n}", "excerpts": [{"document": f"{n:02}.md", "text": f"is the name of machine {n}."}]}
+        for n in range(60)
+    ]
+    (tmp_path / "asked.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    tuned = run("tune machines --questions asked.jsonl --measure precision --chunk-tokens 32 --top-k 1")
+    assert tuned.code == Exit.DONE, tuned.err
+    call = "await kb.update_space('machines', splitting=kbchat.Splitting(max_tokens=32, separator='--'))"
+    assert f"In Python:\n{call}\n" in tuned.out
+    assert "chunk_tokens =" not in tuned.out
+    assert "KBCHAT_CHUNK_TOKENS" not in tuned.out
+    assert "Then take the documents in again" in tuned.out

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from kbchat.tuning.making import Ask
     from kbchat.tuning.recommending import Tuning
 
+PARTS = {"chunk_strategy": "strategy", "chunk_tokens": "max_tokens", "chunk_overlap": "overlap"}
+"""Settings, and what a splitting calls them."""
 SIZES = "128,256,400,600"
 """Chunk sizes that are tried unless others are named."""
 
@@ -102,7 +104,7 @@ def tune(
     if json:
         screen.print_json(made.model_dump(mode="json"))
     else:
-        _print(made, own=own is not None)
+        _print(made, own)
     return Exit.DONE
 
 
@@ -177,8 +179,6 @@ def _tuned(
     cache: Path | None,
     plot: Path | None,
 ) -> "Tuning":
-    from tempfile import TemporaryDirectory
-
     import anyio
 
     from kbchat.tuning import plots, questions, recommending, search, trials
@@ -187,16 +187,16 @@ def _tuned(
     tried = grid.variants(own or settings.splitting, settings)
     decides = trials.measure_named(measure, search.measures(given))
     trying.tell_left_out(grid, own or settings.splitting)
-    with TemporaryDirectory(prefix="kbchat-tune-") as folder, screen.progress_bar() as advance:
+    with trying.working_folder("kbchat-tune-") as folder, screen.progress_bar() as advance:
         searching = search.Search(texts, given, equal_room=not grid.top_ks, progress=advance)
-        ran = anyio.run(lambda: searching.run(tried, settings=settings, folder=Path(folder), cache=cache))
+        ran = anyio.run(lambda: searching.run(tried, settings=settings, folder=folder, cache=cache))
     made = recommending.summed_up(ran, given, texts, space=name, embedder=settings.embedder, measure=decides)
     if plot:
         plots.plot(made, plot, spread=ran[0].spread)
     return made
 
 
-def _print(made: "Tuning", *, own: bool) -> None:
+def _print(made: "Tuning", own: "Splitting | None") -> None:
     out = screen.console()
     what = f"{screen.one_line(made.dataset)}: {made.questions} questions, embedder {made.embedder}"
     out.print(f"{what}, decided by {made.measure}\n")
@@ -215,13 +215,13 @@ def _print(made: "Tuning", *, own: bool) -> None:
         rows.append((result.label, str(result.chunks), *figures, f"{result.p50_ms:.1f}", p, told))
     screen.print_table(heads, rows, numeric=heads[1:-1])
     out.print()
-    for line in _advice(made, own=own):
+    for line in _advice(made, own):
         out.print(line)
     for warning in made.warnings:
         say(f"warning: {warning}")
 
 
-def _advice(made: "Tuning", *, own: bool) -> list[str]:
+def _advice(made: "Tuning", own: "Splitting | None") -> list[str]:
     interval = f"{made.gain.low:+.4f} to {made.gain.high:+.4f}"
     if made.verdict == "none":
         best = "" if made.best == made.present else f" The best of these, {made.best}, may be luck: {_p(made.p, 'p ')}."
@@ -234,18 +234,22 @@ def _advice(made: "Tuning", *, own: bool) -> list[str]:
     ]
     if len(made.alike) > 1:
         lines.append(f"Not to be told from the best: {', '.join(made.alike)}; of these the one that shows least.")
-    if own:
-        lines.append("The space has a splitting of its own, which goes before the settings: change it there.")
-    variables = " ".join(setting.variable for setting in made.settings)
-    return [
-        *lines,
-        "",
-        "In kbchat.toml:",
-        *(setting.toml for setting in made.settings),
-        "",
-        f"or as variables: {variables}",
-        *_then(made),
-    ]
+    chosen = list(made.settings)
+    if own is not None and (splitting := _resplit(made, own)):
+        chosen = [setting for setting in chosen if setting.name not in PARTS]
+        call = f"await kb.update_space({screen.one_line(made.dataset)!r}, splitting=kbchat.Splitting({splitting}))"
+        lines += ["", "The space has a splitting of its own, which goes before the settings. In Python:", call]
+    if chosen:
+        variables = " ".join(setting.variable for setting in chosen)
+        lines += ["", "In kbchat.toml:", *(each.toml for each in chosen), "", f"or as variables: {variables}"]
+    return [*lines, *_then(made)]
+
+
+def _resplit(made: "Tuning", own: "Splitting") -> str:
+    """The arguments of the space's own splitting as it is to be; none where it is to stay."""
+    changed = {PARTS[it.name]: it.value for it in made.settings if it.name in PARTS}
+    kept = own.model_dump(mode="json", exclude_defaults=True)
+    return ", ".join(f"{name}={value!r}" for name, value in (kept | changed).items()) if changed else ""
 
 
 def _then(made: "Tuning") -> list[str]:
@@ -254,7 +258,7 @@ def _then(made: "Tuning") -> list[str]:
     then = []
     if "embedder" in names:
         then.append(f"Then embed the space anew: kbchat spaces reembed {screen.one_line(made.dataset)}")
-    if any(name.startswith("chunk_") for name in names):
+    if names & PARTS.keys():
         then.append("Then take the documents in again (kbchat ingest): unchanged files are split anew too.")
     return then
 
