@@ -218,6 +218,7 @@ WRONG = {
     "spaces create handbook": "already there",
     "spaces create x --vector-type Weaviate": "'chroma', 'milvus'",
     "spaces delete nowhere": "there is no space",
+    "spaces list --data-dir ''": "data_dir: an empty path is refused; the working folder is '.'",
     "serve --host 0.0.0.0": "KBCHAT_API_KEYS",
     "serve --port 70000": "port",
 }

@@ -67,6 +67,8 @@ def test_a_question_without_hits_counts_as_none() -> None:
         ({"other": ["a"]}, {"q": {"a": 1}}, 10, "'other' has no judgements"),
         ({"q": ["a", "a"]}, {"q": {"a": 1}}, 10, "document twice"),
         ({"q": ["a"]}, {"q": {"a": 1}}, 0, "k: must be 1 or more"),
+        ({"q": ["a"]}, {"q": {"a": 1, "b": math.nan}}, 10, "a grade of question 'q' is not finite"),
+        ({"q": ["a"]}, {"q": {"a": math.inf}}, 10, "a grade of question 'q' is not finite"),
     ],
 )
 def test_nonsense_is_told(
@@ -88,7 +90,7 @@ def test_excerpts_are_counted_by_characters(found: list[Range], wanted: list[Ran
     seen = {at for start, end in found for at in range(start, end)}
     shown = sum(end - start for start, end in found)
     result = excerpts(found, wanted)
-    assert result.recall == pytest.approx(len(asked & seen) / sum(end - start for start, end in wanted))
+    assert result.recall == pytest.approx(len(asked & seen) / len(asked))
     assert result.precision == pytest.approx(len(asked & seen) / shown if shown else 0.0)
     assert result.iou == pytest.approx(len(asked & seen) / (shown + len(asked - seen)))
 
@@ -156,3 +158,16 @@ def test_no_values_have_no_interval(values: list[float]) -> None:
         compare(values, values)
     with pytest.raises(InvalidInputError, match="do not pair"):
         compare([0.1], [0.1, 0.2])
+
+
+def test_arguments_that_make_no_interval() -> None:
+    """Are named, with what they may be; no place is no precision."""
+    for confidence in (0.0, 1.0, 95, math.nan):
+        with pytest.raises(InvalidInputError, match=r"confidence: must be between 0 and 1, such as 0\.95"):
+            interval([0.5], confidence=confidence)
+    for resamples in (0, -1):
+        with pytest.raises(InvalidInputError, match="resamples: must be 1 or more"):
+            interval([0.5], resamples=resamples)
+        with pytest.raises(InvalidInputError, match="resamples: must be 1 or more"):
+            compare([0.5], [0.5], resamples=resamples)
+    assert MEASURES["precision"](["a"], {"a": 1}, 0) == 0.0

@@ -16,6 +16,7 @@ from kbchat.errors import InvalidInputError, SpaceNotFoundError
 from kbchat.inputs import (
     MAX_METADATA_DEPTH,
     MAX_NAME,
+    checked_bounds,
     checked_handle,
     checked_messages,
     checked_metadata,
@@ -147,6 +148,19 @@ def test_what_is_of_another_kind_is_refused_by_name(field: str, check: Callable[
 def test_any_whole_number_will_do() -> None:
     """Numbers of numpy are none of Python's, and count things as well."""
     assert checked_top_k(np.int64(5)) == 5  # type: ignore[arg-type]
+    assert checked_threshold(np.float32(0.5)) == 0.5  # type: ignore[arg-type]
+    stages = {"diversity": np.float32(0.25), "expand_tokens": np.int64(7), "dense_weight": np.float64(2)}
+    bounds = checked_bounds(
+        None,
+        None,
+        None,
+        stages,  # type: ignore[arg-type]
+        settings=kbchat.Settings(),
+        reranks=False,
+        caller="retrieve()",
+    )
+    assert (bounds.diversity, bounds.expand_tokens, bounds.dense_weight) == (0.25, 7, 2.0)
+    assert {type(it) for it in (bounds.diversity, bounds.dense_weight)} == {float}
     assert checked_page(np.int32(1), None) == (1, None)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match=r"top_k: must be a whole number, not 2\.0"):
         checked_top_k(2.0)  # type: ignore[arg-type]

@@ -208,9 +208,11 @@ async def test_questions_by_a_model() -> None:
         TEXTS, 3, model="m", ask=ask, progress=lambda state: done.append((state.done, state.total))
     )
     assert len(set(shown)) == len(shown) == 3
-    assert {each.synthetic for each in made} == {"model m"}
-    assert all(each.text.startswith("What of ") for each in made)
-    assert all(TEXTS[it.document][it.start : it.end] in "".join(shown) for each in made for it in each.passages)
+    assert (made.failed, made.reason) == (0, None)
+    assert {each.synthetic for each in made.questions} == {"model m"}
+    assert all(each.text.startswith("What of ") for each in made.questions)
+    passages = [it for each in made.questions for it in each.passages]
+    assert all(TEXTS[it.document][it.start : it.end] in "".join(shown) for it in passages)
     assert done[-1] == (3, 3)
 
 

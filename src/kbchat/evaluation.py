@@ -31,7 +31,7 @@ def recall(ranking: Sequence[str], judged: Grades, k: int) -> float:
 
 def precision(ranking: Sequence[str], judged: Grades, k: int) -> float:
     """The share of k that is relevant, also where fewer were found."""
-    return len(_relevant(judged).intersection(ranking[:k])) / k
+    return len(_relevant(judged).intersection(ranking[:k])) / k if k > 0 else 0.0
 
 
 def hit(ranking: Sequence[str], judged: Grades, k: int) -> float:
@@ -71,10 +71,13 @@ def measure(
     """Each measure for each question that has a relevant document, in the order of the judgements.
 
     A question without a ranking found nothing. Raises `InvalidInputError` when there is nothing to measure, when a
-    ranking is of a question that nobody judged, or holds a document twice.
+    grade is not finite, when a ranking is of a question that nobody judged, or holds a document twice.
     """
     if k < 1:
         raise InvalidInputError("k", f"must be 1 or more, not {k}")
+    for question, judged in judgements.items():
+        if not all(map(math.isfinite, judged.values())):
+            raise InvalidInputError("judgements", f"a grade of question {question!r} is not finite")
     asked = [question for question, judged in judgements.items() if _relevant(judged)]
     if not asked:
         raise InvalidInputError("judgements", "no question has a relevant document; there is nothing to measure")
@@ -93,7 +96,7 @@ class Excerpts(NamedTuple):
     """How well chunks match the excerpts that answer a question."""
 
     recall: float
-    """The share of the wanted characters that was found."""
+    """The share of the wanted characters that was found; one that two excerpts want counts once."""
     precision: float
     """The share of the found characters that is wanted; characters found twice count twice."""
     iou: float
@@ -104,9 +107,8 @@ def excerpts(found: Sequence[Range], wanted: Sequence[Range]) -> Excerpts:
     """Compare chunks with the excerpts wanted. Raises `InvalidInputError` where none are."""
     _check_wanted(wanted)
     both = _length(_union(_overlaps(found, wanted)))
-    shown, asked = _length(found), _length(wanted)
-    missed = _length(_union(wanted)) - both
-    return Excerpts(both / asked, both / shown if shown else 0.0, both / (shown + missed))
+    shown, asked = _length(found), _length(_union(wanted))
+    return Excerpts(both / asked, both / shown if shown else 0.0, both / (shown + asked - both))
 
 
 def precision_omega(chunks: Sequence[Range], wanted: Sequence[Range]) -> float:
@@ -129,8 +131,13 @@ class Interval(NamedTuple):
 
 
 def interval(values: Sequence[float], *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
-    """The mean with its bootstrap interval; the same for the same arguments. Raises `InvalidInputError` for none."""
+    """The mean with its bootstrap interval; the same for the same arguments. Raises `InvalidInputError` for none, and
+    for a confidence that is no share."""
     _check_values(values)
+    if not 0.0 < confidence < 1.0:
+        raise InvalidInputError("confidence", f"must be between 0 and 1, such as 0.95, not {confidence}")
+    if resamples < 1:
+        raise InvalidInputError("resamples", f"must be 1 or more, not {resamples}")
     chance = random.Random(seed)  # noqa: S311 - draws samples, guards nothing
     means = sorted(math.fsum(chance.choices(values, k=len(values))) / len(values) for _ in range(resamples))
     edge = (1.0 - confidence) / 2

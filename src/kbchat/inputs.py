@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
+from numbers import Real
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -364,9 +365,10 @@ def checked_word(words: type[Word], value: object, *, field: str) -> Word:
 
 
 def _between(value: object, least: float, most: float, *, field: str) -> float:
-    if not isinstance(value, int | float) or not least <= value <= most:
+    # numpy's numbers are real ones too, which the type says of no operator.
+    if not isinstance(value, Real) or not least <= value <= most:  # type: ignore[operator]
         raise InvalidInputError(field, f"must be between {least:g} and {most:g}, not {value!r}")
-    return value
+    return float(value)
 
 
 def _weight(value: object, *, field: str) -> float | None:

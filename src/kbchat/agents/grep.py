@@ -42,18 +42,19 @@ class Pattern:
                 "pattern", f"is no regular expression: {error}; with `literal` it is searched for as it stands"
             ) from None
 
-    def search(self, text: str, *, limit: int, seconds: float) -> list[Found]:
-        """The first matches in a text, at most one a line. Raises `TimeoutError` when that takes too long."""
+    def search(self, text: str, *, limit: int, seconds: float, start: int = 0) -> list[Found]:
+        """The first matches in a text from a character on, at most one a line. Raises `TimeoutError` when that takes
+        too long."""
         found: list[Found] = []
         line, counted = 1, 0
         # The library watches the clock while it matches, and lets other threads run.
-        for match in self._pattern.finditer(text, timeout=max(seconds, 0.001), concurrent=True):
-            start, end = match.span()
-            line += text.count("\n", counted, start)
-            counted = start
+        for match in self._pattern.finditer(text, pos=start, timeout=max(seconds, 0.001), concurrent=True):
+            first, end = match.span()
+            line += text.count("\n", counted, first)
+            counted = first
             if found and found[-1].line == line:
                 continue
-            found.append(Found(line, start, end, _line(text, start, end)))
+            found.append(Found(line, first, end, _line(text, first, end)))
             if len(found) == limit:
                 break
         return found

@@ -88,6 +88,7 @@ class GrepResult(_Result):
     matches: list[Match]
     searched: int = Field(description="How many documents were looked through.")
     next_offset: int | None = Field(description="The document to go on with, as `offset`; null: all were searched.")
+    next_start: int = Field(description="The character of it to go on with, as `start`.")
     note: str | None = Field(description="Why it stopped early.")
 
 

@@ -85,6 +85,7 @@ class GrepArguments(_Arguments):
     ignore_case: bool = False
     literal: bool = Field(default=False, description="Search for the pattern as it stands.")
     offset: Offset = 0
+    start: int = Field(default=0, ge=0, le=MAX_ID, description="The first character, of the first document alone.")
     limit: int = Field(default=50, ge=1, le=LISTED)
 
 
@@ -257,27 +258,33 @@ class Toolbox:
         matches: list[results.Match] = []
         searched = 0
 
-        def told(next_offset: int | None, note: str | None) -> results.GrepResult:
-            return results.GrepResult(matches=matches, searched=searched, next_offset=next_offset, note=note)
+        def told(next_offset: int | None, note: str | None, *, next_start: int = 0) -> results.GrepResult:
+            return results.GrepResult(
+                matches=matches, searched=searched, next_offset=next_offset, next_start=next_start, note=note
+            )
 
         async for offset, document in _documents(space, arguments.glob, arguments.offset):
             left = until - time.monotonic()
-            limit = arguments.limit - len(matches)
             if left <= 0:
                 return told(offset, "out of time; go on with `offset`")
-            if limit == 0:
-                return told(offset, "there are more; narrow it down")
+            start = arguments.start if offset == arguments.offset else 0
+            # One more than is shown tells whether there are more.
+            search = partial(pattern.search, limit=arguments.limit - len(matches) + 1, seconds=left, start=start)
             text = (await space.get_document(document.id)).text or ""
             searched += 1
             try:
-                found = await self._threads.read(lambda: pattern.search(text, limit=limit, seconds=left))  # noqa: B023
+                found = await self._threads.read(search, text)
             except TimeoutError:
                 simpler = "use a simpler one, or `literal`"
                 return told(offset + 1, f"the pattern takes too long in {document.name!r}; {simpler}")
+            shown = found[: arguments.limit - len(matches)]
             matches += [
                 results.Match(document=document.name, line=it.line, start=it.start, end=it.end, text=it.text)
-                for it in found
+                for it in shown
             ]
+            if len(found) > len(shown):
+                more = "there are more; narrow it down, or go on with `offset` and `start`"
+                return told(offset, more, next_start=found[len(shown)].start)
         return told(None, None)
 
     async def _ask(self, arguments: AskArguments) -> results.AnswerResult:

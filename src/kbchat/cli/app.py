@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 import typer
 from typer.core import TyperGroup
 
-from kbchat.cli import bench, doctor, keys, moving, screen, spaces, tune
+from kbchat.cli import bench, doctor, documents, keys, moving, screen, spaces, tune
 from kbchat.cli.exits import Exit, say
 from kbchat.cli.explained import print_trace
 from kbchat.cli.session import AsJson, DataDir, find_space, read_settings, run
 from kbchat.cli.spaces import Space
 from kbchat.cli.stages import Diversity, Expanded, Rerank, Strategies
-from kbchat.errors import KbchatError, SpaceNotFoundError
+from kbchat.errors import SpaceNotFoundError
 from kbchat.strategies import Stages
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kbchat.maintenance.checking import CheckReport
     from kbchat.models import IngestReport
 
-FIRST = ("ingest", "ask", "search", "serve", "mcp", "spaces", "keys", "doctor")
+FIRST = ("ingest", "ask", "search", "serve", "mcp", "spaces", "documents", "keys", "doctor")
 """What people do first stands at the top of the help, in this order; the rest follows."""
 
 
@@ -40,6 +40,7 @@ app = typer.Typer(
     help="Chat with your own documents, with references that can be checked.",
 )
 app.add_typer(spaces.app, name="spaces")
+app.add_typer(documents.app, name="documents")
 app.add_typer(keys.app, name="keys")
 app.command(epilog="Example: kbchat migrate handbook --to Milvus")(moving.migrate)
 app.command(epilog="Example: kbchat reembed handbook --embedder openai:bge-m3")(moving.reembed)
@@ -116,23 +117,29 @@ def ingest(
         bool, typer.Option("--sync", help="Also remove documents whose file is gone, and follow files that moved.")
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Sync, and go on with each change, until Ctrl-C.")] = False,
+    owner: Annotated[
+        str | None, typer.Option(help="Whose space it is, also where it is made.", show_default=False)
+    ] = None,
     data_dir: DataDir = None,
     json: AsJson = False,
 ) -> int:
     """Take files and folders into a space, which is made when it is missing. Unchanged files are skipped."""
+    import anyio
+
     chosen = Chosen(include=include or (), exclude=exclude or (), gitignore=gitignore)
 
     async def action(kb: "KnowledgeBase") -> int:
-        target, made = await _find_or_create(kb, space)
+        target, made = await _find_or_create(kb, space, owner)
         if watch:
             return await _watch(target, paths, chosen, json=json)
         try:
             with screen.progress_bar() as advance:
                 take = target.sync if sync else target.ingest
                 report = await take(paths, progress=advance, **chosen)
-        except KbchatError:
+        except BaseException:
             if made:
-                await _remove_if_empty(kb, target)
+                with anyio.CancelScope(shield=True):
+                    await _remove_if_empty(kb, target)
             raise
         _print_report(report, target.info.name, json=json)
         return Exit.INCOMPLETE if report.failed else Exit.DONE
@@ -335,11 +342,11 @@ async def _watch(target: "KnowledgeSpace", paths: list[str], chosen: "Chosen", *
     return Exit.DONE
 
 
-async def _find_or_create(kb: "KnowledgeBase", name: str) -> "tuple[KnowledgeSpace, bool]":
+async def _find_or_create(kb: "KnowledgeBase", name: str, owner: str | None) -> "tuple[KnowledgeSpace, bool]":
     try:
-        return await find_space(kb, name), False
+        return await find_space(kb, name, owner=owner), False
     except SpaceNotFoundError:
-        return await kb.create_space(name), True
+        return await kb.create_space(name, owner=owner or ""), True
 
 
 async def _remove_if_empty(kb: "KnowledgeBase", space: "KnowledgeSpace") -> None:

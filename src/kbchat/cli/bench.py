@@ -60,7 +60,7 @@ def bench(
 
     settings = read_settings(embedder=next(iter(trying.parted(embedder)), None))
     given = sets.read(dataset)
-    tried = trying.grid(
+    grid = trying.grid(
         chunk_strategy=chunk_strategy,
         chunk_tokens=chunk_tokens,
         chunk_overlap=chunk_overlap,
@@ -72,15 +72,16 @@ def bench(
         expand=expand,
         rerank=rerank,
         thresholds=[] if score_threshold is None else [score_threshold],
-    ).configurations(settings.splitting, settings, top_k=trials.customary_top_k(given) if top_k is None else top_k)
+    )
+    most = trials.customary_top_k(given) if top_k is None else top_k
+    tried = grid.configurations(settings.splitting, settings, top_k=most)
     decides = trials.measure_named(measure, trials.measures(given, tried[0].top_k))
     trying.check_files(gate, out, plot)
     recorded = records.read_record(gate) if gate else None
-    if recorded:
-        records.check_comparable(recorded, given, tried)
+    differing = records.check_comparable(recorded, given, tried, embedder=settings.embedder) if recorded else None
+    trying.tell_left_out(grid, settings.splitting)
     ran = _run(given, tried, settings)
     made = records.record(given, ran, embedder=settings.embedder, measure=decides)
-    missed = records.shortfalls(recorded, made) if recorded else []
     if out:
         trying.write(out, made)
     if plot:
@@ -90,22 +91,37 @@ def bench(
         screen.print_json(made.model_dump(mode="json"))
     else:
         _print(made)
+    _tell_failures(ran)
+    return _gated(recorded, made, differing) if recorded else Exit.DONE
+
+
+def _gated(recorded: "Record", made: "Record", differing: str | None) -> Exit:
+    from kbchat.tuning import records
+
+    if differing:
+        say(f"the gate compares other configurations: {differing}")
+    missed = records.shortfalls(recorded, made)
     for shortfall in missed:
         say(f"worse than recorded: {shortfall}")
     return Exit.INCOMPLETE if missed else Exit.DONE
 
 
-def _run(given: "list[Dataset]", tried: "list[Configuration]", settings: "Settings") -> "list[Trial]":
-    from tempfile import TemporaryDirectory
+def _tell_failures(ran: "list[Trial]") -> None:
+    for trial in ran:
+        if trial.failed:
+            told = f"documents that could not be taken in, so that nothing finds them: {trial.failed}"
+            say(f"{trial.configuration.label}: {told}, such as {'; '.join(trial.reasons)}")
 
+
+def _run(given: "list[Dataset]", tried: "list[Configuration]", settings: "Settings") -> "list[Trial]":
     import anyio
 
     from kbchat.tuning import trials
 
-    with TemporaryDirectory(prefix="kbchat-bench-") as folder, screen.progress_bar() as advance:
+    with trying.working_folder("kbchat-bench-") as folder, screen.progress_bar() as advance:
 
         async def action() -> "list[Trial]":
-            return await trials.run(given, tried, settings=settings, folder=Path(folder), progress=advance)
+            return await trials.run(given, tried, settings=settings, folder=folder, progress=advance)
 
         return anyio.run(action)
 
@@ -116,9 +132,6 @@ def _print(record: "Record") -> None:
         say(f"questions left out, because nothing is judged relevant for them: {record.left_out}")
     head = f"{screen.one_line(record.dataset)}: {record.questions} questions, embedder {record.embedder}"
     out.print(f"{head}, top_k {record.results[0].top_k}")
-    for result in record.results:
-        if result.failed:
-            say(f"{result.label}: documents that could not be taken in: {result.failed}")
     if len(record.results) == 1:
         _print_one(record.results[0])
     else:

@@ -1,9 +1,9 @@
 """How a command ends: exit codes, and errors as one line on stderr.
 
 0    done
-1    done but for some documents, which the report names; or a gate held
+1    done but for some documents, or questions that a model was to make, which are told; or a gate held
 2    a mistake in the call: usage, a name that does not exist, a setting, a value
-3    something that kbchat needs failed: catalog, store, embedder, model server
+3    something that kbchat needs failed: catalog, store, embedder, model server, or the output cannot be written
 70   a defect of kbchat; only this one shows a traceback
 130  stopped by Ctrl-C
 141  the reader of our output went away
@@ -14,15 +14,18 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
 from enum import IntEnum
+from pathlib import Path
+from typing import Any, TextIO
 
 import typer
 
 from kbchat.cli.screen import one_line, tolerate_any_text
 from kbchat.errors import (
     ConflictError,
+    DocumentNotFoundError,
     InvalidInputError,
     KbchatError,
     MissingExtraError,
@@ -62,19 +65,23 @@ class OneLine(logging.Formatter):
 
 def guarded(app: typer.Typer, argv: Sequence[str] | None) -> int:
     """Run the program. Whatever happens becomes an exit code and at most one line on stderr."""
+    _open_streams()
     tolerate_any_text()
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine("kbchat: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     try:
-        # Commands return their code; typer.Exit is turned into one.
-        code = app(args=None if argv is None else list(argv), prog_name="kbchat", standalone_mode=False)
-        sys.stdout.flush()
+        with redirect_stdout(_Stdout(sys.stdout)):
+            # Commands return their code; typer.Exit is turned into one.
+            code = app(args=None if argv is None else list(argv), prog_name="kbchat", standalone_mode=False)
+            sys.stdout.flush()
     except SystemExit:
         # How typer leaves when it finds the pipe closed.
         code = Exit.PIPE
     except BaseException as error:
-        code = code_of(_innermost(error))
+        code = code_of(inner := _innermost(error))
+        if isinstance(inner, UnwrittenError):
+            _discard_output()
     if code == Exit.PIPE:
         _discard_output()
     if code == Exit.INTERRUPTED:
@@ -100,6 +107,9 @@ def code_of(error: BaseException) -> int:
         return Exit.INTERRUPTED
     if isinstance(error, BrokenPipeError):
         return Exit.PIPE
+    if isinstance(error, UnwrittenError):
+        say(str(error))
+        return Exit.FAILED
     if (usage := _usage(error)) is not None:
         say(usage)
         return Exit.MISTAKE
@@ -112,6 +122,8 @@ def _explanation(error: KbchatError) -> str:
     # The library's message names the library's remedy; here it is a command.
     if isinstance(error, SpaceNotFoundError):
         return f"there is no space {error.space!r}; `kbchat spaces list` names those there are"
+    if isinstance(error, DocumentNotFoundError):
+        return f"there is no document {error.document!r}; `kbchat documents list SPACE` names those there are"
     return error.message
 
 
@@ -126,10 +138,50 @@ def _usage(error: BaseException) -> str | None:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """The error itself where task groups wrapped a single one."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+    """The error itself where task groups wrapped it; of several that have been given words, the first."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    inside = [_innermost(each) for each in error.exceptions]
+    return inside[0] if len(inside) == 1 or all(isinstance(each, KbchatError) for each in inside) else error
+
+
+def _open_streams() -> None:
+    """A stream that the shell closed (`>&-`) is as good as one that leads nowhere; Python has None for it."""
+    for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 (as long as we run)
+
+
+class UnwrittenError(Exception):
+    """Stdout takes no more, such as on a full disk. A reader that went away is none."""
+
+
+class _Stdout:
+    """A stream that tells its own failures from all others."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with _telling():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with _telling():
+            self._stream.flush()
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UnwrittenError(f"the output cannot be written: {error.strerror}") from None
 
 
 def _discard_output() -> None:

@@ -14,7 +14,7 @@ UNSCORED = 20
 """Number of candidates without a score, at most, that are shown; `--json` has them all."""
 REASONS = {
     "top_k": ("top_k", "others scored more, as many as were asked for"),
-    "score_threshold": ("threshold", "its score is below the threshold"),
+    "score_threshold": ("score_threshold", "its score is below it"),
     "not_read": ("not read", "it promised less than those that were read, which were enough"),
     "not_live": ("not live", "its document was removed or has newer content"),
     "alike": ("alike", "it is too like better ones for the diversity asked for"),

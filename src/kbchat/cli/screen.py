@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _UNWRAPPED = 100_000
 """Columns where there is no terminal: nothing is wrapped there, so that other programs read whole lines."""
+_NARROWEST = 40
+"""In fewer columns a table would lose its words; the terminal wraps it."""
 
 _BIDI_OVERRIDES = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 _SILENT = {
@@ -58,8 +60,7 @@ def one_line(text: str, limit: int | None = None) -> str:
 def console() -> Console:
     """The way to stdout."""
     plain = Console(highlight=False, markup=False, emoji=False)
-    if not plain.is_terminal:
-        plain.width = _UNWRAPPED
+    plain.width = max(plain.width, _NARROWEST) if plain.is_terminal else _UNWRAPPED
     return plain
 
 

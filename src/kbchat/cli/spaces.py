@@ -1,6 +1,7 @@
 """`kbchat spaces`: what there is, and making, changing and removing it."""
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -11,7 +12,7 @@ from kbchat.cli.session import AsJson, DataDir, find_space, read_settings, run
 
 if TYPE_CHECKING:
     from kbchat import KnowledgeBase
-    from kbchat.models import SpaceInfo
+    from kbchat.models import Document, SpaceInfo
 
 app = typer.Typer(no_args_is_help=True, help="List, make, change and remove spaces.")
 
@@ -85,8 +86,7 @@ def show(
             return
         show_space(found.info, json=False)
         if documents:
-            rows = [(str(it.id), it.name, str(it.status), str(it.chunk_count), it.error or "") for it in inside]
-            screen.print_table(("id", "document", "status", "chunks", "error"), rows, numeric=("id", "chunks"))
+            show_documents(inside)
 
     return run(read_settings(data_dir), action)
 
@@ -123,20 +123,33 @@ def delete(
 ) -> int:
     """Remove a space and everything in it. Asks first on a terminal."""
 
-    async def action(kb: "KnowledgeBase") -> int:
-        info = (await find_space(kb, space)).info
-        question = f"Remove {screen.one_line(info.name)!r} with its {info.document_count} documents?"
-        if not yes and sys.stdin.isatty() and not typer.confirm(question, err=True):
-            say("nothing was removed")
-            return Exit.MISTAKE
-        await kb.delete_space(info.id)
+    settings = read_settings(data_dir)
+    asks = not yes and sys.stdin.isatty()
+    found: list[SpaceInfo] = []
+
+    async def look(kb: "KnowledgeBase") -> None:
+        found.append((await find_space(kb, space)).info)
+
+    async def action(kb: "KnowledgeBase") -> None:
+        info = await kb.delete_space(found[0].id if asks else (await find_space(kb, space)).id)
         if json:
             screen.print_json(info.model_dump(mode="json"))
         else:
             screen.console().print(f"removed {screen.one_line(info.name)!r}")
-        return Exit.DONE
 
-    return run(read_settings(data_dir), action)
+    if asks:
+        # While the answer is waited for nothing is open, and Ctrl-C is the prompt's own.
+        run(settings, look)
+        question = f"Remove {screen.one_line(found[0].name)!r} with its {found[0].document_count} documents?"
+        if not typer.confirm(question, err=True):
+            say("nothing was removed")
+            return Exit.MISTAKE
+    return run(settings, action)
+
+
+def show_documents(documents: "Sequence[Document]") -> None:
+    rows = [(str(it.id), it.name, str(it.status), str(it.chunk_count), it.error or "") for it in documents]
+    screen.print_table(("id", "document", "status", "chunks", "error"), rows, numeric=("id", "chunks"))
 
 
 def show_space(info: "SpaceInfo", *, json: bool) -> None:

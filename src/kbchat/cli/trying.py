@@ -1,14 +1,20 @@
 """The options that `bench` and `tune` share: what is tried, what decides, and where the results go."""
 
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kbchat.cli.exits import say
 from kbchat.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from kbchat.chunking import Splitting
     from kbchat.tuning.grids import Grid
     from kbchat.tuning.records import Record
 
@@ -88,6 +94,27 @@ def grid(
     )
 
 
+def tell_left_out(grid: "Grid", present: "Splitting") -> None:
+    """Say which of the pairs that were asked for are not tried."""
+    if pairs := grid.left_out(present):
+        say(f"not tried, because an overlap must be smaller than its chunk: {', '.join(pairs)}")
+
+
+@contextmanager
+def working_folder(prefix: str) -> Iterator[Path]:
+    """A folder that is removed in the end, also when the process is told to go: SIGTERM is as Ctrl-C meanwhile."""
+    before = signal.getsignal(signal.SIGTERM)
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main:
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        with TemporaryDirectory(prefix=prefix) as folder:
+            yield Path(folder)
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, before)
+
+
 def listed(text: str | None) -> list[str]:
     """A list with commas."""
     return (text or "").replace(",", " ").split()
@@ -122,9 +149,9 @@ def numbers(text: str | None, name: str) -> list[int]:
         raise InvalidInputError(name, f"{text!r} is no list of whole numbers such as 128,256") from None
 
 
-def check_files(gate: Path | None, out: Path | None, plot: Path | None) -> None:
+def check_files(gate: Path | None, out: Path | None, plot: Path | None, **others: Path | None) -> None:
     """Know before a long run that its results can be written."""
-    for name, path in (("out", out), ("plot", plot)):
+    for name, path in {"out": out, "plot": plot, **others}.items():
         if path and (path.is_dir() or not path.absolute().parent.is_dir()):
             raise InvalidInputError(name, f"{path} cannot be written: it is a folder, or its folder is not there")
     if gate and out and gate.absolute() == out.absolute():

@@ -9,16 +9,17 @@ from kbchat.cli import screen, trying
 from kbchat.cli.exits import Exit, say
 from kbchat.cli.session import AsJson, DataDir, find_space, read_settings, run
 from kbchat.cli.spaces import Space
-from kbchat.errors import InvalidInputError
+from kbchat.errors import InvalidInputError, ModelNotFoundError
 
 if TYPE_CHECKING:
     from kbchat import KnowledgeBase, Settings
     from kbchat.chunking import Splitting
     from kbchat.tuning.grids import Grid
     from kbchat.tuning.making import Ask
-    from kbchat.tuning.questions import Judged
     from kbchat.tuning.recommending import Tuning
 
+PARTS = {"chunk_strategy": "strategy", "chunk_tokens": "max_tokens", "chunk_overlap": "overlap"}
+"""Settings, and what a splitting calls them."""
 SIZES = "128,256,400,600"
 """Chunk sizes that are tried unless others are named."""
 
@@ -77,7 +78,7 @@ def tune(
         raise InvalidInputError("questions", "give either --questions FILE or --make-questions FILE")
     if make_questions is not None and make_questions.exists():
         raise InvalidInputError("make_questions", f"{make_questions} is there already; name another file")
-    trying.check_files(None, out, plot)
+    trying.check_files(None, out, plot, make_questions=make_questions, cache=cache)
     settings = read_settings(data_dir)
     grid = trying.grid(
         chunk_strategy=chunk_strategy,
@@ -95,8 +96,7 @@ def tune(
     )
     name, own, texts = _read_space(settings, space)
     if make_questions is not None:
-        _make(settings, texts, make_questions, count, model)
-        return Exit.DONE
+        return _make(settings, texts, make_questions, count, model)
     assert questions is not None
     made = _tuned(settings, name, own, texts, questions, grid, measure, cache, plot)
     if out:
@@ -104,7 +104,7 @@ def tune(
     if json:
         screen.print_json(made.model_dump(mode="json"))
     else:
-        _print(made, own=own is not None)
+        _print(made, own)
     return Exit.DONE
 
 
@@ -122,28 +122,43 @@ def _read_space(settings: "Settings", space: str) -> "tuple[str, Splitting | Non
     return found[0]
 
 
-def _make(settings: "Settings", texts: dict[str, str], path: Path, count: int, model: str | None) -> None:
+def _make(settings: "Settings", texts: dict[str, str], path: Path, count: int, model: str | None) -> Exit:
+    """Make questions and write them down, as many as could be made."""
     from kbchat.tuning import making, questions
     from kbchat.wiring import EXTRACTIVE
 
-    made: list[Judged] = []
+    made: list[making.Made] = []
     by = []
 
     async def action(kb: "KnowledgeBase") -> None:
-        name = model or kb.default_model
+        name = _model(kb, model)
         if name == EXTRACTIVE:
-            made.extend(making.by_rule(texts, count))
+            made.append(making.Made(making.by_rule(texts, count), 0, None))
             by.append("by rule")
         else:
             ask = _asking(kb, name)
             with screen.progress_bar() as advance:
-                made.extend(await making.by_model(texts, count, model=name, ask=ask, progress=advance))
+                made.append(await making.by_model(texts, count, model=name, ask=ask, progress=advance))
             by.append(f"by the model {name}")
 
     run(settings, action)
-    questions.write(path, made, texts)
-    screen.console().print(f"{len(made)} synthetic questions, made {by[0]}, are in {screen.one_line(str(path))}")
+    found, failed, reason = made[0]
+    questions.write(path, found, texts)
+    screen.console().print(f"{len(found)} synthetic questions, made {by[0]}, are in {screen.one_line(str(path))}")
     say(f"look them over: {making.CANNOT_TELL}")
+    if reason is None:
+        return Exit.DONE
+    say(f"of {failed} passages there is no question, because the model failed: {reason.message}")
+    return Exit.INCOMPLETE
+
+
+def _model(kb: "KnowledgeBase", named: str | None) -> str:
+    """Who is asked for questions. Raises `ModelNotFoundError` before anything is."""
+    if named is None or named in kb.models():
+        return named or kb.default_model
+    if kb.settings.unknown_model == "error":
+        raise ModelNotFoundError(named, kb.models())
+    return kb.default_model
 
 
 def _asking(kb: "KnowledgeBase", model: str) -> "Ask":
@@ -164,8 +179,6 @@ def _tuned(
     cache: Path | None,
     plot: Path | None,
 ) -> "Tuning":
-    from tempfile import TemporaryDirectory
-
     import anyio
 
     from kbchat.tuning import plots, questions, recommending, search, trials
@@ -173,16 +186,17 @@ def _tuned(
     given = questions.read(path, texts, limit=settings.max_question_chars)
     tried = grid.variants(own or settings.splitting, settings)
     decides = trials.measure_named(measure, search.measures(given))
-    with TemporaryDirectory(prefix="kbchat-tune-") as folder, screen.progress_bar() as advance:
+    trying.tell_left_out(grid, own or settings.splitting)
+    with trying.working_folder("kbchat-tune-") as folder, screen.progress_bar() as advance:
         searching = search.Search(texts, given, equal_room=not grid.top_ks, progress=advance)
-        ran = anyio.run(lambda: searching.run(tried, settings=settings, folder=Path(folder), cache=cache))
+        ran = anyio.run(lambda: searching.run(tried, settings=settings, folder=folder, cache=cache))
     made = recommending.summed_up(ran, given, texts, space=name, embedder=settings.embedder, measure=decides)
     if plot:
         plots.plot(made, plot, spread=ran[0].spread)
     return made
 
 
-def _print(made: "Tuning", *, own: bool) -> None:
+def _print(made: "Tuning", own: "Splitting | None") -> None:
     out = screen.console()
     what = f"{screen.one_line(made.dataset)}: {made.questions} questions, embedder {made.embedder}"
     out.print(f"{what}, decided by {made.measure}\n")
@@ -201,13 +215,13 @@ def _print(made: "Tuning", *, own: bool) -> None:
         rows.append((result.label, str(result.chunks), *figures, f"{result.p50_ms:.1f}", p, told))
     screen.print_table(heads, rows, numeric=heads[1:-1])
     out.print()
-    for line in _advice(made, own=own):
+    for line in _advice(made, own):
         out.print(line)
     for warning in made.warnings:
         say(f"warning: {warning}")
 
 
-def _advice(made: "Tuning", *, own: bool) -> list[str]:
+def _advice(made: "Tuning", own: "Splitting | None") -> list[str]:
     interval = f"{made.gain.low:+.4f} to {made.gain.high:+.4f}"
     if made.verdict == "none":
         best = "" if made.best == made.present else f" The best of these, {made.best}, may be luck: {_p(made.p, 'p ')}."
@@ -220,18 +234,22 @@ def _advice(made: "Tuning", *, own: bool) -> list[str]:
     ]
     if len(made.alike) > 1:
         lines.append(f"Not to be told from the best: {', '.join(made.alike)}; of these the one that shows least.")
-    if own:
-        lines.append("The space has a splitting of its own, which goes before the settings: change it there.")
-    variables = " ".join(setting.variable for setting in made.settings)
-    return [
-        *lines,
-        "",
-        "In kbchat.toml:",
-        *(setting.toml for setting in made.settings),
-        "",
-        f"or as variables: {variables}",
-        *_then(made),
-    ]
+    chosen = list(made.settings)
+    if own is not None and (splitting := _resplit(made, own)):
+        chosen = [setting for setting in chosen if setting.name not in PARTS]
+        call = f"await kb.update_space({screen.one_line(made.dataset)!r}, splitting=kbchat.Splitting({splitting}))"
+        lines += ["", "The space has a splitting of its own, which goes before the settings. In Python:", call]
+    if chosen:
+        variables = " ".join(setting.variable for setting in chosen)
+        lines += ["", "In kbchat.toml:", *(each.toml for each in chosen), "", f"or as variables: {variables}"]
+    return [*lines, *_then(made)]
+
+
+def _resplit(made: "Tuning", own: "Splitting") -> str:
+    """The arguments of the space's own splitting as it is to be; none where it is to stay."""
+    changed = {PARTS[it.name]: it.value for it in made.settings if it.name in PARTS}
+    kept = own.model_dump(mode="json", exclude_defaults=True)
+    return ", ".join(f"{name}={value!r}" for name, value in (kept | changed).items()) if changed else ""
 
 
 def _then(made: "Tuning") -> list[str]:
@@ -240,7 +258,7 @@ def _then(made: "Tuning") -> list[str]:
     then = []
     if "embedder" in names:
         then.append(f"Then embed the space anew: kbchat reembed {screen.one_line(made.dataset)}")
-    if any(name.startswith("chunk_") for name in names):
+    if names & PARTS.keys():
         then.append("Then take the documents in again (kbchat ingest): unchanged files are split anew too.")
     return then
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,17 +15,24 @@ from kbchat.errors import InvalidInputError
 from kbchat.models import EmbedderPin
 from kbchat.threads import Threads
 
+BUSY_SECONDS = 60.0
+"""How long another run may hold the file."""
 _VARIABLES = 500
 """Values that one statement names."""
 
 
 class CachedEmbedder:
-    """Another embedder, whose vectors are kept in a file. `open` it before it is used."""
+    """Another embedder, whose vectors are kept in a file. `open` it before it is used.
 
-    def __init__(self, inner: Embedder, path: Path, *, threads: Threads) -> None:
+    Its calls raise the other one's errors, and `InvalidInputError` when the file cannot be used; then nothing of that
+    call is kept, and the next one may succeed.
+    """
+
+    def __init__(self, inner: Embedder, path: Path, *, threads: Threads, busy_seconds: float = BUSY_SECONDS) -> None:
         self._inner = inner
         self._path = path
         self._threads = threads
+        self._busy_seconds = busy_seconds
         self._lock = anyio.Lock()
         self._file: sqlite3.Connection | None = None
         self._of = 0
@@ -55,6 +63,15 @@ class CachedEmbedder:
                 await self._threads.write(self._keep, [(key, known)])
         return known
 
+    async def time_query(self, text: str) -> float:
+        """The seconds that a question's vector takes: it is made, also where it is known, and kept."""
+        async with self._lock:
+            began = time.perf_counter()
+            made = await self._inner.embed_query(text)
+            seconds = time.perf_counter() - began
+            await self._threads.write(self._keep, [(self._key("query", text), made)])
+        return seconds
+
     async def aclose(self) -> None:
         await self._inner.aclose()
         file, self._file = self._file, None
@@ -76,7 +93,9 @@ class CachedEmbedder:
     def _prepare(self, pin: EmbedderPin) -> tuple[sqlite3.Connection, int]:
         """The file, and the number that the embedder has in it."""
         try:
-            file = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            file = sqlite3.connect(
+                self._path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
+            )
             file.execute("CREATE TABLE IF NOT EXISTS embedder (pin TEXT NOT NULL)")
             file.execute(
                 "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID"
@@ -87,26 +106,41 @@ class CachedEmbedder:
             made = file.execute("INSERT INTO embedder VALUES (?)", (pin.model_dump_json(),))
             return file, int(made.lastrowid or 0)
         except (sqlite3.Error, ValueError) as error:
-            raise InvalidInputError("cache", f"{self._path} cannot be used: {error}; name another file") from None
+            raise self._unusable(error) from None
 
     def _find(self, keys: Sequence[bytes]) -> dict[bytes, Vector]:
         found: dict[bytes, Vector] = {}
         for first in range(0, len(keys), _VARIABLES):
             part = keys[first : first + _VARIABLES]
             marks = ",".join("?" * len(part))
-            rows = self._opened.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", part)  # noqa: S608
-            found |= {key: np.frombuffer(vector, dtype=np.float32) for key, vector in rows}
+            try:
+                rows = self._opened.execute(
+                    f"SELECT key, vector FROM vectors WHERE key IN ({marks})",  # noqa: S608
+                    part,
+                )
+                found |= {key: np.frombuffer(vector, dtype=np.float32) for key, vector in rows}
+            except (sqlite3.Error, ValueError) as error:
+                raise self._unusable(error) from None
         return found
 
     def _keep(self, fresh: Sequence[tuple[bytes, Vector]]) -> None:
         rows = [(key, vector.astype(np.float32).tobytes()) for key, vector in fresh]
-        self._opened.execute("BEGIN")
-        self._opened.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
-        self._opened.execute("COMMIT")
+        file = self._opened
+        try:
+            file.execute("BEGIN IMMEDIATE")
+            file.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+            file.execute("COMMIT")
+        except sqlite3.Error as error:
+            if file.in_transaction:
+                file.execute("ROLLBACK")
+            raise self._unusable(error) from None
 
     def _key(self, kind: str, text: str) -> bytes:
         named = f"{self._of}:{kind}:{text}"
         return hashlib.blake2b(named.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+    def _unusable(self, error: Exception) -> InvalidInputError:
+        return InvalidInputError("cache", f"{self._path} cannot be used: {error}; name another file")
 
     @property
     def _opened(self) -> sqlite3.Connection:

@@ -21,8 +21,9 @@ class Expander:
     async def expand(self, space_id: int, references: Sequence[Reference], bounds: Bounds) -> list[Reference]:
         """The references with the text around them, each within the token budget, in their order.
 
-        `document.text[start:end] == content` holds as before, and no two texts overlap: a hit that stands in the text
-        of a better one is left out. One whose document was replaced meanwhile stays as it is.
+        `document.text[start:end] == content` holds as before. No chunk is shown twice: a hit that stands in the text of
+        a better one is left out, and where two texts meet they share what their chunks do, which is nothing unless
+        these overlap. One whose document was replaced meanwhile stays as it is.
         """
         ids = [reference.chunk_id for reference in references]
         around = await self._catalog.surroundings(space_id, ids, reach=REACH[bounds.expand])

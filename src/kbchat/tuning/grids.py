@@ -134,9 +134,30 @@ class Grid:
             known.values(), key=lambda each: (embedders.index(each.embedder), indexes.index(each.indexing_label))
         )
 
+    def left_out(self, present: Splitting) -> list[str]:
+        """What is not tried because an overlap would be as long as its chunks, or longer."""
+        strategies, sizes, overlaps = self._parts(present)
+        wholes = [_splitting(strategy, size, 0) for strategy, size in product(strategies, sizes)]
+        pairs = product(wholes, overlaps)
+        return [f"{whole.strategy} {whole.size}/{overlap}" for whole, overlap in pairs if overlap >= whole.size]
+
     def _splittings(self, present: Splitting) -> list[Splitting]:
-        strategies, sizes = _each(self.chunk_strategies, present.strategy), _each(self.sizes, present.max_tokens)
-        return [_splitting(*it) for it in product(strategies, sizes, _each(self.overlaps, present.overlap))]
+        made, first = [], None
+        for strategy, size, overlap in product(*self._parts(present)):
+            try:
+                made.append(_splitting(strategy, size, overlap))
+            except _TooLongError as error:
+                first = first or error
+        if first is not None and not made:
+            raise first
+        return made
+
+    def _parts(self, present: Splitting) -> tuple[Sequence[str], Sequence[int | None], Sequence[int]]:
+        return (
+            _each(self.chunk_strategies, present.strategy),
+            self.sizes or (present.max_tokens,),
+            _each(self.overlaps, present.overlap),
+        )
 
     def _askings(self, settings: Settings) -> list[Asking]:
         none: tuple[None] = (None,)
@@ -189,5 +210,11 @@ def _splitting(strategy: str | None, size: int | None, overlap: int | None) -> S
     except ValidationError as error:
         problem = error.errors()[0]
         names = {"strategy": "chunk_strategy", "max_tokens": "chunk_tokens", "overlap": "chunk_overlap"}
-        name = names[str(problem["loc"][0])] if problem["loc"] else "chunk_overlap"
-        raise InvalidInputError(name, problem["msg"].removeprefix("Value error, ")) from None
+        what = problem["msg"].removeprefix("Value error, ")
+        if not problem["loc"]:
+            raise _TooLongError("chunk_overlap", what) from None
+        raise InvalidInputError(names[str(problem["loc"][0])], what) from None
+
+
+class _TooLongError(InvalidInputError):
+    """An overlap that does not fit its chunks."""

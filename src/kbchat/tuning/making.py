@@ -11,10 +11,11 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import cycle, islice
+from typing import NamedTuple
 
 import anyio
 
-from kbchat.errors import InvalidInputError
+from kbchat.errors import InvalidInputError, KbchatError
 from kbchat.models import IngestProgress
 from kbchat.text import sentences
 from kbchat.text.analysis import PAIRED, analyse
@@ -33,6 +34,8 @@ LONGEST = 400
 SHORTEST = 40
 AT_ONCE = 4
 """Passages that a model is asked about side by side."""
+GIVEN_UP = 8
+"""A model that failed so many times, with no answer between, is asked no more."""
 PROMPT = (
     "Write one question that a reader could ask who has not seen the passage below and whom it answers. Use other "
     "words than the passage where you can, and the passage's language. Do not mention the passage. Answer with the "
@@ -52,6 +55,14 @@ _ENDS = re.compile(r"[.!?。！？…][\"'”’」』）)\]*_]*$")
 _SYMBOL = re.compile(r"[{}<>=\\;|_#]")
 
 Ask = Callable[[str], Awaitable[str]]
+
+
+class Made(NamedTuple):
+    """The questions of a model, and of how many passages there are none because it failed, with the first reason."""
+
+    questions: list[Judged]
+    failed: int
+    reason: KbchatError | None
 
 
 def by_rule(texts: Mapping[str, str], count: int, *, seed: int = 0) -> list[Judged]:
@@ -78,17 +89,32 @@ def by_rule(texts: Mapping[str, str], count: int, *, seed: int = 0) -> list[Judg
 
 async def by_model(
     texts: Mapping[str, str], count: int, *, model: str, ask: Ask, progress: Progress | None = None, seed: int = 0
-) -> list[Judged]:
-    """At most `count` questions by a model: `ask` puts a prompt to it. Raises its errors."""
+) -> Made:
+    """At most `count` questions by a model: `ask` puts a prompt to it.
+
+    What it fails at costs that passage alone. Raises its first error where nothing at all was made.
+    """
     held = {name: list(_stretches(text, spans)) for name, (text, spans) in _sentences(texts).items()}
     chosen = list(islice(_in_turn(held, seed), count))
     questions: list[Judged | None] = [None] * len(chosen)
-    turns, done = anyio.Semaphore(AT_ONCE), 0
+    turns, done, failed, in_a_row = anyio.Semaphore(AT_ONCE), 0, 0, 0
+    reason: KbchatError | None = None
+
+    async def said_of(passage: str) -> str:
+        nonlocal failed, in_a_row, reason
+        async with turns:
+            try:
+                said = await ask(PROMPT + passage) if in_a_row < GIVEN_UP else None
+            except KbchatError as error:
+                said, reason, in_a_row = None, reason or error, in_a_row + 1
+            else:
+                in_a_row = in_a_row if said is None else 0
+        failed += said is None
+        return said or ""
 
     async def one(number: int, name: str, start: int, end: int) -> None:
         nonlocal done
-        async with turns:
-            said = await ask(PROMPT + texts[name][start:end])
+        said = await said_of(texts[name][start:end])
         line = next((line.strip() for line in said.splitlines() if line.strip()), "")
         if line:
             questions[number] = Judged(line, {name: 1.0}, (Passage(name, start, end),), f"model {model}")
@@ -99,7 +125,10 @@ async def by_model(
     async with anyio.create_task_group() as tasks:
         for number, (name, (start, end)) in enumerate(chosen):
             tasks.start_soon(one, number, name, start, end)
-    return _some(list({each.text: each for each in questions if each is not None}.values()))
+    made = list({each.text: each for each in questions if each is not None}.values())
+    if reason is not None and not made:
+        raise reason
+    return Made(_some(made), failed, reason)
 
 
 def _some(questions: list[Judged]) -> list[Judged]:

@@ -21,7 +21,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, StrictInt, ValidationError
 
 from kbchat.errors import InvalidInputError
-from kbchat.inputs import composed
+from kbchat.inputs import checked_text, composed
 
 Name = Annotated[str, AfterValidator(composed)]
 """A document's, as it is kept."""
@@ -141,6 +141,10 @@ def _parsed(line: str) -> _Line:
 def _judged(line: _Line, texts: Mapping[str, str], limit: int) -> Judged:
     if not line.question.strip():
         raise _UnusableError("question: is empty")
+    try:
+        checked_text(line.question, field="question")
+    except InvalidInputError as error:
+        raise _UnusableError(error.message) from None
     if len(line.question) > limit:
         what = f"has {len(line.question):,} characters; at most {limit:,} are asked (the setting max_question_chars)"
         raise _UnusableError(f"question: {what}")
@@ -170,11 +174,13 @@ def _passage(where: str, given: _Excerpt, texts: Mapping[str, str]) -> Passage:
         return _by_characters(where, given, texts)
     if given.text is None:
         raise _UnusableError(f"{where}: has neither text nor start and end")
+    if not given.text.strip():
+        raise _UnusableError(f"{where}.text: is blank")
     inside = [given.document] if given.document is not None else list(texts)
     # Line breaks and indents are seldom copied as they are.
     wanted = re.compile(r"\s+".join(map(re.escape, given.text.split())))
     found = [Passage(name, *match.span()) for name in inside for match in wanted.finditer(texts[name])]
-    if len(found) != 1 or not given.text.strip():
+    if len(found) != 1:
         place = f"in {given.document!r}" if given.document is not None else "in the space"
         times = f"stands {len(found)} times {place}; give document, start and end" if found else f"is not {place}"
         raise _UnusableError(f"{where}.text: {times}")

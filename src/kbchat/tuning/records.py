@@ -106,12 +106,19 @@ def read_record(path: Path) -> Record:
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"])) or "the file"
+        if any(each["loc"] == ("recommended",) and each["type"] == "extra_forbidden" for each in error.errors()):
+            raise InvalidInputError("gate", f"{path} is of `kbchat tune`, not of `kbchat bench`") from None
         raise InvalidInputError("gate", f"{path} is not what --out wrote: {where}: {problem['msg']}") from None
 
 
-def check_comparable(recorded: Record, datasets: Sequence[Dataset], tried: Sequence[Configuration]) -> None:
-    """Know before a long run that its figures compare with the recorded ones. Raises `InvalidInputError` for other
-    data, another `top_k`, and a configuration that was not recorded, unless each run has but one."""
+def check_comparable(
+    recorded: Record, datasets: Sequence[Dataset], tried: Sequence[Configuration], *, embedder: str
+) -> str | None:
+    """Know before a long run that its figures compare with the recorded ones. Where each run has but one configuration
+    these compare whatever they are; what is told is how they differ, if they do.
+
+    Raises `InvalidInputError` for other data, another `top_k`, and a configuration that was not recorded.
+    """
     if recorded.data != fingerprint(datasets):
         what = f"was recorded on other texts, questions or judgements ({recorded.dataset}); record it anew with --out"
         raise InvalidInputError("gate", what)
@@ -119,10 +126,21 @@ def check_comparable(recorded: Record, datasets: Sequence[Dataset], tried: Seque
         raise InvalidInputError("gate", f"was recorded with a top_k of {k}, not {tried[0].top_k}; give the same")
     if {*recorded.results[0].figures} != {*(now := measures(datasets, k))}:
         raise InvalidInputError("gate", f"has other measures than {', '.join(now)}; record it anew with --out")
-    known = [result.label for result in recorded.results]
-    for each in tried:
-        if each.label not in known and not len(known) == len(tried) == 1:
-            raise InvalidInputError("gate", f"has no {each.label!r}; recorded are: {', '.join(known)}")
+    known = [_named(each.label, each.score_threshold, recorded.embedder) for each in recorded.results]
+    wanted = [_named(each.label, each.score_threshold, embedder) for each in tried]
+    missing = [name for name in wanted if name not in known]
+    if not missing:
+        return None
+    if len(known) == len(wanted) == 1:
+        return f"{wanted[0]}, is held against {known[0]}"
+    raise InvalidInputError("gate", f"has no {missing[0]!r}; recorded are: {'; '.join(known)}")
+
+
+def _named(label: str, score_threshold: float | None, embedder: str) -> str:
+    """A configuration's whole name: a run's own embedder and threshold are in no label."""
+    own = "" if ", by " in label else f", by {embedder}"
+    floor = "" if score_threshold is None else f", from {score_threshold:g}"
+    return f"{label}{own}{floor}"
 
 
 def shortfalls(recorded: Record, now: Record) -> list[Shortfall]:

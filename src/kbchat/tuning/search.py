@@ -18,11 +18,11 @@ from kbchat.knowledge import KnowledgeBase
 from kbchat.models import DocumentStatus, IngestProgress, Reference, TextDocument
 from kbchat.settings import Settings
 from kbchat.space import KnowledgeSpace
-from kbchat.strategies import Expand
+from kbchat.strategies import Expand, Strategy
 from kbchat.text.splitting import estimate_tokens
 from kbchat.tuning.grids import Configuration, by_embedder
 from kbchat.tuning.questions import Judged
-from kbchat.tuning.trials import Asked, Progress, Spread, Trial, for_trial, ranking
+from kbchat.tuning.trials import Asked, Progress, Spread, Trial, check_embedders, for_trial, ranking
 
 SAMPLE = 30
 """Number of questions by which it is measured how long hits are with the text around them."""
@@ -43,6 +43,7 @@ class Search:
     _done: int = field(default=0, init=False)
     _total: int = field(default=0, init=False)
     _room: float = field(default=0.0, init=False)
+    _embedding: Mapping[str, float] = field(default_factory=dict, init=False)
 
     async def run(
         self, tried: Sequence[Configuration], *, settings: Settings, folder: Path, cache: Path | None = None
@@ -51,9 +52,10 @@ class Search:
         kept in `cache`, or for this run. Raises the error of a part that failed."""
         self._total = len({one.indexing_label for one in tried}) * len(self.texts) + len(tried) * len(self.questions)
         ran = []
+        await check_embedders(tried, settings=settings, folder=folder / "check")
         for number, (embedder, of_embedder) in enumerate(by_embedder(tried)):
             async with KnowledgeBase(settings=for_trial(settings, folder / str(number), embedder)) as base:
-                await _use_cache(base, cache or folder / "embeddings.sqlite")
+                self._embedding = await self._use_cache(base, cache or folder / "embeddings.sqlite")
                 for _, group in groupby(of_embedder, key=lambda one: one.splitting):
                     ran += await self._try(base, list(group))
         return ran
@@ -74,7 +76,8 @@ class Search:
         length = await self._tokens_a_chunk(space)
         trials = []
         for given in group:
-            asked = Asked(space)
+            is_embedded = given.asking.strategy is not Strategy.LEXICAL
+            asked = Asked(space, self._embedding if is_embedded else {})
             configuration = await self._fitted(asked, given, length)
             found = await self._ask(asked, configuration)
             spread = Spread()
@@ -93,6 +96,20 @@ class Search:
             )
         await base.delete_space(space.id)
         return trials
+
+    async def _use_cache(self, base: KnowledgeBase, path: Path) -> dict[str, float]:
+        """Keep the vectors of an embedder that is not built in, and how long each question's takes: by the first
+        configuration all are known, and the later ones are not to seem quicker. The static embedder takes less time
+        than looking its vectors up."""
+        from kbchat.embedders.cached import CachedEmbedder
+        from kbchat.embedders.static import StaticEmbedder
+
+        parts = base._open
+        if isinstance(parts.embedder, StaticEmbedder):
+            return {}
+        parts.embedder = cached = CachedEmbedder(parts.embedder, path, threads=parts.threads)
+        await cached.open()
+        return {judged.text: await cached.time_query(judged.text) for judged in self.questions}
 
     async def _fitted(self, asked: Asked, configuration: Configuration, length: float) -> Configuration:
         """With as many passages as there is room for, where that is to be equal."""
@@ -196,15 +213,3 @@ def _is_relevant(found: Reference, judged: Judged, *, passages: bool) -> bool:
     if not passages:
         return judged.grades.get(found.name, 0) > 0
     return any(it.document == found.name and it.start < found.end and found.start < it.end for it in judged.passages)
-
-
-async def _use_cache(base: KnowledgeBase, path: Path) -> None:
-    """The static embedder takes less time than looking its vectors up."""
-    from kbchat.embedders.cached import CachedEmbedder
-    from kbchat.embedders.static import StaticEmbedder
-
-    parts = base._open
-    if not isinstance(parts.embedder, StaticEmbedder):
-        cached = CachedEmbedder(parts.embedder, path, threads=parts.threads)
-        await cached.open()
-        parts.embedder = cached

@@ -22,7 +22,7 @@ from pydantic import Field as Aliased
 
 from kbchat.errors import InvalidInputError
 from kbchat.evaluation import Range
-from kbchat.inputs import composed
+from kbchat.inputs import checked_text, composed
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,8 @@ _EXCERPTS = TypeAdapter(tuple[_Excerpt, ...])
 def _read_beir(folder: Path) -> Dataset:
     """Title and text are one document."""
     texts = {row.id: f"{row.title or ''}\n\n{row.text}".strip() for row in _rows(folder / "corpus.jsonl")}
-    asked = {row.id: Question(row.text, answers=row.answers) for row in _rows(folder / "queries.jsonl")}
+    rows = _rows(folder / "queries.jsonl", asked=True)
+    asked = {row.id: Question(row.text, answers=row.answers) for row in rows}
     qrels = next((path for path in (folder / "qrels.tsv", folder / "qrels" / "test.tsv") if path.is_file()), None)
     if qrels is None:
         raise _unusable(folder, "holds no judgements: there is neither qrels.tsv nor qrels/test.tsv")
@@ -131,6 +132,7 @@ def _read_chroma(folder: Path) -> list[Dataset]:
         corpus = composed(named)
         if corpus not in texts:
             raise _unusable(path, f"names a text {corpus!r} that is not in corpora/", line)
+        _check_askable(path, question, line, str(number))
         excerpts = _excerpts(path, line, references, texts[corpus])
         left_out[corpus] += not excerpts
         if excerpts:
@@ -145,8 +147,8 @@ def _read_chroma(folder: Path) -> list[Dataset]:
     ]
 
 
-def _rows(path: Path) -> Iterator[_Row]:
-    """The rows of a file of JSON lines. Each id is there once, and there is at least one."""
+def _rows(path: Path, *, asked: bool = False) -> Iterator[_Row]:
+    """The rows of a file of JSON lines, one at least, each id once. Texts that are `asked` must be ones that can be."""
     seen = set[str]()
     # Split at newlines alone: texts hold other separators that `splitlines` would split at.
     for number, line in enumerate(_text(path).split("\n"), 1):
@@ -160,6 +162,8 @@ def _rows(path: Path) -> Iterator[_Row]:
             raise _unusable(path, f"{where}: {problem['msg']}" if where else problem["msg"], number) from None
         if row.id in seen:
             raise _unusable(path, f"the id {row.id!r} is there a second time", number)
+        if asked:
+            _check_askable(path, row.text, number, row.id)
         seen.add(row.id)
         yield row
     if not seen:
@@ -185,6 +189,13 @@ def _table(path: Path, columns: Sequence[str], delimiter: str) -> Iterator[tuple
             yield reader.line_num, values
     except csv.Error as error:
         raise _unusable(path, str(error), reader.line_num) from None
+
+
+def _check_askable(path: Path, question: str, line: int, key: str) -> None:
+    try:
+        checked_text(question, field=f"question {key!r}")
+    except InvalidInputError as error:
+        raise _unusable(path, error.message, line) from None
 
 
 def _grade(path: Path, line: int, score: str) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 from kbchat import evaluation
 from kbchat.chat import is_found
 from kbchat.errors import InvalidInputError
+from kbchat.inputs import checked_name
 from kbchat.knowledge import KnowledgeBase
 from kbchat.models import IngestProgress, Reference, TextDocument
 from kbchat.settings import Settings
@@ -21,6 +22,9 @@ from kbchat.tuning.sets import Dataset, Question
 
 DOCUMENTS, PASSAGES = 10, 5
 """Hits asked for where documents are judged, as is customary, and where passages are, as in Chroma's report."""
+
+TOLD = 3
+"""Documents that failed of which it is told why."""
 
 Progress = Callable[[IngestProgress], None]
 
@@ -56,6 +60,8 @@ class Trial:
     seconds: Sequence[float]
     """How long each retrieval took, one at a time, once the parts were loaded."""
     spread: Spread = field(default_factory=Spread)
+    reasons: Sequence[str] = ()
+    """Why, for the first documents that failed."""
 
 
 def by_passages(datasets: Sequence[Dataset]) -> bool:
@@ -105,10 +111,19 @@ async def run(
     for dataset in datasets:
         _check_questions(dataset, settings.max_question_chars)
     ran = []
+    await check_embedders(tried, settings=settings, folder=folder / "check")
     for number, (embedder, group) in enumerate(by_embedder(tried)):
         async with KnowledgeBase(settings=for_trial(settings, folder / str(number), embedder)) as base:
             ran += [await _try(base, datasets, configuration, progress) for configuration in group]
     return ran
+
+
+async def check_embedders(tried: Sequence[Configuration], *, settings: Settings, folder: Path) -> None:
+    """Know before a long run that each embedder answers: the first one is seen to at once, the later ones would cost
+    what ran before them. Raises their errors."""
+    for embedder, _ in by_embedder(tried)[1:]:
+        async with KnowledgeBase(settings=for_trial(settings, folder, embedder)) as base:
+            await base._open.pin()
 
 
 def for_trial(settings: Settings, folder: Path, embedder: str | None) -> Settings:
@@ -124,9 +139,13 @@ def ranking(found: Sequence[Reference]) -> list[str]:
 
 @dataclass
 class Asked:
-    """A space with a set's texts, its questions put to it one at a time, and how long each took."""
+    """A space with a set's texts, its questions put to it one at a time, and how long each took.
+
+    `embedding` are the seconds that a question's vector took, for those whose vector is not made again.
+    """
 
     space: KnowledgeSpace
+    embedding: Mapping[str, float] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
 
     async def put(self, question: str, configuration: Configuration) -> list[Reference]:
@@ -148,7 +167,7 @@ class Asked:
             await self.space.retrieve(question, top_k=top_k, **(stages or {}))  # The first one loads the parts.
         began = time.perf_counter()
         found = await self.space.retrieve(question, top_k=top_k, score_threshold=score_threshold, **(stages or {}))
-        self.seconds.append(time.perf_counter() - began)
+        self.seconds.append(time.perf_counter() - began + self.embedding.get(question, 0.0))
         return found
 
 
@@ -158,23 +177,45 @@ async def _try(
     values: dict[str, list[float]] = {}
     seconds: list[float] = []
     spread = Spread()
+    reasons: list[str] = []
     documents = chunks = failed = 0
     ingesting = 0.0
     for dataset in datasets:
         space = await base.create_space("trial")
-        texts = [TextDocument(name=name, text=text) for name, text in dataset.texts.items()]
+        names = _names(dataset.texts)
+        ids = {name: key for key, name in names.items()}
+        texts = [TextDocument(name=names[key], text=text) for key, text in dataset.texts.items()]
         report = await space.ingest(texts, splitting=configuration.splitting, progress=progress)
+        reasons += [f"{ids.get(each.name, each.name)!r}: {each.reason}" for each in report.failed]
+        if not report.chunks:
+            raise InvalidInputError("dataset", f"{dataset.name}: no chunk could be made of it; {reasons[0]}")
         documents, chunks = documents + report.added, chunks + report.chunks
         failed, ingesting = failed + len(report.failed), ingesting + report.seconds
         asked = Asked(space)
         found = await _ask_all(asked, dataset, configuration, progress)
-        for name, measured in (await _measure(space, dataset, configuration, found)).items():
+        found = {key: [it.model_copy(update={"name": ids[it.name]}) for it in each] for key, each in found.items()}
+        measures_of_it = await _measure(space, dataset, configuration, found, names)
+        for name, measured in measures_of_it.items():
             values.setdefault(name, []).extend(measured)
         seconds += asked.seconds
         for key, question in dataset.questions.items():
             spread.add(found[key], [_is_relevant(each, question) for each in found[key]])
         await base.delete_space(space.id)
-    return Trial(configuration, documents, chunks, failed, ingesting, values, seconds, spread)
+    return Trial(configuration, documents, chunks, failed, ingesting, values, seconds, spread, reasons[:TOLD])
+
+
+def _names(texts: Mapping[str, str]) -> dict[str, str]:
+    """What the documents of these ids are called in a space: the id, but for one that no document can have."""
+    names = {}
+    for number, key in enumerate(texts, 1):
+        try:
+            names[key] = checked_name(key, field="name")
+        except InvalidInputError:
+            name = f"document {number}"
+            while name in texts:
+                name += "'"
+            names[key] = name
+    return names
 
 
 async def _ask_all(
@@ -190,11 +231,15 @@ async def _ask_all(
 
 
 async def _measure(
-    space: KnowledgeSpace, dataset: Dataset, configuration: Configuration, found: Mapping[str, Sequence[Reference]]
+    space: KnowledgeSpace,
+    dataset: Dataset,
+    configuration: Configuration,
+    found: Mapping[str, Sequence[Reference]],
+    names: Mapping[str, str],
 ) -> dict[str, list[float]]:
     questions, k = dataset.questions, configuration.top_k
     if by_passages([dataset]):
-        chunks = [(chunk.start, chunk.end) for name in dataset.texts for chunk in await space.document_chunks(name)]
+        chunks = [(chunk.start, chunk.end) for name in names.values() for chunk in await space.document_chunks(name)]
         values = excerpt_values(questions, found, chunks, k=k)
     else:
         rankings = {key: ranking(each) for key, each in found.items()}
