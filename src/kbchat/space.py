@@ -146,7 +146,10 @@ class KnowledgeSpace:
                 async for report in reports:
                     ...
 
-        The first report comes always, later ones when something was added, updated, moved or removed.
+        The first report comes always, later ones when something was added, updated, moved or removed. A folder that
+        goes away is waited for, and so is one that is empty of a sudden and not the same folder to the system: a disk
+        that is not mounted, or a link that leads elsewhere. Raises `InvalidInputError` for a path that is not there
+        from the beginning, or is empty though the space holds documents from it.
         """
         selection = intake.selected(include, exclude, gitignore)
         return intake.watch(self._parts, self.id, paths, selection=selection, splitting=splitting, progress=progress)

@@ -50,7 +50,7 @@ class FolderSync:
         await self._ingester.collect(pending=True)
         known: dict[str, SourceState] = {}
         for root in found.roots:
-            known |= await self._catalog.sources_beneath(self._space.id, root)
+            known |= await self._catalog.sources_beneath(self._space.id, root.path)
         names = {source.name for source in found.files}
         closed = [f"{folder.path}{os.sep}" for folder in found.closed]
         gone = {
