@@ -162,17 +162,22 @@ class KnowledgeSpace:
         text: str | None = None,
         source: str | None = None,
         metadata: Metadata | None = None,
+        file_name: str | None = None,
         replace: bool = False,
     ) -> Document:
         """Take a file's bytes or a text, to be found once `index_documents` has indexed it; its status is TODO.
 
-        `source` says where it came from. With `replace` it takes the place of a document of that name, which is found
-        until then. Raises `DocumentExistsError` without, and `InvalidInputError` naming the argument.
+        `source` says where it came from. The suffix of `file_name` says what kind of file it is where that of the name
+        does not. With `replace` it takes the place of a document of that name, which is found until then; from then on
+        the name is no folder's file any more. Raises `DocumentExistsError` without, and `InvalidInputError` naming the
+        argument.
         """
         from kbchat.ingestion.indexing import upload
 
         parts, limit = self._parts, self._parts.settings.max_document_bytes
-        given = upload(name, data=data, text=text, source=source, metadata=metadata, max_bytes=limit)
+        given = upload(
+            name, data=data, text=text, source=source, metadata=metadata, file_name=file_name, max_bytes=limit
+        )
         return await parts.catalog.keep_upload(self.id, given, replace=replace)
 
     async def index_documents(
@@ -190,6 +195,11 @@ class KnowledgeSpace:
         """
         ids = inputs.checked_ids(ids, field="ids")
         await intake.index(self._parts, self.id, ids, splitting=splitting, progress=progress)
+
+    async def added_documents(self, ids: Sequence[int]) -> list[int]:
+        """Those of the documents, by id, that `add_document` brought: `index_documents` passes over the others."""
+        there = await self._parts.catalog.upload_states(self.id, inputs.checked_ids(ids, field="ids"))
+        return [document_id for document_id in ids if document_id in there]
 
     async def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:
         """The space's documents in the order they came, without their texts."""

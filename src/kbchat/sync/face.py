@@ -499,15 +499,25 @@ class KnowledgeSpace(_Delegate):
         text: str | None = None,
         source: str | None = None,
         metadata: Metadata | None = None,
+        file_name: str | None = None,
         replace: bool = False,
     ) -> Document:
         """Take a file's bytes or a text, to be found once `index_documents` has indexed it; its status is TODO.
 
-        `source` says where it came from. With `replace` it takes the place of a document of that name, which is found
-        until then. Raises `DocumentExistsError` without, and `InvalidInputError` naming the argument.
+        `source` says where it came from. The suffix of `file_name` says what kind of file it is where that of the name
+        does not. With `replace` it takes the place of a document of that name, which is found until then; from then on
+        the name is no folder's file any more. Raises `DocumentExistsError` without, and `InvalidInputError` naming the
+        argument.
         """
         return self._loop.call(
-            self._async.add_document, name, data=data, text=text, source=source, metadata=metadata, replace=replace
+            self._async.add_document,
+            name,
+            data=data,
+            text=text,
+            source=source,
+            metadata=metadata,
+            file_name=file_name,
+            replace=replace,
         )
 
     def index_documents(
@@ -524,6 +534,10 @@ class KnowledgeSpace(_Delegate):
         the documents that it stopped are FAILED with its reason.
         """
         self._loop.call(self._async.index_documents, ids, splitting=splitting, progress=progress)
+
+    def added_documents(self, ids: Sequence[int]) -> list[int]:
+        """Those of the documents, by id, that `add_document` brought: `index_documents` passes over the others."""
+        return self._loop.call(self._async.added_documents, ids)
 
     def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:
         """The space's documents in the order they came, without their texts."""
