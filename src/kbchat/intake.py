@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote, urlsplit
 
 import anyio
 
@@ -248,8 +247,7 @@ async def watch(
 async def _fetch(parts: Parts, urls: Sequence[str]) -> tuple[list[FileContent], list[DocumentFailure]]:
     """Documents by URL, some at a time, and those that cannot be had."""
     from kbchat.ingestion.items import FileContent
-    from kbchat.loaders.formats import suffix_of
-    from kbchat.loaders.web import WebPolicy, fetch
+    from kbchat.loaders.web import WebPolicy, fetch, suffix_of_url
 
     settings = parts.settings
     policy = WebPolicy(settings.url_hosts, settings.url_timeout, settings.max_document_bytes)
@@ -259,9 +257,7 @@ async def _fetch(parts: Parts, urls: Sequence[str]) -> tuple[list[FileContent], 
     async def one(url: str) -> None:
         try:
             async with turns:
-                # A host may end like a file, and a file's name is not at the end where a query follows.
-                suffix = suffix_of(unquote(urlsplit(url).path))
-                outcomes[url] = FileContent(url, await fetch(url, policy), url, suffixes=(suffix,))
+                outcomes[url] = FileContent(url, await fetch(url, policy), url, suffixes=(suffix_of_url(url),))
         except UnreadableDocumentError as error:
             outcomes[url] = DocumentFailure(name=url, reason=error.message)
 

@@ -30,7 +30,8 @@ Source = FileSource | FileContent | TextDocument
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """What a file's state was when it was read; None where it may change again without a trace."""
+    """What a file's state was when it was read: its size, and when it was last written or put there. None where it may
+    change again without a trace."""
 
     size: int | None = None
     mtime_ns: int | None = None

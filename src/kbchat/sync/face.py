@@ -478,10 +478,9 @@ class KnowledgeSpace(_Delegate):
                 for report in reports:
                     ...
 
-        The first report comes always, later ones when something was added, updated, moved or removed. A folder that
-        goes away is waited for, and so is one that is empty of a sudden and not the same folder to the system: a disk
-        that is not mounted, or a link that leads elsewhere. Raises `InvalidInputError` for a path that is not there
-        from the beginning, or is empty though the space holds documents from it.
+        The first report comes always, later ones when something was added, updated, moved or removed. What goes away, or
+        is empty of a sudden and another folder to the system (a disk that is not mounted), is waited for. Raises
+        `InvalidInputError` for what is so from the beginning.
         """
         return ReportStream(
             self._loop,
@@ -504,10 +503,9 @@ class KnowledgeSpace(_Delegate):
     ) -> Document:
         """Take a file's bytes or a text, to be found once `index_documents` has indexed it; its status is TODO.
 
-        `source` says where it came from. The suffix of `file_name` says what kind of file it is where that of the name
-        does not. With `replace` it takes the place of a document of that name, which is found until then; from then on
-        the name is no folder's file any more. Raises `DocumentExistsError` without, and `InvalidInputError` naming the
-        argument.
+        `source` says where it came from, `file_name` by its suffix what kind of file it is where the name does not. With
+        `replace` it takes the place of a document of that name, be it a folder's file, which is found until then. Raises
+        `DocumentExistsError` without, and `InvalidInputError` naming the argument.
         """
         return self._loop.call(
             self._async.add_document,
