@@ -146,8 +146,8 @@ class KnowledgeSpace:
                 async for report in reports:
                     ...
 
-        The first report comes always, later ones when something was added, updated, moved or removed. What goes away, or
-        is empty of a sudden and another folder to the system (a disk that is not mounted), is waited for. Raises
+        The first report comes always, later ones when something was added, updated, moved or removed. What goes away,
+        or is empty of a sudden and another folder to the system (a disk that is not mounted), is waited for. Raises
         `InvalidInputError` for what is so from the beginning.
         """
         selection = intake.selected(include, exclude, gitignore)
@@ -166,9 +166,9 @@ class KnowledgeSpace:
     ) -> Document:
         """Take a file's bytes or a text, to be found once `index_documents` has indexed it; its status is TODO.
 
-        `source` says where it came from, `file_name` by its suffix what kind of file it is where the name does not. With
-        `replace` it takes the place of a document of that name, be it a folder's file, which is found until then. Raises
-        `DocumentExistsError` without, and `InvalidInputError` naming the argument.
+        `source` says where it came from; the suffix of `file_name` what kind of file it is, where the name does not.
+        With `replace` it takes the place of a document of that name, which is found until then, and which no folder's
+        file is from then on. Raises `DocumentExistsError` without, and `InvalidInputError` naming the argument.
         """
         from kbchat.ingestion.indexing import upload
 
@@ -193,9 +193,8 @@ class KnowledgeSpace:
         await intake.index(self._parts, self.id, ids, splitting=splitting, progress=progress)
 
     async def added_documents(self, ids: Sequence[int]) -> list[int]:
-        """Those of the documents, by id, that `add_document` brought: `index_documents` passes over the others."""
-        there = await self._parts.catalog.upload_states(self.id, inputs.checked_ids(ids, field="ids"))
-        return [document_id for document_id in ids if document_id in there]
+        """Those of the ids, in any order, whose documents `add_document` brought; the others cannot be indexed again."""
+        return list(await self._parts.catalog.upload_states(self.id, inputs.checked_ids(ids, field="ids")))
 
     async def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:
         """The space's documents in the order they came, without their texts."""

@@ -478,8 +478,8 @@ class KnowledgeSpace(_Delegate):
                 for report in reports:
                     ...
 
-        The first report comes always, later ones when something was added, updated, moved or removed. What goes away, or
-        is empty of a sudden and another folder to the system (a disk that is not mounted), is waited for. Raises
+        The first report comes always, later ones when something was added, updated, moved or removed. What goes away,
+        or is empty of a sudden and another folder to the system (a disk that is not mounted), is waited for. Raises
         `InvalidInputError` for what is so from the beginning.
         """
         return ReportStream(
@@ -503,9 +503,9 @@ class KnowledgeSpace(_Delegate):
     ) -> Document:
         """Take a file's bytes or a text, to be found once `index_documents` has indexed it; its status is TODO.
 
-        `source` says where it came from, `file_name` by its suffix what kind of file it is where the name does not. With
-        `replace` it takes the place of a document of that name, be it a folder's file, which is found until then. Raises
-        `DocumentExistsError` without, and `InvalidInputError` naming the argument.
+        `source` says where it came from; the suffix of `file_name` what kind of file it is, where the name does not.
+        With `replace` it takes the place of a document of that name, which is found until then, and which no folder's
+        file is from then on. Raises `DocumentExistsError` without, and `InvalidInputError` naming the argument.
         """
         return self._loop.call(
             self._async.add_document,
@@ -534,7 +534,7 @@ class KnowledgeSpace(_Delegate):
         self._loop.call(self._async.index_documents, ids, splitting=splitting, progress=progress)
 
     def added_documents(self, ids: Sequence[int]) -> list[int]:
-        """Those of the documents, by id, that `add_document` brought: `index_documents` passes over the others."""
+        """Those of the ids, in any order, whose documents `add_document` brought; the others cannot be indexed again."""
         return self._loop.call(self._async.added_documents, ids)
 
     def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:
