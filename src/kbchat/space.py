@@ -193,7 +193,7 @@ class KnowledgeSpace:
         await intake.index(self._parts, self.id, ids, splitting=splitting, progress=progress)
 
     async def added_documents(self, ids: Sequence[int]) -> list[int]:
-        """Those of the ids, in any order, whose documents `add_document` brought; the others cannot be indexed again."""
+        """Those of the ids whose documents `add_document` brought, in any order; no others can be indexed again."""
         return list(await self._parts.catalog.upload_states(self.id, inputs.checked_ids(ids, field="ids")))
 
     async def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:

@@ -534,7 +534,7 @@ class KnowledgeSpace(_Delegate):
         self._loop.call(self._async.index_documents, ids, splitting=splitting, progress=progress)
 
     def added_documents(self, ids: Sequence[int]) -> list[int]:
-        """Those of the ids, in any order, whose documents `add_document` brought; the others cannot be indexed again."""
+        """Those of the ids whose documents `add_document` brought, in any order; no others can be indexed again."""
         return self._loop.call(self._async.added_documents, ids)
 
     def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:
