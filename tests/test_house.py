@@ -139,7 +139,6 @@ VENDORS = {
     "msgspec": {"kbchat", "kbchat_aiohttp"},
     "numpy": {"kbchat"},
     "oxmsg": {"kbchat.loaders.mail"},
-    "pathspec": {"kbchat.loaders.files"},
     "pptx": {"kbchat.loaders.pptx"},
     "opentelemetry": {"kbchat.telemetry"},
     "prometheus_client": {"kbchat_aiohttp"},
@@ -172,7 +171,7 @@ VENDORS = {
     "tiktoken": {"kbchat.text.tokens"},
     "tokenizers": {"kbchat.embedders.pieces"},
     "typer": {"kbchat.cli"},
-    "watchfiles": {"kbchat.intake"},
+    "watchfiles": {"kbchat.ingestion.watching"},
     "wordllama": {"kbchat.embedders.static"},
 }
 """Who may name which library: its one driver, or everybody where it is the house's own material."""

@@ -12,7 +12,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 import kbchat
 from kbchat.errors import UnreadableDocumentError
-from kbchat.loaders.web import Address, WebPolicy, fetch, is_public
+from kbchat.loaders.formats import format_of
+from kbchat.loaders.web import Address, WebPolicy, fetch, is_public, suffix_of_url
 from made_files import HTML, PHRASE
 
 
@@ -115,6 +116,22 @@ async def test_a_page_is_fetched(server: str) -> None:
     names = Names(good=["127.0.0.1"])
     assert (await fetch(f"{server}/page", policy(), resolver=names)).decode() == HTML
     assert (await fetch(f"{server}/moved", policy(), resolver=names)).decode() == HTML
+
+
+@pytest.mark.parametrize(
+    ("url", "suffix", "kind"),
+    [
+        ("https://a.test/README.md?raw=1", ".md", "markdown"),
+        ("https://a.test/t%2Ecsv#part.pdf", ".csv", "csv"),
+        ("https://a.rs", "", "text"),
+        ("https://a.test/?file=a.json", "", "text"),
+        ("http://[x/a.md", "", "text"),
+    ],
+)
+def test_the_path_says_what_a_url_leads_to(url: str, suffix: str, kind: str) -> None:
+    """Not its host, which may end like a file, nor what follows."""
+    assert suffix_of_url(url) == suffix
+    assert format_of(b"# Keys", name=url, suffixes=(suffix_of_url(url),)).name == kind
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,8 @@ async def read_form(request: web.Request, *, limit: int) -> tuple[dict[str, str]
                 data = await _read_part(part, room, limit, heard)
                 room -= len(data)
                 name, filename = _labels(part)
+                if filename == "" and not data:
+                    continue  # What browsers send for a field where no file was chosen.
                 if filename is not None:
                     upload = Upload(filename, data)
                 elif name is not None:

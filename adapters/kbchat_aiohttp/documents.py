@@ -64,7 +64,9 @@ class Documents:
         space = await find_space(self._kb, asked.space_id, call.principal)
         if asked.doc_type == "URL":
             raise InvalidRequestError("doc_type: URLs are not fetched; send the file or its text", param="doc_type")
-        if asked.doc_type == "TEXT" and upload is None and asked.content is None:
+        if asked.doc_type == "TEXT":
+            upload = None
+        if asked.doc_type == "TEXT" and asked.content is None:
             raise InvalidRequestError("content: Field required; for TEXT it is the document's text", param="content")
         name = asked.doc_name or (upload.name if upload else None)
         if name is None:
@@ -75,6 +77,7 @@ class Documents:
                 data=upload.data if upload else None,
                 text=None if upload else asked.content,
                 source=asked.doc_source,
+                file_name=upload.name if upload else None,
                 replace=asked.replace,
             )
         except InvalidInputError as error:
@@ -145,7 +148,9 @@ class Documents:
     async def sync(self, call: Call) -> web.Response:
         asked = await read_json(call.request, SyncDocuments, limit=self._limit)
         found = await self._synced(asked.root, call.principal)
-        splittings = [chunking(one.chunk_parameters, at=f"[{at}].") for at, one in enumerate(asked.root)]
+        places = [f"[{at}]." for at in range(len(found))]
+        splittings = [chunking(one.chunk_parameters, at=at) for one, at in zip(asked.root, places, strict=True)]
+        await self._check_uploaded(found, splittings, places)
         # All are there: now, and only now, something is begun.
         for document, splitting in zip(found, splittings, strict=True):
             self._indexer.submit(document.space_id, document.id, splitting)
@@ -177,8 +182,24 @@ class Documents:
         asked = SyncOne()
         if call.request.body_exists and call.request.headers.get("Content-Length") != "0":
             asked = await read_json(call.request, SyncOne, limit=self._limit)
-        self._indexer.submit(document.space_id, document.id, chunking(asked.chunk_parameters))
+        splitting = chunking(asked.chunk_parameters)
+        await self._check_uploaded([document], [splitting], [""])
+        self._indexer.submit(document.space_id, document.id, splitting)
         return success([document.id])
+
+    async def _check_uploaded(
+        self, documents: Sequence[Document], splittings: Sequence[Splitting | None], places: Sequence[str]
+    ) -> None:
+        """Refuse to split what nobody uploaded in another way: there is only its text, and nothing would be done."""
+        asked = [(it, at) for it, how, at in zip(documents, splittings, places, strict=True) if how is not None]
+        added: set[int] = set()
+        for space_id in {document.space_id for document, _ in asked}:
+            space = await self._kb.get_space(space_id)
+            added.update(await space.added_documents([it.id for it, _ in asked if it.space_id == space_id]))
+        for document, at in asked:
+            if document.id not in added:
+                reason = f"document {document.id} was not uploaded, but ingested; it is split as its space says"
+                raise InvalidRequestError(f"{at}chunk_parameters: {reason}", param=f"{at}chunk_parameters")
 
     @route("GET", ONE, Role.READER, "Show a document", answer=Envelope[DocumentObject], fails=(404,))
     async def show(self, call: Call) -> web.Response:

@@ -35,8 +35,11 @@ class Indexer:
         self._room = asyncio.Semaphore(SPACES_AT_ONCE)
 
     def submit(self, space_id: int, document_id: int, splitting: Splitting | None) -> None:
-        """Have a document of a space indexed soon, with all others of it that wait; None: split as the space says."""
+        """Have a document of a space indexed soon, with all others of it that wait; None: split as the space says. Of
+        several ways to split one that were asked for while it waited the last counts."""
         asked = self._asked.setdefault(space_id, {})
+        for others in asked.values():
+            others.pop(document_id, None)
         asked.setdefault(splitting, {})[document_id] = None
         if space_id not in self._runs:
             self._runs[space_id] = asyncio.create_task(self._run(space_id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,7 +30,6 @@ from kbchat.models import (
     TextDocument,
     VectorType,
 )
-from kbchat.threads import bare
 
 if TYPE_CHECKING:
     from kbchat.catalog import Leftover
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from kbchat.ingestion.items import FileContent
     from kbchat.ingestion.preparing import Preparer
     from kbchat.loaders.files import Found, Selection
-    from kbchat.threads import Threads
     from kbchat.wiring import Parts
 
 _log = logging.getLogger("kbchat.intake")
@@ -51,10 +49,6 @@ Progress = Callable[[IngestProgress], None] | None
 WEB = ("http://", "https://")
 FETCHES = 8
 """Documents that are fetched at once."""
-WATCH_MS = 400
-"""Changes that follow each other this closely are taken in together."""
-LOOK_MS = 60_000
-"""A look without any sign of change: not every file system tells of all."""
 
 
 class Writer(NamedTuple):
@@ -177,9 +171,15 @@ async def sync(
     progress: Progress,
 ) -> IngestReport:
     """Bring the space in step with folders."""
+    found = await _discover(parts, _paths(paths), selection, allow_empty=allow_empty)
+    return await _sync(parts, space_id, found, splitting=splitting, progress=progress)
+
+
+async def _sync(
+    parts: Parts, space_id: int, found: Found, *, splitting: Splitting | None, progress: Progress
+) -> IngestReport:
     from kbchat.ingestion.folders import FolderSync
 
-    found = await _discover(parts, _paths(paths), selection, allow_empty=allow_empty)
     async with parts.writing(space_id):
         writer = await open_writer(parts, space_id, splitting)
         folders = FolderSync(
@@ -225,113 +225,29 @@ async def watch(
     splitting: Splitting | None,
     progress: Progress,
 ) -> AsyncIterator[AsyncIterator[IngestReport]]:
-    """Sync, and again whenever something changes; the reports of all that changed anything, the first one always.
+    """Sync, and again whenever something changes."""
+    from kbchat.ingestion.watching import following
 
-    A path that goes away (a build, a checkout) is waited for: nothing changes in the space until it is back.
-    """
     roots = _paths(paths)
-    found = await _discover(parts, roots, selection, allow_empty=True)
+
+    async def holds(root: str) -> bool:
+        return bool(await parts.catalog.sources_beneath(space_id, root))
+
     own = await parts.threads.read(lambda: f"{parts.folder.path.resolve()}{os.sep}")
-    watched = [*found.roots, *(file.path for file in found.files if not file.path.startswith(found.roots))]
-    changes = _Changes(watched, without=own, threads=parts.threads)
-    there = await changes.identities()
-
-    async def look() -> IngestReport:
-        return await sync(
-            parts, space_id, roots, selection=selection, splitting=splitting, allow_empty=True, progress=progress
-        )
-
-    async def reports() -> AsyncIterator[IngestReport]:
-        yield await look()
-        while True:
-            await changes.wait()
-            try:
-                report = await look()
-            except InvalidInputError as error:
-                if error.field != "paths":
-                    raise
-                continue  # A path is not there; when it is back, that is a change.
-            if report.added or report.updated or report.moved or report.removed:
-                yield report
-
-    try:
-        async with anyio.create_task_group() as tasks:
-            # Begins before the first look, so that no change falls in between.
-            tasks.start_soon(changes.notice, there)
-            try:
-                yield reports()
-            finally:
-                # The watcher's thread looks at this, and at no cancellation.
-                changes.stop.set()
-    except BaseExceptionGroup as errors:
-        raise bare(errors) from None
-
-
-Identities = list[tuple[int, int]]
-
-
-class _Changes:
-    """Whether something changed in paths, or below them, since it was last asked. What is below `without` is ours."""
-
-    def __init__(self, paths: Sequence[str], *, without: str, threads: Threads) -> None:
-        self._paths = paths
-        self._without = without
-        self._threads = threads
-        self._changed = anyio.Event()
-        self.stop = anyio.Event()
-
-    async def notice(self, there: Identities | None) -> None:
-        """Watch until told to stop. A path that is made anew is another one to the system: it is watched anew."""
-        while not self.stop.is_set():
-            if there is not None:
-                await self._follow(there)
-            with anyio.move_on_after(WATCH_MS / 1000):
-                await self.stop.wait()
-            if (there := await self.identities()) is not None:
-                self._changed.set()  # Whoever waits wakes when the watching has begun, which is the next step here.
-
-    async def _follow(self, there: Identities) -> None:
-        """Watch paths for as long as they are the same ones."""
-        from watchfiles import awatch
-
-        def counts(_: object, path: str) -> bool:
-            return not path.startswith(self._without)
-
-        watching = awatch(
-            *self._paths,
-            debounce=WATCH_MS,
-            watch_filter=counts,
-            rust_timeout=LOOK_MS,
-            yield_on_timeout=True,
-            stop_event=self.stop,
-        )
-        with suppress(FileNotFoundError):  # Gone before it was watched.
-            async with aclosing(watching):
-                async for _ in watching:
-                    self._changed.set()
-                    if await self.identities() != there:
-                        return
-
-    async def identities(self) -> Identities | None:
-        """What the system knows the paths by; None while one is missing."""
-
-        def read() -> Identities:
-            return [(found.st_dev, found.st_ino) for found in map(os.stat, self._paths)]
-
-        try:
-            return await self._threads.read(read)
-        except OSError:
-            return None
-
-    async def wait(self) -> None:
-        await self._changed.wait()
-        self._changed = anyio.Event()
+    async with following(
+        find=lambda: _discover(parts, roots, selection, allow_empty=True),
+        holds=holds,
+        sync=lambda found: _sync(parts, space_id, found, splitting=splitting, progress=progress),
+        own=own,
+        threads=parts.threads,
+    ) as reports:
+        yield reports
 
 
 async def _fetch(parts: Parts, urls: Sequence[str]) -> tuple[list[FileContent], list[DocumentFailure]]:
     """Documents by URL, some at a time, and those that cannot be had."""
     from kbchat.ingestion.items import FileContent
-    from kbchat.loaders.web import WebPolicy, fetch
+    from kbchat.loaders.web import WebPolicy, fetch, suffix_of_url
 
     settings = parts.settings
     policy = WebPolicy(settings.url_hosts, settings.url_timeout, settings.max_document_bytes)
@@ -341,7 +257,7 @@ async def _fetch(parts: Parts, urls: Sequence[str]) -> tuple[list[FileContent], 
     async def one(url: str) -> None:
         try:
             async with turns:
-                outcomes[url] = FileContent(url, await fetch(url, policy), url)
+                outcomes[url] = FileContent(url, await fetch(url, policy), url, suffixes=(suffix_of_url(url),))
         except UnreadableDocumentError as error:
             outcomes[url] = DocumentFailure(name=url, reason=error.message)
 

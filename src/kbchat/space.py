@@ -152,7 +152,9 @@ class KnowledgeSpace:
                 async for report in reports:
                     ...
 
-        The first report comes always, later ones when something was added, updated, moved or removed.
+        The first report comes always, later ones when something was added, updated, moved or removed. What goes away,
+        or is empty of a sudden and another folder to the system (a disk that is not mounted), is waited for. Raises
+        `InvalidInputError` for what is so from the beginning.
         """
         selection = intake.selected(include, exclude, gitignore)
         return intake.watch(self._parts, self.id, paths, selection=selection, splitting=splitting, progress=progress)
@@ -165,18 +167,20 @@ class KnowledgeSpace:
         text: str | None = None,
         source: str | None = None,
         metadata: Metadata | None = None,
+        file_name: str | None = None,
         replace: bool = False,
     ) -> Document:
         """Take a file's bytes or a text, to be found once `index_documents` has indexed it; its status is TODO.
 
-        `source` says where it came from. With `replace` it takes the place of a document of that name, which is found
-        until then. Raises `DocumentExistsError` without, and `InvalidInputError` naming the argument.
+        `source` says where it came from; the suffix of `file_name` what kind of file it is, where the name does not.
+        With `replace` it takes the place of a document of that name, which is found until then, and which no folder's
+        file is from then on. Raises `DocumentExistsError` without, and `InvalidInputError` naming the argument.
         """
         from kbchat.ingestion.indexing import upload
 
         parts, limit = self._parts, self._parts.settings.max_document_bytes
-        given = upload(name, data=data, text=text, source=source, metadata=metadata, max_bytes=limit)
-        document = await parts.catalog.keep_upload(self.id, given, replace=replace)
+        new = upload(name, data=data, text=text, source=source, metadata=metadata, file_name=file_name, max_bytes=limit)
+        document = await parts.catalog.keep_upload(self.id, new, replace=replace)
         await self._see()
         return document
 
@@ -196,6 +200,10 @@ class KnowledgeSpace:
         asked = inputs.checked_ids(ids, field="ids")
         await intake.index(self._parts, self.id, asked, splitting=splitting, progress=progress)
         await self._see()
+
+    async def added_documents(self, ids: Sequence[int]) -> list[int]:
+        """Those of the ids whose documents `add_document` brought, in any order; no others can be indexed again."""
+        return list(await self._parts.catalog.upload_states(self.id, inputs.checked_ids(ids, field="ids")))
 
     async def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:
         """The space's documents in the order they came, without their texts."""

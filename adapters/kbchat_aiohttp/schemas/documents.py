@@ -14,7 +14,8 @@ class CreateDocument(RequestModel):
 
     doc_name: str | None = Field(default=None, description="Default: the file's name.", json_schema_extra=NAME)
     doc_type: Literal["DOCUMENT", "TEXT", "URL"] | None = Field(
-        default=None, description="DOCUMENT is a file, TEXT is `content`. URLs are not fetched."
+        default=None,
+        description="DOCUMENT is a file, TEXT is `content`, whatever file comes along. URLs are not fetched.",
     )
     content: str | None = Field(default=None, description="The text, for TEXT.")
     doc_source: str | None = Field(default=None, description="Where it came from, for people.")
@@ -45,7 +46,9 @@ class ChunkParameters(RequestModel):
 class SyncOne(RequestModel):
     """How a document is to be indexed."""
 
-    chunk_parameters: ChunkParameters | None = None
+    chunk_parameters: ChunkParameters | None = Field(
+        default=None, description="Only of what was uploaded; what was ingested is split as its space says."
+    )
 
 
 class SyncDocument(SyncOne):

@@ -80,6 +80,8 @@ class Upload:
     metadata: Mapping[str, JsonValue] = field(default_factory=dict)
     id: int = 0
     """The catalog's; 0 until it is kept."""
+    suffix: str | None = None
+    """How the file's own name ended, in lower case with its dot; it outlives the document's name."""
 
 
 class KeptUpload(NamedTuple):

@@ -184,8 +184,10 @@ uploads = Table(
     Column("source", Text),
     Column("metadata", Text, nullable=False),
     Column("size", sa.BigInteger, nullable=False),
-    # Last, because SQLite walks through it to reach what is stored behind it.
+    # SQLite walks through it to reach what is stored behind it: that is read with it.
     Column("data", sa.LargeBinary, nullable=False),
+    # Of the file, whatever the document is called.
+    Column("suffix", Text),
     sqlite_autoincrement=True,
 )
 

@@ -81,6 +81,7 @@ def _upload_row(space_id: int, document_id: int, upload: Upload) -> dict[str, An
         "metadata": documents.dump(upload.metadata),
         "size": len(upload.data),
         "data": upload.data,
+        "suffix": upload.suffix,
     }
 
 
@@ -93,7 +94,15 @@ def states(conn: Connection, space_id: int, ids: Sequence[int]) -> dict[int, Kep
 def kept(conn: Connection, space_id: int, ids: Sequence[int]) -> dict[int, Upload]:
     spaces.require(conn, space_id)
     return {
-        row.document_id: Upload(row.name, row.data, row.doc_type, row.source, documents.load(row.metadata), row.id)
+        row.document_id: Upload(
+            name=row.name,
+            data=row.data,
+            doc_type=row.doc_type,
+            source=row.source,
+            metadata=documents.load(row.metadata),
+            id=row.id,
+            suffix=row.suffix,
+        )
         for row in conn.execute(_KEPT, {"space_id": space_id, "ids": ids})
     }
 

@@ -114,7 +114,11 @@ def ingest(
     ] = None,
     gitignore: Annotated[bool, typer.Option("--gitignore", help="Leave out what git ignores.")] = False,
     sync: Annotated[
-        bool, typer.Option("--sync", help="Also remove documents whose file is gone, and follow files that moved.")
+        bool,
+        typer.Option(
+            "--sync",
+            help="Also remove documents whose file is gone or no longer selected, and follow files that moved.",
+        ),
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Sync, and go on with each change, until Ctrl-C.")] = False,
     owner: Annotated[

@@ -8,7 +8,7 @@ from kbchat.catalog import Catalog, DocumentEdit, SourceState
 from kbchat.errors import UnreadableDocumentError
 from kbchat.ingestion.ingest import Ingester
 from kbchat.ingestion.preparing import Preparer
-from kbchat.loaders.files import FileSource, Found, is_beneath, read
+from kbchat.loaders.files import FileSource, Found, changed_ns, is_beneath, read
 from kbchat.models import DocumentFailure, DocumentStatus, IngestProgress, IngestReport, SpaceInfo
 from kbchat.text.readable import is_text
 from kbchat.threads import Threads
@@ -50,7 +50,7 @@ class FolderSync:
         await self._ingester.collect(pending=True)
         known: dict[str, SourceState] = {}
         for root in found.roots:
-            known |= await self._catalog.sources_beneath(self._space.id, root)
+            known |= await self._catalog.sources_beneath(self._space.id, root.path)
         names = {source.name for source in found.files}
         closed = [f"{folder.path}{os.sep}" for folder in found.closed]
         gone = {
@@ -105,7 +105,7 @@ class FolderSync:
             except (OSError, UnreadableDocumentError):
                 continue  # The ingest will say why.
             if olds := by_content.get((self._preparer.hash(data), _suffix(source.name))):
-                pairs.append((source, olds.pop(0), (stat.st_size, stat.st_mtime_ns)))
+                pairs.append((source, olds.pop(0), (stat.st_size, changed_ns(stat))))
         return pairs
 
     async def _remove(self, document_ids: Sequence[int]) -> int:

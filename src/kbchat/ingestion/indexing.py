@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from kbchat.catalog import Upload
 from kbchat.errors import BusyError, CatalogUnavailableError, InvalidInputError, KbchatError
 from kbchat.inputs import checked_metadata, checked_name, checked_prose, checked_text
+from kbchat.loaders.formats import suffix_of
 from kbchat.models import DocumentStatus, IngestProgress, TextDocument
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ GROUP_BYTES = 48 * 1024 * 1024
 GROUP_DOCUMENTS = 256
 """How much is taken out of the catalog at once."""
 
+SUFFIX_CHARS = 32
+
 State = tuple[DocumentStatus, str | None]
 
 
@@ -33,6 +36,7 @@ def upload(
     text: str | None,
     source: str | None,
     metadata: Mapping[str, JsonValue] | None,
+    file_name: str | None,
     max_bytes: int,
 ) -> Upload:
     """What is to be kept of a document: a file's bytes or a text. Raises `InvalidInputError` naming the argument."""
@@ -57,7 +61,14 @@ def upload(
         doc_type=doc_type,
         source=source,
         metadata=checked_metadata(metadata or {}, field="metadata"),
+        suffix=_kept_suffix(file_name) or _kept_suffix(name),
     )
+
+
+def _kept_suffix(name: str | None) -> str | None:
+    """How a file's name ended, if that may be a suffix: the rest of a name is of no use, and may be anything."""
+    suffix = suffix_of(name or "")
+    return suffix if 1 < len(suffix) <= SUFFIX_CHARS and suffix[1:].isalnum() else None
 
 
 class Indexing:
@@ -130,7 +141,8 @@ def _source(upload: Upload) -> Source:
         return TextDocument(
             name=upload.name, text=upload.data.decode(), metadata=dict(upload.metadata), source=upload.source
         )
-    return FileContent(upload.name, upload.data, upload.source, upload.metadata)
+    suffixes = (suffix_of(upload.name), upload.suffix or "")
+    return FileContent(upload.name, upload.data, upload.source, upload.metadata, suffixes)
 
 
 def _state(reason: str | None) -> State:

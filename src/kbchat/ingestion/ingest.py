@@ -21,7 +21,7 @@ from kbchat.errors import BusyError
 from kbchat.ingestion.items import Failed, Item, Prepared, Source, Unchanged
 from kbchat.ingestion.preparing import Group, Preparer
 from kbchat.lexical import LexicalEntry, LexicalIndex, releasing
-from kbchat.models import DocumentFailure, IngestProgress, IngestReport, IngestStage, SpaceInfo
+from kbchat.models import DocumentFailure, DocumentStatus, IngestProgress, IngestReport, IngestStage, SpaceInfo
 from kbchat.stores import VectorStore
 from kbchat.text.analysis import JoinedTerms, Terms, analyse
 from kbchat.text.splitting import text_of
@@ -142,8 +142,12 @@ class Ingester:
     async def _prepare(self, sources: Sequence[Source], ready: MemoryObjectSendStream[list[Item]], tell: _Tell) -> None:
         """Prepare groups, some at a time, and hand them over in their order."""
 
-        async def states_of(names: Sequence[str]) -> dict[str, SourceState]:
-            return await self._catalog.source_states(self._space.id, names)
+        async def states_of(names: Sequence[str]) -> tuple[dict[str, SourceState], set[int]]:
+            states = await self._catalog.source_states(self._space.id, names)
+            # What was uploaded waits, or has no file whose time is known.
+            done = DocumentStatus.FINISHED
+            ids = [it.document_id for it in states.values() if it.mtime_ns is None or it.status is not done]
+            return states, set(await self._catalog.upload_states(self._space.id, ids)) if ids else set()
 
         async def prepare(group: Group, before: anyio.Event, sent: anyio.Event) -> None:
             for todo in group.todo:

@@ -16,12 +16,13 @@ from kbchat.text.analysis import JoinedTerms
 @dataclass(frozen=True, slots=True)
 class FileContent:
     """A file whose bytes are at hand. `path` says where it came from, for people only; `metadata` goes before what the
-    file says of itself."""
+    file says of itself; `suffixes` hint at what it is, the first that is known, instead of its name's."""
 
     name: str
     data: bytes
     path: str | None = None
     metadata: Mapping[str, JsonValue] = field(default_factory=dict)
+    suffixes: tuple[str, ...] = ()
 
 
 Source = FileSource | FileContent | TextDocument
@@ -29,7 +30,8 @@ Source = FileSource | FileContent | TextDocument
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """What a file's state was when it was read; None where it may change again without a trace."""
+    """What a file's state was when it was read: its size, and when it was last written or put there. None where it may
+    change again without a trace."""
 
     size: int | None = None
     mtime_ns: int | None = None

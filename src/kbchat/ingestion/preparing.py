@@ -20,7 +20,7 @@ from kbchat.errors import MissingExtraError, UnreadableDocumentError
 from kbchat.ingestion.content import ContentHash, Recipe
 from kbchat.ingestion.items import NO_STAT, Failed, FileContent, Item, Prepared, Source, Stat, Unchanged
 from kbchat.ingestion.making import Made, Maker, vectors_of
-from kbchat.loaders.files import FileSource, read
+from kbchat.loaders.files import FileSource, changed_ns, read
 from kbchat.loaders.formats import Format, format_of
 from kbchat.loaders.processes import DocumentReaders
 from kbchat.models import DocumentFailure, DocumentStatus, LoadedDocument, Metadata, TextDocument
@@ -81,7 +81,8 @@ class Group:
     todo: list[_Todo]
 
 
-StatesOf = Callable[[Sequence[str]], Awaitable[Mapping[str, SourceState]]]
+StatesOf = Callable[[Sequence[str]], Awaitable[tuple[Mapping[str, SourceState], Set[int]]]]
+"""Gives the documents' states by name, and the ids of those that were uploaded."""
 
 
 class Preparer:
@@ -119,15 +120,16 @@ class Preparer:
         seen: set[str] = set()
         for first in range(0, len(sources), STATE_NAMES):
             part = sources[first : first + STATE_NAMES]
-            states = await states_of([name for source in part if (name := source.name).isascii() or is_text(name)])
-            settled, todo = await self._threads.read(self._screen, part, states, seen)
+            names = [name for source in part if (name := source.name).isascii() or is_text(name)]
+            states, uploaded = await states_of(names)
+            settled, todo = await self._threads.read(self._screen, part, states, uploaded, seen)
             if settled:
                 yield Group(settled, [])
             for group in _grouped(todo):
                 yield Group([], group)
 
     def _screen(
-        self, sources: Sequence[Source], states: Mapping[str, SourceState], seen: set[str]
+        self, sources: Sequence[Source], states: Mapping[str, SourceState], uploaded: Set[int], seen: set[str]
     ) -> tuple[list[Item], list[_Todo]]:
         """What a look at the files' stats settles, and what is to be read."""
         settled: list[Item] = []
@@ -140,7 +142,7 @@ class Preparer:
                 seen.add(name)
                 settled.append(Unchanged(name, known.document_id))
                 continue
-            if taken := _taken(source, known, seen):
+            if taken := _taken(source, known, uploaded, seen):
                 settled.append(Failed(DocumentFailure(name=printable(source.name), reason=taken), None))
                 continue
             seen.add(name)
@@ -150,7 +152,7 @@ class Preparer:
     def _is_untouched(self, source: Source, known: SourceState, stat: os.stat_result) -> bool:
         """Whether the file is as it was by its stat alone."""
         return (
-            stat.st_mtime_ns == known.mtime_ns
+            changed_ns(stat) == known.mtime_ns
             and stat.st_size == known.size
             and known.status is DocumentStatus.FINISHED
             and isinstance(source, FileSource)
@@ -214,15 +216,17 @@ class Preparer:
             data, stat, given = source.data, Stat(), source.metadata
         else:
             data, state = read(source, max_bytes=self._max_bytes)
-            racy = time.time_ns() - state.st_mtime_ns < RACY_NS
-            stat = Stat() if racy else Stat(state.st_size, state.st_mtime_ns)
+            changed = changed_ns(state)
+            stat = Stat() if time.time_ns() - changed < RACY_NS else Stat(state.st_size, changed)
         content_hash = self.hash(data, given=_facts(dict(given)) if given else b"")
         if known is not None and is_current(known, content_hash):
             has_moved = isinstance(source, FileSource) and source.path != known.source and is_text(source.path)
             return Unchanged(source.name, known.document_id, stat, source.path if has_moved else None)
         if not data.strip():
             raise UnreadableDocumentError(source.name, "the document is empty")
-        raw = _Raw(source, known, data, content_hash, stat, format_of(data, name=source.name))
+        suffixes = source.suffixes if isinstance(source, FileContent) else ()
+        known_as = format_of(data, name=source.name, suffixes=suffixes)
+        raw = _Raw(source, known, data, content_hash, stat, known_as)
         if raw.format.heavy:
             return raw
         return self._finish(raw.format.load(data, name=source.name), raw)
@@ -334,15 +338,25 @@ def _stat(source: Source) -> os.stat_result | None:
         return None  # Reading it will say why.
 
 
-def _taken(source: Source, known: SourceState | None, seen: Set[str]) -> str | None:
+def _taken(source: Source, known: SourceState | None, uploaded: Set[int], seen: Set[str]) -> str | None:
     """Why a name is not this document's to take; the one that has it has not failed."""
     if source.name in seen:
         return "given twice; names are unique in a space"
-    if known is None or known.source is None or not isinstance(source, FileSource) or known.source == source.path:
+    if known is None or not isinstance(source, FileSource):
         return None
-    if not os.path.exists(known.source):  # noqa: PTH110 (a source may be any text; `Path` raises for some)
+    if known.document_id in uploaded:
+        return "its name is taken by a document that was uploaded; rename the file, or delete that document first"
+    if known.source is None or known.source == source.path or not _is_another(known.source, source.path):
         return None
     return f"its name is taken by {known.source!r}; rename one of the folders, or delete that document first"
+
+
+def _is_another(there: str, path: str) -> bool:
+    """Whether a file stands there that is not the one at a path: a link may lead to one and the same."""
+    try:
+        return not os.path.samefile(there, path)  # noqa: PTH121 (a source may be any text; `Path` raises for some)
+    except (OSError, ValueError):
+        return False
 
 
 def _failed(error: UnreadableDocumentError | MissingExtraError, source: Source) -> Failed:

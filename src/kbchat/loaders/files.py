@@ -1,20 +1,18 @@
 """Files and folders: which documents a path stands for, what they are called, and their bytes."""
 
 import os
-import re
 import stat
 import unicodedata
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from kbchat.errors import InvalidInputError, UnreadableDocumentError
 from kbchat.loaders.formats import by_suffix
-
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
+from kbchat.loaders.patterns import Patterns, in_bytes
 
 _WELL_KNOWN = frozenset({"readme", "license", "licence", "notice", "changelog", "changes", "authors", "contributing"})
 """Files that are documents though they may have no suffix."""
@@ -25,7 +23,8 @@ _WILDCARDS = frozenset("*?[")
 class FileSource(NamedTuple):
     """A file to ingest. `name` is the document's: relative to the folder that was given, which it starts with.
 
-    The path is as the disk has it; the name is composed (NFC), as every name is.
+    The path is as the disk has it, through the links that it was given with; the name is composed (NFC), as every name
+    is.
     """
 
     path: str
@@ -40,7 +39,8 @@ class FileSource(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which files of a folder are documents: those of a known type, or else those that a pattern of `include` fits.
+    """Which files of a folder are documents: those of a known type, or else those that a pattern of `include` fits, or
+    that lie in a folder which it fits.
 
     Patterns are written as in `.gitignore` and are relative to the folder that was given. `exclude` goes before
     `include`; with `gitignore` the files of that name are obeyed as git does.
@@ -54,14 +54,27 @@ class Selection:
 EVERYTHING = Selection()
 
 
+class Root(NamedTuple):
+    """A folder that was looked through."""
+
+    path: str
+    """With `/` at its end."""
+    holds: bool
+    """Whether it stands for anything."""
+    identity: tuple[int, int] | None
+    """What the system knows it by; None where that changed meanwhile."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What paths stand for: the files, and the folders that were looked through (with `/` at their end)."""
+    """What paths stand for: the files, and the folders that were looked through."""
 
     files: tuple[FileSource, ...]
-    roots: tuple[str, ...] = ()
+    roots: tuple[Root, ...] = ()
     closed: tuple[FileSource, ...] = ()
     """Folders below those that may not be listed: what is in them is unknown, not gone."""
+    passed: tuple[str, ...] = ()
+    """Where the folder that was to be passed over stands below them."""
 
 
 def discover(
@@ -80,8 +93,9 @@ def discover(
     folder that is passed over wherever it is found, `field` what an error calls the paths.
     """
     found: dict[str, FileSource] = {}
-    roots: list[str] = []
+    roots: dict[str, Root] = {}
     closed: list[FileSource] = []
+    passed: list[str] = []
     for path in paths:
         try:
             root, chosen = _resolved(path, selection, field)
@@ -94,12 +108,30 @@ def discover(
             raise InvalidInputError(field, f"{shown!r} cannot be a path ({reason}); {remedy}") from None
         sources = [FileSource.named(str(root), root.name)]
         if root.is_dir():
-            roots.append(f"{root}{os.sep}")
-            sources = list(_files(root, chosen, closed, str(without.resolve()) if without else ""))
+            place, before = f"{root}{os.sep}", _identity(root)
+            passed += [seen for seen in [_below(root, without)] if seen]
+            sources = list(_files(root, chosen, closed, passed))
             if not sources and not allow_empty:
                 raise InvalidInputError(field, f"{str(path)!r} holds no readable documents; see `kbchat formats`")
+            holds = bool(sources) or (place in roots and roots[place].holds)
+            roots[place] = Root(place, holds, before if before == _identity(root) else None)
         found.update((source.path, source) for source in sources)
-    return Found(tuple(found.values()), tuple(roots), tuple(closed))
+    return Found(tuple(found.values()), tuple(roots.values()), tuple(closed), tuple(passed))
+
+
+def _identity(root: Path) -> tuple[int, int] | None:
+    try:
+        state = root.stat()
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
+
+
+def _below(root: Path, folder: Path | None) -> str | None:
+    """A folder's path as it is met below a root, which may be reached through links."""
+    if folder is None or not (there := folder.resolve()).is_relative_to(real := root.resolve()):
+        return None
+    return str(root / there.relative_to(real))
 
 
 def is_beneath(path: str, roots: Iterable[str]) -> bool:
@@ -130,6 +162,11 @@ def read(source: FileSource, *, max_bytes: int) -> tuple[bytes, os.stat_result]:
     raise AssertionError("unreachable")
 
 
+def changed_ns(state: os.stat_result) -> int:
+    """When a file was last written, or put where it is: a packer may give any two releases' files one time."""
+    return max(state.st_mtime_ns, state.st_ctime_ns)
+
+
 def _check(source: FileSource, state: os.stat_result, max_bytes: int) -> None:
     if not stat.S_ISREG(state.st_mode):
         raise UnreadableDocumentError(source.name, "not a file but a folder, device, pipe or socket")
@@ -140,23 +177,32 @@ def _check(source: FileSource, state: os.stat_result, max_bytes: int) -> None:
 
 def _resolved(path: Path, selection: Selection, field: str) -> tuple[Path, Selection]:
     """The file or folder meant, and what is taken from it: of a pattern, the folder before its first wildcard."""
-    root = path.resolve()
-    if root.is_dir() or root.is_file():
-        return root, selection
-    if root.exists():
+    root = _absolute(path)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        kind = root.stat().st_mode
+        if stat.S_ISDIR(kind) or stat.S_ISREG(kind):
+            return root, selection
         raise InvalidInputError(field, f"{str(path)!r} is neither a file nor a folder")
     parts = path.parts
     first = next((number for number, part in enumerate(parts) if _WILDCARDS & set(part)), None)
-    if first is None or not (folder := Path(*parts[:first]).resolve()).is_dir():
+    if first is None or not (folder := _absolute(Path(*parts[:first]))).is_dir():
         raise InvalidInputError(field, f"there is no file or folder {str(path)!r}")
     pattern = "/" + "/".join(parts[first:])
     return folder, Selection((pattern,), selection.exclude, selection.gitignore)
 
 
-def _files(root: Path, selection: Selection, closed: list[FileSource], without: str) -> Iterator[FileSource]:
+def _absolute(path: Path) -> Path:
+    """Links are kept: what is reached through one, such as a site's current release, is called by it whatever it leads
+    to. Only what `..` leads out of is looked up."""
+    parts = path.parts
+    out = len(parts) - parts[::-1].index("..") if ".." in parts else 0
+    return Path(*parts[:out]).resolve().joinpath(*parts[out:])
+
+
+def _files(root: Path, selection: Selection, closed: list[FileSource], passed: list[str]) -> Iterator[FileSource]:
     chosen = _Chosen(root, selection)
     prefix = len(str(root.parent).rstrip(os.sep)) + 1
-    pending = [str(root)]
+    pending = [] if chosen.ignores_all else [str(root)]
     while pending:
         folder = pending.pop()
         try:
@@ -171,7 +217,7 @@ def _files(root: Path, selection: Selection, closed: list[FileSource], without: 
             if entry.name.startswith("."):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                if entry.path != without and chosen.takes_folder(entry.path):
+                if entry.path not in passed and chosen.takes_folder(entry.path):
                     folders.append(entry.path)
             elif chosen.takes_file(entry.path, entry.name) and not (entry.is_symlink() and Path(entry.path).is_dir()):
                 yield FileSource.named(entry.path, entry.path[prefix:])
@@ -184,88 +230,76 @@ class _Chosen:
     def __init__(self, root: Path, selection: Selection) -> None:
         self._cut = len(str(root)) + 1
         self._suffixes = by_suffix()
-        self._include = _spec(selection.include)
-        self._endings = _endings(selection.include)
-        self._exclude = _spec(selection.exclude)
-        self._ignored: list[tuple[str, GitIgnoreSpec]] = []
+        self._include = _given(selection.include)
+        self._exclude = _given(selection.exclude)
         self._obeys_git = selection.gitignore
-        if selection.gitignore:
-            self._ignored += _above(root)
+        # A repository is where its files are, whatever link leads there.
+        real = root.resolve() if selection.gitignore else root
+        self._real = str(real)
+        self._ignored = _lists_above(real) if selection.gitignore else []
+        self.ignores_all = any(self._is_ignored(str(folder), folder=True) for folder in (real, *real.parents))
 
     def enter(self, folder: str) -> None:
         """Obey a folder's own list from now on, for what lies in it."""
-        if self._obeys_git and (spec := _ignore_file(folder)) is not None:
-            self._ignored.append((f"{folder}{os.sep}", spec))
+        if self._obeys_git and (patterns := _ignore_file(real := self._placed(folder))) is not None:
+            self._ignored.append((f"{real}{os.sep}", patterns))
 
     def takes_folder(self, path: str) -> bool:
-        below = self._below(path) + "/"
-        return not (self._exclude is not None and self._exclude.match_file(below)) and not self._is_ignored(path + "/")
+        return not self._is_out(path, folder=True)
 
     def takes_file(self, path: str, name: str) -> bool:
         if self._include is None:
             stem, dot, suffix = name.rpartition(".")
             if f".{suffix.lower()}" not in self._suffixes if dot and stem else name.lower() not in _WELL_KNOWN:
                 return False
-        elif not name.endswith(self._endings) and not self._include.match_file(self._below(path)):
+        elif not self._include.covers(self._below(path)):
             return False
-        if self._exclude is None and not self._obeys_git:
+        return not self._is_out(path, folder=False)
+
+    def _is_out(self, path: str, *, folder: bool) -> bool:
+        if self._exclude is not None and self._exclude.verdict(self._below(path), folder=folder):
             return True
-        return not (self._exclude is not None and self._exclude.match_file(self._below(path))) and not (
-            self._is_ignored(path)
-        )
+        return self._obeys_git and self._is_ignored(self._placed(path), folder=folder)
 
     def _below(self, path: str) -> str:
         return path[self._cut :].replace(os.sep, "/")
 
-    def _is_ignored(self, path: str) -> bool:
-        # The nearest list that says anything about a file decides.
-        for folder, spec in reversed(self._ignored):
-            if path.startswith(folder):
-                verdict = spec.check_file(path[len(folder) :].replace(os.sep, "/")).include
-                if verdict is not None:
+    def _placed(self, path: str) -> str:
+        return self._real + path[self._cut - 1 :]
+
+    def _is_ignored(self, path: str, *, folder: bool) -> bool:
+        # The nearest list that says anything about a path decides.
+        for above, patterns in reversed(self._ignored):
+            if path.startswith(above):
+                below = in_bytes(path[len(above) :].replace(os.sep, "/"))
+                if (verdict := patterns.verdict(below, folder=folder)) is not None:
                     return verdict
         return False
 
 
-def _spec(patterns: Iterable[str]) -> "GitIgnoreSpec | None":
-    lines = tuple(patterns)
-    if not lines:
-        return None
-    from pathspec import GitIgnoreSpec
+def _given(lines: tuple[str, ...]) -> Patterns | None:
+    """Patterns that somebody wrote for this call, who is told of one that is broken."""
+    patterns = Patterns.of(lines)
+    if patterns.void:
+        raise InvalidInputError("patterns", f"cannot be used: no file can fit {patterns.void[0]!r}")
+    return patterns if lines else None
 
+
+def _ignore_file(folder: str) -> Patterns | None:
     try:
-        return GitIgnoreSpec.from_lines(lines)
-    except ValueError as error:
-        raise InvalidInputError("patterns", f"cannot be used: {error}") from None
-
-
-def _endings(patterns: Iterable[str]) -> tuple[str, ...]:
-    """How names end that such patterns as `*.md` fit for sure: to find that out by the pattern takes longer than all
-    else that is done with a file that did not change. None where another pattern takes something back."""
-    if any(pattern.startswith("!") for pattern in patterns):
-        return ()
-    return tuple(found[1] for pattern in patterns if (found := _ENDING.fullmatch(pattern)))
-
-
-_ENDING = re.compile(r"\*([\w.]*\w)")
-
-
-def _ignore_file(folder: str) -> "GitIgnoreSpec | None":
-    try:
-        lines = Path(folder, ".gitignore").read_text(encoding="utf-8", errors="replace").splitlines()
-        return _spec(lines)
-    except (OSError, InvalidInputError):
+        return Patterns.of_file(Path(folder, ".gitignore").read_bytes())
+    except OSError:
         return None
 
 
-def _above(root: Path) -> list[tuple[str, "GitIgnoreSpec"]]:
+def _lists_above(root: Path) -> list[tuple[str, Patterns]]:
     """The lists of the folders above, up to the repository's, outermost first."""
-    found: list[tuple[str, GitIgnoreSpec]] = []
+    found: list[tuple[str, Patterns]] = []
     if (root / ".git").exists():
         return found
     for folder in root.parents:
-        if (spec := _ignore_file(str(folder))) is not None:
-            found.insert(0, (f"{folder}{os.sep}", spec))
+        if (patterns := _ignore_file(str(folder))) is not None:
+            found.insert(0, (f"{folder}{os.sep}", patterns))
         if (folder / ".git").exists():
             return found
     return []  # Not in a repository.

@@ -1,6 +1,7 @@
 """Which loader reads a file: decided by its content first, by its name second."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import PurePath
@@ -70,12 +71,16 @@ _CONTAINERS = frozenset({"xlsx", "xls", "ods", "pdf", "docx", "pptx", "epub", "m
 """Formats that their first bytes give away. A file without them is not one, whatever it is called."""
 
 
-def format_of(data: bytes, *, name: str) -> Format:
-    """The format of a file. Raises `UnreadableDocumentError` for one that is known and cannot be read."""
+def format_of(data: bytes, *, name: str, suffixes: Sequence[str] = ()) -> Format:
+    """The format of a file. Raises `UnreadableDocumentError` for one that is known and cannot be read.
+
+    The name's suffix hints at it, or else the first of `suffixes` that is known.
+    """
     for plugin in plugins():
         if plugin.plugin is not None and plugin.plugin.recognises(data):
             return plugin
-    hint = by_suffix().get(PurePath(name).suffix.lower())
+    known = by_suffix()
+    hint = next((known[each] for each in suffixes or (suffix_of(name),) if each in known), None)
     if hint is not None and hint.plugin is not None:
         return hint
     if found := container(data, hint=hint.name if hint else ""):
@@ -97,6 +102,11 @@ def _of_text(data: bytes, hint: Format | None) -> Format:
         if start.startswith((b"<?xml", b"<rss", b"<feed")):
             return XML
     return hint or TEXT
+
+
+def suffix_of(name: str) -> str:
+    """How a name ends, in lower case with its dot; empty where it has no suffix."""
+    return PurePath(name).suffix.lower()
 
 
 @functools.cache

@@ -10,10 +10,11 @@ import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from kbchat.addresses import without_credentials
 from kbchat.errors import UnreadableDocumentError
+from kbchat.loaders.formats import suffix_of
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -60,6 +61,14 @@ def is_public(address: Address) -> bool:
         if address.teredo is not None:
             return False
     return address.is_global and not address.is_multicast
+
+
+def suffix_of_url(url: str) -> str:
+    """How the name of the file ends that a URL leads to: neither its host nor its query is that."""
+    try:
+        return suffix_of(unquote(urlsplit(url).path))
+    except ValueError:
+        return ""
 
 
 async def fetch(url: str, policy: WebPolicy, *, resolver: AbstractResolver | None = None) -> bytes:

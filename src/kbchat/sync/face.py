@@ -484,7 +484,9 @@ class KnowledgeSpace(_Delegate):
                 for report in reports:
                     ...
 
-        The first report comes always, later ones when something was added, updated, moved or removed.
+        The first report comes always, later ones when something was added, updated, moved or removed. What goes away,
+        or is empty of a sudden and another folder to the system (a disk that is not mounted), is waited for. Raises
+        `InvalidInputError` for what is so from the beginning.
         """
         return ReportStream(
             self._loop,
@@ -502,15 +504,24 @@ class KnowledgeSpace(_Delegate):
         text: str | None = None,
         source: str | None = None,
         metadata: Metadata | None = None,
+        file_name: str | None = None,
         replace: bool = False,
     ) -> Document:
         """Take a file's bytes or a text, to be found once `index_documents` has indexed it; its status is TODO.
 
-        `source` says where it came from. With `replace` it takes the place of a document of that name, which is found
-        until then. Raises `DocumentExistsError` without, and `InvalidInputError` naming the argument.
+        `source` says where it came from; the suffix of `file_name` what kind of file it is, where the name does not.
+        With `replace` it takes the place of a document of that name, which is found until then, and which no folder's
+        file is from then on. Raises `DocumentExistsError` without, and `InvalidInputError` naming the argument.
         """
         return self._loop.call(
-            self._async.add_document, name, data=data, text=text, source=source, metadata=metadata, replace=replace
+            self._async.add_document,
+            name,
+            data=data,
+            text=text,
+            source=source,
+            metadata=metadata,
+            file_name=file_name,
+            replace=replace,
         )
 
     def index_documents(
@@ -527,6 +538,10 @@ class KnowledgeSpace(_Delegate):
         the documents that it stopped are FAILED with its reason.
         """
         self._loop.call(self._async.index_documents, ids, splitting=splitting, progress=progress)
+
+    def added_documents(self, ids: Sequence[int]) -> list[int]:
+        """Those of the ids whose documents `add_document` brought, in any order; no others can be indexed again."""
+        return self._loop.call(self._async.added_documents, ids)
 
     def documents(self, *, offset: int = 0, limit: int | None = None) -> list[Document]:
         """The space's documents in the order they came, without their texts."""

@@ -273,15 +273,18 @@ class DocumentTests(CatalogFixtures):
     async def test_an_edit_is_of_what_is_kept_too(self, catalog: Catalog, space: SpaceInfo) -> None:
         """What was uploaded is indexed under the name, source and metadata that the document has by then."""
         ids = [
-            (await catalog.keep_upload(space.id, Upload(name, b"One.", "TEXT", name), replace=False)).id
-            for name in ("a", "b")
+            (await catalog.keep_upload(space.id, Upload(name, b"One.", "TEXT", name, suffix=end), replace=False)).id
+            for name, end in (("a", ".md"), ("b", None))
         ]
         edit = DocumentEdit(name="c", source="s", metadata=METADATA)
         document = await catalog.edit_document(space.id, ids[0], edit)
         assert (document.name, document.source, document.metadata) == ("c", "s", METADATA)
         await catalog.edit_document(space.id, ids[0], DocumentEdit(name="d"))
         kept = await catalog.uploads(space.id, ids)
-        assert [(it.name, it.source, it.metadata) for it in kept.values()] == [("d", "s", METADATA), ("b", "b", {})]
+        assert [(it.name, it.source, it.metadata, it.suffix) for it in kept.values()] == [
+            ("d", "s", METADATA, ".md"),
+            ("b", "b", {}, None),
+        ]
 
     async def test_metadata_can_be_left_as_it_is(self, catalog: Catalog, space: SpaceInfo) -> None:
         """By a generation that brings none; a new document has none then."""

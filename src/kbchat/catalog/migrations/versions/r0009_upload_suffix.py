@@ -1,0 +1,11 @@
+"""How the name of an uploaded file ended, whatever the document is called."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0009"
+down_revision = "0008"
+
+
+def upgrade() -> None:
+    op.add_column("uploads", sa.Column("suffix", sa.Text))
