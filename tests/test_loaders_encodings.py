@@ -87,3 +87,9 @@ def test_what_is_declared_is_read_as_browsers_do(declared: str, written: str, te
     """As the wider encoding that is commonly meant; and escape sequences, which are ASCII, go before UTF-8."""
     page = f'<html><head><meta charset="{declared}"></head><body><p>'.encode() + text.encode(written)
     assert HtmlLoader().load(page, name="a.html").text == text
+
+
+def test_an_accent_late_in_a_long_text_is_enough() -> None:
+    """The encoding is guessed from where the text is not ASCII."""
+    text = "plain words here " * 20_000 + "café"
+    assert decode(text.encode("latin-1"), name="a.txt") == (text, "Windows-1252")

@@ -17,14 +17,15 @@ _BINARY = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 _PLAIN = re.compile("[\t\n -~\u3000-\u303f]")
 _NOT_ASCII = re.compile("[^\x00-\x7f\ufffd]")
+_HIGH = re.compile(b"[\x80-\xff]")
 
 _WORD = re.compile(r"[^\W\d_]+")
 _ALPHABETS = ("GREEK", "CYRILLIC", "HEBREW", "ARABIC", "ARMENIAN", "GEORGIAN")
 """Scripts that are not written together with Latin letters in one word, as Chinese, Korean and Thai may be."""
 _UNWORDLY = re.compile(r"(?<=[^\W\d_])[^\w\s\x00-\x7f‐-—’…·](?=[^\W\d_])|(?<=[a-z])[À-ÖØ-ÞŠŒŽŸ]")
 """What no word of a Western language holds: a sign between two letters, a capital with an accent after a small one."""
-_JUDGED = 100_000
-"""Bytes by which a guess is judged."""
+_JUDGED = 200_000
+"""Bytes by which an encoding is guessed, from a little before the first one that is not ASCII."""
 _WEAK = 0.1
 """The confidence below which a guess says little: short texts, and those with a few accents or signs."""
 
@@ -112,9 +113,13 @@ def _most_probable(data: bytes) -> str | None:
     # Loaded only for what is not UTF-8.
     import chardet
 
+    if b"\x00" in data:
+        return chardet.detect(data)["encoding"]
+    first = next((found.start() for found in _HIGH.finditer(data)), 0)
+    data = data[max(first - 1000, 0) :][:_JUDGED]
     guesses = chardet.detect_all(data, ignore_threshold=True)
-    if b"\x00" in data or guesses[0]["encoding"] is None:
-        return guesses[0]["encoding"]
+    if guesses[0]["encoding"] is None:
+        return None
     best = next((guess for guess in guesses if not _mixes_scripts(data, guess["encoding"] or "")), guesses[0])
     western = [guess["confidence"] for guess in guesses if guess["encoding"] == "Windows-1252"]
     is_open = best["confidence"] < _WEAK or best["confidence"] < 1.05 * max(western, default=0)
@@ -125,7 +130,7 @@ def _mixes_scripts(data: bytes, encoding: str) -> bool:
     """Whether most words of another alphabet would hold Latin letters as well."""
     pure = mixed = 0
     try:
-        text = data[:_JUDGED].decode(encoding, "ignore")
+        text = data.decode(encoding, "ignore")
     except LookupError:
         return False
     for word in _WORD.findall(text):
@@ -139,7 +144,7 @@ def _mixes_scripts(data: bytes, encoding: str) -> bool:
 
 def _reads_western(data: bytes) -> bool:
     """Whether these bytes are words with some accents, and signs between words, in Windows' Western code page."""
-    text = _try(data[:_JUDGED], "cp1252")
+    text = _try(data, "cp1252")
     if text is None or _UNWORDLY.search(text):
         return False
     words = (word for word in _WORD.findall(text) if not word.isascii())
