@@ -148,8 +148,9 @@ def _reads_western(data: bytes) -> bool:
     if text is None or _UNWORDLY.search(text):
         return False
     words = (word for word in _WORD.findall(text) if not word.isascii())
-    accented = [letter for word in words for letter in word if letter.isalpha()]
-    return len(accented) <= 2 * sum(letter.isascii() for letter in accented)
+    letters = [letter for word in words for letter in word if letter.isalpha()]
+    accented = sum(not letter.isascii() for letter in letters)
+    return 2 * accented <= len(letters)
 
 
 def _is_wide(data: bytes) -> bool:
