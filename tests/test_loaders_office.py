@@ -132,6 +132,12 @@ def test_numbers_of_headings_and_of_styles_are_read() -> None:
     assert word(*parts, document=document, numbering=LISTS) == expected
 
 
+def test_a_list_that_is_defined_wrongly_is_a_list_all_the_same() -> None:
+    """Its numbers are lost, the document is not."""
+    wrong = '<w:num w:numId="x"/><w:num w:numId="90"><w:abstractNumId w:val="y"/></w:num>'
+    assert word(counted("one", 90), counted("two", 99), numbering=wrong) == "- one\n- two"
+
+
 def test_hidden_text_readings_and_powers() -> None:
     """Hidden text and the signs above Chinese characters are left out, 10⁶ is not 106."""
     hidden = "<w:r><w:rPr><w:vanish/></w:rPr><w:t>hidden</w:t></w:r>"

@@ -16,9 +16,14 @@ _ROMAN = dict(zip((1000, 900, 500, 400, 100, 90, 50, 40, 10, 9, 5, 4, 1), _SIGNS
 
 
 def number(element: Any, path: str, default: int | None = None) -> int | None:
-    """The number that is the value of a property, by its path of tags."""
-    found = element.find("/".join(f"{_W}{tag}" for tag in path.split("/"))) if element is not None else None
-    return int(found.get(f"{_W}val")) if found is not None and found.get(f"{_W}val") else default
+    """The number that is the value of a property, by its path of tags. What is none counts as not said."""
+    found = element.find("/".join(f"{_W}{tag}" for tag in path.split("/")))
+    return _whole(found, "val", default) if found is not None else default
+
+
+def _whole(element: Any, attribute: str, default: int | None = None) -> int | None:
+    value = element.get(f"{_W}{attribute}") or ""
+    return int(value) if re.fullmatch(r"-?\d{1,9}", value) else default
 
 
 class Styles:
@@ -76,26 +81,25 @@ class Numbers:
     """Counts the paragraphs of a document's lists, in the order in which it is asked."""
 
     def __init__(self, numbering: Any) -> None:
-        self._levels: dict[str, dict[int, _Level]] = {}
-        self._lists: dict[int, tuple[str, dict[int, int]]] = {}
-        self._counts: dict[str, dict[int, int]] = {}
+        self._levels: dict[int | None, dict[int, _Level]] = {}
+        self._lists: dict[int | None, tuple[int | None, dict[int, int]]] = {}
+        self._counts: dict[int | None, dict[int, int]] = {}
         if numbering is None:
             return
         for kind in numbering.iterchildren(f"{_W}abstractNum"):
-            levels = {int(level.get(f"{_W}ilvl")): _level(level) for level in kind.iterchildren(f"{_W}lvl")}
-            self._levels[kind.get(f"{_W}abstractNumId")] = levels
+            levels = {_whole(level, "ilvl", 0) or 0: _level(level) for level in kind.iterchildren(f"{_W}lvl")}
+            self._levels[_whole(kind, "abstractNumId")] = levels
         for one in numbering.iterchildren(f"{_W}num"):
             starts = {
-                int(change.get(f"{_W}ilvl")): start
+                _whole(change, "ilvl", 0) or 0: start
                 for change in one.iterchildren(f"{_W}lvlOverride")
                 if (start := number(change, "startOverride")) is not None
             }
-            kind = one.find(f"{_W}abstractNumId").get(f"{_W}val")
-            self._lists[int(one.get(f"{_W}numId"))] = kind, starts
+            self._lists[_whole(one, "numId")] = number(one, "abstractNumId"), starts
 
     def next(self, numbered: int, level: int | None, style: str) -> tuple[int, str]:
         """The level of the next paragraph of a list, and what stands before its text: `-` for a bullet."""
-        kind, starts = self._lists.get(numbered, ("", {}))
+        kind, starts = self._lists.get(numbered, (None, {}))
         levels = self._levels.get(kind, {})
         if level is None:
             level = next((at for at, known in levels.items() if style and known.style == style), 0)

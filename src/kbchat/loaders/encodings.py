@@ -77,13 +77,17 @@ def _try(data: bytes, encoding: str) -> str | None:
 
 
 def _declared(data: bytes, encoding: str) -> str | None:
-    try:
-        known = codecs.lookup(encoding).name
-    except LookupError:
-        return None
-    wider = _WIDER.get(known)
+    wider = _WIDER.get(_codec(encoding))
     text = _try(data, wider) if wider else None
-    return _try(data, known) if text is None else text
+    return _try(data, encoding) if text is None else text
+
+
+def _codec(encoding: str) -> str:
+    """The one name of an encoding that has several; nothing for one that is unknown."""
+    try:
+        return codecs.lookup(encoding).name
+    except LookupError:
+        return ""
 
 
 def _guess(data: bytes, name: str) -> tuple[str, str]:
@@ -121,7 +125,7 @@ def _most_probable(data: bytes) -> str | None:
     if guesses[0]["encoding"] is None:
         return None
     best = next((guess for guess in guesses if not _mixes_scripts(data, guess["encoding"] or "")), guesses[0])
-    western = [guess["confidence"] for guess in guesses if guess["encoding"] == "Windows-1252"]
+    western = [guess["confidence"] for guess in guesses if _codec(guess["encoding"] or "") == "cp1252"]
     is_open = best["confidence"] < _WEAK or best["confidence"] < 1.05 * max(western, default=0)
     return "Windows-1252" if is_open and _reads_western(data) else best["encoding"]
 
