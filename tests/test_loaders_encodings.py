@@ -84,7 +84,7 @@ def test_the_mark_at_the_end_of_old_files_is_left_out() -> None:
     ],
 )
 def test_what_is_declared_is_read_as_browsers_do(declared: str, written: str, text: str) -> None:
-    """As the wider encoding that is commonly meant; and escape sequences, which are ASCII, go before UTF-8."""
+    """As the wider encoding that is commonly meant; and one of escape sequences, which are ASCII, before UTF-8."""
     page = f'<html><head><meta charset="{declared}"></head><body><p>'.encode() + text.encode(written)
     assert HtmlLoader().load(page, name="a.html").text == text
 
@@ -93,3 +93,10 @@ def test_an_accent_late_in_a_long_text_is_enough() -> None:
     """The encoding is guessed from where the text is not ASCII."""
     text = "plain words here " * 20_000 + "café"
     assert decode(text.encode("latin-1"), name="a.txt") == (text, "Windows-1252")
+
+
+@pytest.mark.parametrize("declared", ["utf-16", "rot13", "undefined", "punycode", "hex", "no\0name"])
+def test_plain_ascii_is_plain_whatever_it_declares(declared: str) -> None:
+    """What a file says may be wrong, or no encoding at all."""
+    assert decode(b"hello (world)+", name="a.txt", declared=declared) == ("hello (world)+", None)
+    assert decode("café noir".encode("latin-1"), name="a.txt", declared="undefined")[0] == "café noir"

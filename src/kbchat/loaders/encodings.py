@@ -38,13 +38,13 @@ def decode(data: bytes, *, name: str, declared: str | None = None) -> tuple[str,
     """Text of bytes, and the encoding if it had to be guessed; line ends become ``\\n``.
 
     In this order: the encoding of a byte order mark, UTF-8, the one that the file itself declares, the most probable
-    one; but what is declared goes first for plain ASCII, which may be the escape sequences of another. The mark that
+    one; but what is declared goes first where there are escape sequences, as some encodings are made of. The mark that
     ended texts under DOS is left out. Raises `UnreadableDocumentError` for what is no text, or is broken in its own
     encoding.
     """
     guessed = None
     text = _by_mark(data, name)
-    if text is None and declared and data.isascii():
+    if text is None and declared and b"\x1b" in data:
         text = _declared(data, declared)
     if text is None and b"\x00" not in data:
         text = _try(data, "utf-8")
@@ -72,7 +72,7 @@ def _by_mark(data: bytes, name: str) -> str | None:
 def _try(data: bytes, encoding: str) -> str | None:
     try:
         return data.decode(encoding)
-    except (UnicodeDecodeError, LookupError):
+    except (ValueError, LookupError):  # Not only of decoding: some codecs refuse any data, some names are none.
         return None
 
 
@@ -86,7 +86,7 @@ def _codec(encoding: str) -> str:
     """The one name of an encoding that has several; nothing for one that is unknown."""
     try:
         return codecs.lookup(encoding).name
-    except LookupError:
+    except (ValueError, LookupError):
         return ""
 
 
