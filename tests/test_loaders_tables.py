@@ -50,6 +50,7 @@ def read(data: bytes) -> str:
         ("Bob,31\nAnn,44\n", "Bob; 31\nAnn; 44"),
         ("Bob,1990\nAnn,1985\n", "Bob; 1990\nAnn; 1985"),
         ("Alice;Berlin;engineer\nBob;Paris;doctor\nCarl;Rome;cook\n", None),
+        ("Alice;Berlin;engineer\nvan Dyk;Paris;doctor\nCarl;Rome;cook\n", None),
         ("Ann,Sales,Rome\nBo,Sales,Oslo\nCy,Law,Bern\n", None),
         # Two columns of no kind: each row is a name and its value.
         ("Name,Alice\nAge,30\nCity,Berlin\n", "Name: Alice\nAge: 30\nCity: Berlin"),

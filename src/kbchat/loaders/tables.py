@@ -143,7 +143,9 @@ def _is_header(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool | N
             return True
     names = [value for value in first if value]
     again = any(value in column for value, column in zip(first, columns, strict=True) if value)
-    if again or len(names) != len(set(names)) or (len(ways) > 1 and heads == kinds):
+    alike = [head for head, kind in pairs if kind and head == kind]
+    is_alike = len(_NAMES.intersection(alike)) > 1 and len(alike) == sum(bool(kind) for _, kind in pairs)
+    if again or is_alike or len(names) != len(set(names)):
         return False
     return None
 
