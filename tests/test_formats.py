@@ -116,7 +116,7 @@ def test_each_row_of_a_sheet_says_its_columns() -> None:
         ('Name,Text\nAnn,"two\nlines"\n', "Name: Ann; Text: two lines"),
         ("1,2\n3,4\n", "1; 2\n3; 4"),
         ("a,a\nb,c\n", "a; a\nb; c"),
-        ("Name\nAnn\n", "Name: Ann"),
+        ("Name\nAnn\n", "Name\nAnn"),
         ("Name,Age\n", "Name; Age"),
         ("A,B\n1,2,3\n", "A: 1; B: 2; 3"),
     ],

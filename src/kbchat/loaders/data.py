@@ -1,7 +1,8 @@
 """JSON, JSON lines and notebooks, as text that people would read."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import JsonValue
 
@@ -16,13 +17,14 @@ MAX_DEPTH = 50
 
 
 class JsonLoader:
-    """A JSON value: names and values a line each, indented. What does not parse is text as it stands."""
+    """A JSON value: names and values a line each, indented; a name that comes twice has all its values. What does not
+    parse is text as it stands."""
 
     def load(self, data: bytes, *, name: str) -> LoadedDocument:
         """Raises `UnreadableDocumentError` for binary data and for a value without text."""
         text, guessed = decode(data, name=name)
         try:
-            value = json.loads(text)
+            value = _parsed(text)
         except (ValueError, RecursionError):
             return LoadedDocument(text, metadata=facts(encoding=guessed))
         # Between the items of a list a cut does least harm.
@@ -41,7 +43,7 @@ class JsonLinesLoader:
             if not line.strip():
                 continue
             try:
-                parts.append(_outlined(json.loads(line)))
+                parts.append(_outlined(_parsed(line)))
             except (ValueError, RecursionError):
                 raise UnreadableDocumentError(name, f"line {number} is no JSON; mend or remove it") from None
         return _document(parts, name=name, encoding=guessed)
@@ -63,6 +65,24 @@ class NotebookLoader:
         require_text(content, name=name, reason="no cell holds text")
         title = next((line.lstrip("# ") for line in content.split("\n") if line.startswith("# ")), None)
         return LoadedDocument(content, metadata=facts(title=title), markup="markdown")
+
+
+def _parsed(text: str) -> JsonValue:
+    value: JsonValue = json.loads(text, object_pairs_hook=_whole)
+    return value
+
+
+def _whole(pairs: Sequence[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    """An object; a name that comes again has a list of its values."""
+    whole = dict(pairs)
+    if len(whole) == len(pairs):
+        return whole
+    counts = Counter(key for key, _ in pairs)
+    several: dict[str, list[JsonValue]] = {key: [] for key, count in counts.items() if count > 1}
+    for key, value in pairs:
+        if key in several:
+            several[key].append(value)
+    return {**whole, **several}
 
 
 def _document(parts: Iterable[str], *, name: str, encoding: str | None) -> LoadedDocument:

@@ -1,11 +1,11 @@
 """Word documents, as Markdown."""
 
 import io
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from kbchat.errors import UnreadableDocumentError
+from kbchat.loaders.docx_numbers import Numbers, Styles, number
 from kbchat.loaders.parts import facts, joined, needing, unzipped
 from kbchat.loaders.text import require_text
 from kbchat.models import LoadedDocument
@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
-_FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
-_LEVEL = re.compile(r"heading (\d)", re.IGNORECASE)
+_MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+_FALLBACK = f"{_MC}Fallback"
+_AROUND = {f"{_W}{tag}" for tag in ("sdt", "sdtContent", "customXml", "ins", "moveTo", "smartTag")}
+_AROUND |= {f"{_MC}AlternateContent", f"{_MC}Choice"}
+"""What may stand around paragraphs, tables, their rows and their cells."""
+MAX_SPAN = 63
+"""Columns that a table may have in Word."""
 
 
 class DocxLoader:
@@ -45,7 +50,11 @@ class _Body:
 
     def __init__(self, document: "Document") -> None:
         self._document = document
-        self._names = {style.style_id: (style.name or "") for style in document.styles}
+        self._styles = Styles(document.styles.element)
+        numbering = next(
+            (part for part in document.part.package.iter_parts() if str(part.partname) == "/word/numbering.xml"), None
+        )
+        self._numbers = Numbers(_parsed(numbering.blob) if numbering is not None else None)
 
     def lines(self) -> Iterator[str]:
         yield from self._blocks(self._document.element.body)
@@ -58,13 +67,8 @@ class _Body:
         yield from (note for note in notes if note.strip())
 
     def _blocks(self, element: Any) -> Iterator[str]:
-        for child in element.iterchildren():
-            if child.tag == f"{_W}p":
-                yield from self._paragraph(child)
-            elif child.tag == f"{_W}tbl":
-                yield from self._table(child)
-            elif child.tag in (f"{_W}sdt", f"{_W}sdtContent", f"{_W}ins", f"{_W}smartTag"):
-                yield from self._blocks(child)
+        for child in _inner(element, "p", "tbl"):
+            yield from self._paragraph(child) if child.tag == f"{_W}p" else self._table(child)
 
     def _paragraph(self, paragraph: Any) -> Iterator[str]:
         for box in paragraph.iter(f"{_W}txbxContent"):
@@ -73,34 +77,44 @@ class _Body:
         text = " ".join(_text(paragraph).split(" ")).strip()
         if not text:
             return
-        style = self._style(paragraph)
-        level = 1 if style.lower() == "title" else int(found[1]) if (found := _LEVEL.match(style)) else 0
-        if level:
-            yield from ("", f"{'#' * min(level, 6)} {' '.join(text.split())}", "")
-        elif (numbering := paragraph.find(f"{_W}pPr/{_W}numPr")) is not None:
-            depth = numbering.find(f"{_W}ilvl")
-            yield f"{'  ' * int(depth.get(f'{_W}val', 0) if depth is not None else 0)}- {text}"
-        elif style.lower().startswith("list"):
-            yield f"- {text}"
+        counted, at, style = self._styles.counted(paragraph)
+        in_list = self._styles.name(paragraph).startswith("list")
+        depth, mark = self._numbers.next(counted, at, style) if counted else (0, "-" if in_list else "")
+        if level := self._styles.level(paragraph):
+            title = " ".join(f"{mark if mark != '-' else ''} {text}".split())
+            yield from ("", f"{'#' * level} {title}", "")
+        elif mark:
+            yield f"{'  ' * depth}{mark} {text}"
         else:
             yield from ("", text, "")
 
-    def _style(self, paragraph: Any) -> str:
-        style = paragraph.find(f"{_W}pPr/{_W}pStyle")
-        return self._names.get(style.get(f"{_W}val"), "") if style is not None else ""
-
     def _table(self, table: Any) -> Iterator[str]:
-        rows = [
-            [" ".join(" ".join(self._blocks(cell)).split()).replace("|", "\\|") for cell in row.iterchildren(f"{_W}tc")]
-            for row in table.iterchildren(f"{_W}tr")
-        ]
+        rows = [self._row(row) for row in _inner(table, "tr")]
         width = max(map(len, rows), default=0)
         yield ""
-        for number, cells in enumerate(rows):
+        for place, cells in enumerate(rows):
             yield f"| {' | '.join(cells + [''] * (width - len(cells)))} |"
-            if number == 0:
+            if place == 0:
                 yield "|" + " --- |" * width
         yield ""
+
+    def _row(self, row: Any) -> list[str]:
+        """A row's cells, each in its column: a wide one has empty ones after it."""
+        cells = [""] * min(number(row, "trPr/gridBefore", 0) or 0, MAX_SPAN)
+        for cell in _inner(row, "tc"):
+            cells.append(" ".join(" ".join(self._blocks(cell)).split()).replace("|", "\\|"))
+            cells += [""] * (min(number(cell, "tcPr/gridSpan", 1) or 1, MAX_SPAN) - 1)
+        return cells
+
+
+def _inner(element: Any, *tags: str) -> Iterator[Any]:
+    """The elements of those kinds in another, also where something stands around them."""
+    wanted = {f"{_W}{tag}" for tag in tags}
+    for child in element.iterchildren(tag="*"):
+        if child.tag in wanted:
+            yield child
+        elif child.tag in _AROUND:
+            yield from _inner(child, *tags)
 
 
 def _parsed(xml: bytes) -> Any:
@@ -110,14 +124,16 @@ def _parsed(xml: bytes) -> Any:
 
 
 def _text(paragraph: Any) -> str:
-    """The text of a paragraph as it shows: with formulas, without what was deleted."""
+    """The text of a paragraph as it shows: with formulas, without what was deleted, hidden, or tells how to read it."""
     pieces: list[str] = []
-    skipped = {f"{_W}del", f"{_W}moveFrom", f"{_W}instrText", f"{_W}txbxContent", _FALLBACK}
+    skipped = {f"{_W}del", f"{_W}moveFrom", f"{_W}instrText", f"{_W}txbxContent", f"{_W}rt", _FALLBACK}
 
     def walk(element: Any) -> None:
         for child in element.iterchildren(tag="*"):
-            if child.tag in skipped:
+            if child.tag in skipped or (child.tag == f"{_W}r" and _is_hidden(child)):
                 continue
+            if child.tag == f"{_W}r" and pieces and pieces[-1][-1:].isdigit() and _is_raised(child):
+                pieces.append("^")
             if child.tag in (f"{_W}t", f"{_M}t"):
                 pieces.append(child.text or "")
             elif child.tag == f"{_W}tab":
@@ -131,3 +147,16 @@ def _text(paragraph: Any) -> str:
 
     walk(paragraph)
     return "".join(pieces)
+
+
+def _is_hidden(run: Any) -> bool:
+    hidden = run.find(f"{_W}rPr/{_W}vanish")
+    return hidden is not None and hidden.get(f"{_W}val") not in ("0", "false", "off")
+
+
+def _is_raised(run: Any) -> bool:
+    """Whether a run is a number above the line: 10⁶ is not 106."""
+    place = run.find(f"{_W}rPr/{_W}vertAlign")
+    if place is None or place.get(f"{_W}val") != "superscript":
+        return False
+    return "".join(text.text or "" for text in run.iterchildren(f"{_W}t")).strip("+-−").isdigit()

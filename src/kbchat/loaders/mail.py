@@ -1,30 +1,40 @@
 """Mails: who wrote to whom about what, and the text."""
 
+import codecs
 import email
 import email.policy
 import io
+import re
 from collections.abc import Iterator
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
+from itertools import islice
 
 from kbchat.errors import UnreadableDocumentError
+from kbchat.loaders.encodings import decode
 from kbchat.loaders.markup import whole_content
 from kbchat.loaders.parts import facts, joined, needing
 from kbchat.loaders.text import require_text
 from kbchat.models import LoadedDocument
 
 _SHOWN = ("From", "To", "Cc", "Date")
+_META = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w-]+)""", re.IGNORECASE)
+"""Where a page says its encoding itself; a part that does not say it in its header is read by that."""
 
 
 class EmlLoader:
-    """A mail as it travels (RFC 5322): its plain text, else its HTML; attachments are named, not read."""
+    """A mail as it travels (RFC 5322): all its texts, plain rather than HTML; attachments are named, not read."""
 
     def load(self, data: bytes, *, name: str) -> LoadedDocument:
         """Raises `UnreadableDocumentError` for what is no mail, or one with neither a subject nor a text."""
-        message = email.message_from_bytes(data, policy=email.policy.default)
-        if not isinstance(message, EmailMessage) or not message.keys():
-            raise UnreadableDocumentError(name, "not a mail: it has no headers")
-        headers = {key: _header(message, key) for key in ("Subject", *_SHOWN)}
-        return _document(headers, [*_body(message)], name=name)
+        attached: list[str] = []
+        try:
+            message = email.message_from_bytes(data.removeprefix(codecs.BOM_UTF8), policy=email.policy.default)
+            if not isinstance(message, EmailMessage) or not message.keys():
+                raise UnreadableDocumentError(name, "not a mail: it has no headers")
+            body = [*_texts(message, attached)]
+        except RecursionError:
+            raise UnreadableDocumentError(name, "its parts are nested too deeply") from None
+        return _document(_headers(message), [*body, *_named(attached)], name=name)
 
 
 class MsgLoader:
@@ -45,7 +55,9 @@ class MsgLoader:
                 "Cc": _decoded(known.get("Cc", "")),
                 "Date": sent.isoformat(sep=" ") if sent else "",
             }
-            body = message.body or whole_content(message.html_body or "")
+            body = message.body or ""
+            if not body.strip():
+                body = whole_content(message.html_body or "")
             attached = [attachment.file_name or "" for attachment in message.attachments]
         except (OSError, KeyError, ValueError, AttributeError, IndexError) as error:
             raise UnreadableDocumentError(name, f"damaged: not a whole Outlook mail ({error})") from None
@@ -54,14 +66,22 @@ class MsgLoader:
 
 def _document(headers: dict[str, str], body: list[str], *, name: str) -> LoadedDocument:
     subject = headers["Subject"]
-    head = "\n".join(f"{key}: {headers[key]}" for key in _SHOWN if headers[key])
+    head = _head(headers)
     require_text(subject + "".join(body), name=name, reason="the mail holds no text")
     text, _ = joined([(f"# {subject}" if subject else "", {}), (head, {}), *((part, {}) for part in body)])
     metadata = facts(title=subject, sender=headers["From"], date=headers["Date"])
     return LoadedDocument(text, metadata=metadata, markup="markdown")
 
 
-def _header(message: EmailMessage, key: str) -> str:
+def _headers(message: MIMEPart) -> dict[str, str]:
+    return {key: _header(message, key) for key in ("Subject", *_SHOWN)}
+
+
+def _head(headers: dict[str, str]) -> str:
+    return "\n".join(f"{key}: {headers[key]}" for key in _SHOWN if headers[key])
+
+
+def _header(message: MIMEPart, key: str) -> str:
     try:
         return " ".join(str(message.get(key, "")).split())
     except (ValueError, IndexError, AttributeError):
@@ -78,29 +98,59 @@ def _decoded(value: str) -> str:
         return value
 
 
-def _body(message: EmailMessage) -> Iterator[str]:
-    part = message.get_body(preferencelist=("plain", "html"))
-    if isinstance(part, EmailMessage):
-        text = _content(part)
-        yield whole_content(text) if part.get_content_type() == "text/html" else text
-    attached = []
-    for attachment in message.iter_attachments():
-        if attachment.get_content_type() == "message/rfc822":
-            inner = attachment.get_payload(0)
-            if isinstance(inner, EmailMessage):
-                yield f"## {_header(inner, 'Subject')}"
-                yield from _body(inner)
+def _texts(message: MIMEPart, attached: list[str]) -> Iterator[str]:
+    """Every text that a mail shows, in order; the names of what it does not show go to `attached`."""
+    kind, filename = message.get_content_type(), message.get_filename()
+    if message.get_content_disposition() == "attachment" and filename and kind != "message/rfc822":
+        attached.append(filename)
+    elif not message.is_multipart():
+        # Several parts without a border between them are a text as well.
+        if message.get_content_maintype() in ("text", "multipart"):
+            text = _content(message)
+            yield whole_content(text) if kind == "text/html" else text
         else:
-            attached.append(attachment.get_filename() or "")
-    yield from _named(attached)
+            attached.append(filename or "")
+    elif kind == "multipart/alternative":
+        yield _best(message, attached)
+    else:
+        yield from _parts(message, kind, attached)
 
 
-def _content(part: EmailMessage) -> str:
+def _parts(message: MIMEPart, kind: str, attached: list[str]) -> Iterator[str]:
+    # What follows the first part of related ones are the pictures in it; the report that mail could not be delivered
+    # holds headers only.
+    several = kind.startswith("multipart/")
+    for part in islice(message.iter_parts(), 1 if kind == "multipart/related" else None):
+        if kind == "message/rfc822":
+            headers = _headers(part)
+            yield f"## {headers['Subject']}"
+            yield _head(headers)
+        if several or kind == "message/rfc822":
+            yield from _texts(part, attached)
+
+
+def _best(message: MIMEPart, attached: list[str]) -> str:
+    """The plain one of several forms of a text, else the first that is not blank."""
+    forms = []
+    for part in message.iter_parts():
+        text = "\n\n".join(_texts(part, attached))
+        if not text.isspace() and text:
+            forms.append((part.get_content_type() != "text/plain", text))
+    return min(forms, key=lambda form: form[0])[1] if forms else ""
+
+
+def _content(part: MIMEPart) -> str:
+    """A part's text, whatever it says that its encoding is."""
+    payload = part.get_payload(decode=True)
+    if not isinstance(payload, bytes):
+        return ""
+    declared = part.get_content_charset()
+    if declared is None and (found := _META.search(payload[:4096])):
+        declared = found[1].decode()
     try:
-        return str(part.get_content())
-    except (LookupError, UnicodeDecodeError):
-        payload = part.get_payload(decode=True)
-        return payload.decode("latin-1") if isinstance(payload, bytes) else ""
+        return decode(payload, name="", declared=declared)[0]
+    except UnreadableDocumentError:
+        return payload.decode(errors="replace")
 
 
 def _named(attachments: list[str]) -> Iterator[str]:

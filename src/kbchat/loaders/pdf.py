@@ -1,8 +1,10 @@
 """PDF, page by page."""
 
+import ctypes
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import JsonValue
@@ -13,10 +15,13 @@ from kbchat.loaders.text import require_text, tidy
 from kbchat.models import LoadedDocument
 
 if TYPE_CHECKING:
-    from pypdfium2 import PdfDocument
+    from pypdfium2 import PdfDocument, PdfPage
 
 _HYPHEN = re.compile("[\x02\ufffe]\\s*\n?")
 """Where PDFium says that a word was divided at the end of a line."""
+_NUMBER = re.compile(r"\d{1,9}")
+_PASSWORD = 1 << 13
+"""The flag of a text field whose value is not shown."""
 _UNSAID = ("untitled", "(anonymous)", "(unspecified)")
 REPEATED = 4
 """Pages from which on a first or last line that nearly all have is taken for a running header or footer."""
@@ -31,7 +36,10 @@ class _Mark(NamedTuple):
 
 
 class PdfLoader:
-    """A PDF's text. Each page is a block, and each part of it that a bookmark names; bookmarks are the headings."""
+    """A PDF's text. Each page is a block, and each part of it that a bookmark names; bookmarks are the headings.
+
+    What is filled in into a form stands at the end of its page.
+    """
 
     def load(self, data: bytes, *, name: str) -> LoadedDocument:
         """Raises `UnreadableDocumentError` for one that is encrypted, damaged, or holds pictures of text only."""
@@ -42,12 +50,16 @@ class PdfLoader:
         except PdfiumError as error:
             raise UnreadableDocumentError(name, _reason(str(error))) from None
         try:
+            with suppress(PdfiumError):  # A form that cannot be read; the text can.
+                document.init_forms()
             pages = [_page(document, number) for number in range(len(document))]
             marks = _bookmarks(document)
             about = document.get_metadata_dict()
         finally:
             document.close()
-        text, blocks = joined(_sections(_without_running_lines(pages), marks))
+        texts = _without_running_lines([text for text, _ in pages])
+        whole = [f"{text}\n{fields}".strip("\n") for text, (_, fields) in zip(texts, pages, strict=True)]
+        text, blocks = joined(_sections(whole, marks))
         require_text(text, name=name, reason="no text on any page: a scan; make its text readable (OCR) first")
         metadata = facts(title=_said(about.get("Title", "")), author=_said(about.get("Author", "")))
         return LoadedDocument(text, metadata=metadata, blocks=blocks)
@@ -63,18 +75,70 @@ def _said(value: str) -> str:
     return "" if value.lower() in _UNSAID else value
 
 
-def _page(document: "PdfDocument", number: int) -> str:
+def _page(document: "PdfDocument", number: int) -> tuple[str, str]:
+    """The text of a page, and what is filled in into its form."""
     from pypdfium2 import PdfiumError
 
     try:
         page = document[number]
         try:
-            text = page.get_textpage().get_text_bounded()
+            content = page.get_textpage()
+            # By place, PDFium loses the line ends of text that is written sideways; but only so has it every character.
+            text = content.get_text_range() if page.get_rotation() else content.get_text_bounded()
+            fields = "\n".join(_filled(document, page))
         finally:
             page.close()
     except PdfiumError:
-        return ""  # A damaged page; the others can be read.
-    return tidy(_HYPHEN.sub("", text.replace("\r\n", "\n")))
+        return "", ""  # A damaged page; the others can be read.
+    return tidy(_HYPHEN.sub("", text.replace("\r\n", "\n"))), tidy(fields)
+
+
+def _filled(document: "PdfDocument", page: "PdfPage") -> Iterator[str]:
+    """A line for each field that has a value: its name and that. The document's forms are to be initialised."""
+    from pypdfium2 import raw
+
+    if document.formenv is None:
+        return
+    for number in range(raw.FPDFPage_GetAnnotCount(page)):
+        annotation = raw.FPDFPage_GetAnnot(page, number)
+        try:
+            value = _value(document, annotation)
+            if value.strip():
+                yield f"{_name(document, annotation)}: {value}"
+        finally:
+            raw.FPDFPage_CloseAnnot(annotation)
+
+
+def _value(document: "PdfDocument", annotation: object) -> str:
+    from pypdfium2 import raw
+
+    form = document.formenv
+    match raw.FPDFAnnot_GetFormFieldType(form, annotation):
+        case raw.FPDF_FORMFIELD_TEXTFIELD | raw.FPDF_FORMFIELD_COMBOBOX | raw.FPDF_FORMFIELD_LISTBOX:
+            hidden = raw.FPDFAnnot_GetFormFieldFlags(form, annotation) & _PASSWORD
+            return "" if hidden else _text(raw.FPDFAnnot_GetFormFieldValue, form, annotation)
+        case raw.FPDF_FORMFIELD_CHECKBOX | raw.FPDF_FORMFIELD_RADIOBUTTON if raw.FPDFAnnot_IsChecked(form, annotation):
+            return _text(raw.FPDFAnnot_GetFormFieldExportValue, form, annotation) or "yes"
+    return ""
+
+
+def _name(document: "PdfDocument", annotation: object) -> str:
+    """What a reader is told of a field, else the last part of its name."""
+    from pypdfium2 import raw
+
+    told = _text(raw.FPDFAnnot_GetFormFieldAlternateName, document.formenv, annotation)
+    whole = _text(raw.FPDFAnnot_GetFormFieldName, document.formenv, annotation)
+    return " ".join(told.split()) or re.sub(r"\[\d+\]$", "", whole.rpartition(".")[2])
+
+
+def _text(function: Callable[..., int], *about: object) -> str:
+    """What one of PDFium's functions writes, which tells its length in bytes of UTF-16 first."""
+    length = function(*about, None, 0)
+    if length <= 2:
+        return ""
+    buffer = (ctypes.c_ushort * (length // 2))()
+    function(*about, buffer, length)
+    return bytes(buffer).decode("utf-16-le", "replace").rstrip("\0")
 
 
 def _bookmarks(document: "PdfDocument") -> list[_Mark]:
@@ -88,23 +152,45 @@ def _bookmarks(document: "PdfDocument") -> list[_Mark]:
 
 
 def _without_running_lines(pages: Sequence[str]) -> list[str]:
-    """The pages without the header and the footer that nearly all of them have, numbers not counted."""
+    """The pages without the header and the footer that nearly all of them have."""
     split = [page.split("\n") for page in pages]
-    written = [lines for lines in split if any(lines)]
+    written = [number for number, lines in enumerate(split) if any(lines)]
     if len(written) < REPEATED:
         return list(pages)
     for at in (0, -1):
-        shapes = Counter(_shape(lines[at]) for lines in written)
-        shape, number = shapes.most_common(1)[0]
-        if number >= 0.7 * len(written):
-            for lines in written:
-                if len(lines) > 1 and _shape(lines[at]) == shape:
-                    del lines[at]
+        running = _running({number: split[number][at] for number in written}, total=len(pages), is_foot=at == -1)
+        if len(running) >= 0.7 * len(written):
+            for number in running:
+                if len(split[number]) > 1:
+                    del split[number][at]
     return ["\n".join(lines).strip("\n") for lines in split]
 
 
-def _shape(line: str) -> str:
-    return re.sub(r"\d+", "0", line.strip())
+def _running(lines: Mapping[int, str], *, total: int, is_foot: bool) -> list[int]:
+    """The pages whose line is one and the same but for the page's own number.
+
+    Other numbers that differ are the document's: an invoice's, a sum. So is the number after a word at the head of a
+    page, which may be an article's, unless the line says how many pages there are as well.
+    """
+    shapes = {page: _NUMBER.sub("0", line.strip()) for page, line in lines.items()}
+    shape = Counter(shapes.values()).most_common(1)[0][0]
+    numbers = {page: [int(found) for found in _NUMBER.findall(lines[page])] for page in lines if shapes[page] == shape}
+    own, fixed = set(), set()
+    for place in range(min(map(len, numbers.values()))):
+        same = Counter(values[place] for values in numbers.values()).most_common(1)[0]
+        counted = Counter(values[place] - page for page, values in numbers.items()).most_common(1)[0]
+        if counted[1] > same[1]:
+            own.add((place, counted[0]))
+        else:
+            fixed.add((place, same[0]))
+    if own and not is_foot and any(map(str.isalpha, shape)) and total not in {number for _, number in fixed}:
+        return []
+    return [
+        page
+        for page, values in numbers.items()
+        if all(values[place] == number for place, number in fixed)
+        and all(values[place] - page == number for place, number in own)
+    ]
 
 
 def _sections(pages: Sequence[str], marks: Sequence[_Mark]) -> Iterator[tuple[str, Mapping[str, JsonValue]]]:

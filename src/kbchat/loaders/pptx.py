@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from typing import Any
 
 from pydantic import JsonValue
@@ -10,6 +11,8 @@ from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders.parts import facts, joined, needing, unzipped
 from kbchat.loaders.text import require_text, tidy
 from kbchat.models import LoadedDocument
+
+_ALTERNATIVES = "{http://schemas.openxmlformats.org/markup-compatibility/2006}AlternateContent"
 
 
 class PptxLoader:
@@ -35,6 +38,7 @@ class PptxLoader:
 
 
 def _slide(slide: Any, number: int) -> tuple[str, dict[str, JsonValue]]:
+    _choose(slide.shapes.element)
     title = slide.shapes.title
     heading = " ".join(title.text_frame.text.split()) if title is not None else ""
     lines = [heading] if heading else []
@@ -46,6 +50,14 @@ def _slide(slide: Any, number: int) -> tuple[str, dict[str, JsonValue]]:
     if heading:
         place["headings"] = [tidy(heading)]
     return "\n".join(lines), place
+
+
+def _choose(tree: Any) -> None:
+    """Put the first of several forms of a shape in their place: the newest one, which has its text."""
+    for alternatives in list(tree.iter(_ALTERNATIVES)):
+        for shape in list(alternatives[0]) if len(alternatives) else ():
+            alternatives.addprevious(shape)
+        alternatives.getparent().remove(alternatives)
 
 
 def _shapes(shapes: Iterable[Any]) -> Iterator[str]:
@@ -69,7 +81,12 @@ def _chart(chart: Any) -> Iterator[str]:
     for plot in chart.plots:
         names = [str(category) for category in plot.categories]
         for series in plot.series:
-            values = [
-                f"{name}: {value:g}" for name, value in zip(names, series.values, strict=False) if value is not None
-            ]
+            # The points of a chart without categories are named by where they stand.
+            at = names or [x.text for x in series._element.xpath("c:xVal//c:pt/c:v")]
+            points = [(name, value) for name, value in zip_longest(at, series.values) if value is not None]
+            values = [f"{name}: {_shown(value)}" if name is not None else _shown(value) for name, value in points]
             yield f"{series.name}: {'; '.join(values)}"
+
+
+def _shown(value: float) -> str:
+    return f"{value:.15g}"

@@ -1,9 +1,9 @@
 """Where texts may be cut by simple rules: sizes, separators and borders. Offsets are those of the whole text."""
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from kbchat.chunking import Splitting
 from kbchat.models import Block
@@ -65,6 +65,24 @@ def by_borders(borders: Iterable[int], end: int) -> Iterator[Range]:
         position = border
     if position < end:
         yield position, end
+
+
+def whole_parts(
+    text: str, regions: Iterable[Range], borders: Sequence[int], size: int, estimate: Estimate
+) -> Iterator[Range]:
+    """The regions, cut at the borders inside them; as many parts as fit the size stay together.
+
+    A part that is nothing but its title, one line, stays with the next one, whatever the size of that.
+    """
+    for start, end in regions:
+        first, last = bisect_right(borders, start), bisect_left(borders, end)
+        open_, part, is_bare = start, start, True
+        for border, following in pairwise([*borders[first:last], end]):
+            is_bare, part = is_bare and "\n" not in text[part:border].strip(), border
+            if not is_bare and estimate(text[open_:following]) > size:
+                yield open_, border
+                open_, is_bare = border, True
+        yield open_, end
 
 
 def same_place(blocks: Sequence[Block], parts: Iterable[Range]) -> Iterator[Range]:

@@ -11,6 +11,7 @@ import hashlib
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Protocol, assert_never
 
 from pydantic import JsonValue
@@ -20,7 +21,7 @@ from kbchat.models import Block, LoadedDocument, Span
 from kbchat.text import cuts
 from kbchat.text.outline import Outline
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same text and sizes give other chunks than before."""
 
 
@@ -30,7 +31,8 @@ def split(
     """The chunks of a document in reading order; none of them is blank. Sizes alone mean: by structure.
 
     Chunks cross from page to page (their metadata then has `page_end` too), but never leave any other block: a slide,
-    sheet or section ends its last chunk. What a document, block or section leaves over stays with its last chunk, which
+    sheet or section ends its last chunk. Where bookmarks name the parts of pages, a chunk is of one part, or of several
+    whole ones. What a document, block or section leaves over stays with its last chunk, which
     may so be a quarter larger than the size; none else is larger. Only a whole document is one chunk whatever it is
     made of.
     """
@@ -54,7 +56,8 @@ def _ranges(document: LoadedDocument, splitting: Splitting, outline: Outline) ->
             yield from cuts.stripped(text, 0, len(text))
             return
         case ChunkStrategy.STRUCTURE:
-            parts = _regions(document.blocks, len(text))
+            regions = _regions(document.blocks, len(text))
+            parts = list(cuts.whole_parts(text, regions, _section_starts(document.blocks), size, estimate_tokens))
         case ChunkStrategy.TOKENS:
             for start, end in _regions(document.blocks, len(text)):
                 yield from cuts.by_tokens(text, start, end, size, splitting.overlap, estimate_tokens)
@@ -71,7 +74,8 @@ def _ranges(document: LoadedDocument, splitting: Splitting, outline: Outline) ->
             )
             parts = list(cuts.same_place(document.blocks, parts))
         case ChunkStrategy.HEADING:
-            borders = [*outline.starts, *(block.start for block in document.blocks if "page" not in block.metadata)]
+            borders = [*outline.starts, *_section_starts(document.blocks)]
+            borders += [block.start for block in document.blocks if "page" not in block.metadata]
             parts = list(cuts.by_borders(borders, len(text)))
         case unknown:
             assert_never(unknown)
@@ -232,6 +236,15 @@ def _regions(blocks: Sequence[Block], length: int) -> list[tuple[int, int]]:
             position = block.end
     regions.append((position, length))
     return [(start, end) for start, end in regions if start < end]
+
+
+def _section_starts(blocks: Sequence[Block]) -> list[int]:
+    """Where a part with other headings than the one before it begins, among pages."""
+    return [
+        block.start
+        for before, block in pairwise(blocks)
+        if "page" in block.metadata and headings_of(before.metadata) != headings_of(block.metadata)
+    ]
 
 
 def _pieces(text: str, start: int, end: int, outline: Outline, limit: int) -> Iterator[tuple[int, int]]:

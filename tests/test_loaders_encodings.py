@@ -1,0 +1,102 @@
+"""Texts in other encodings than UTF-8 are read as people wrote them, however short; broken ones are named."""
+
+import pytest
+
+from kbchat.errors import UnreadableDocumentError
+from kbchat.loaders.encodings import decode
+from kbchat.loaders.html import HtmlLoader
+
+ENGLISH = "The report covers the whole year in detail, with figures for each quarter. " * 8
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("latin-1", "Café crème"),
+        ("cp1252", "It’s “fine” – 5 €"),
+        ("cp1252", "key;value\nprice;5 €\n"),
+        ("latin-1", "price: 5 £ \n"),
+        ("cp1252", "# Notes\n\n- résumé sent\n- déjà vu\n"),
+        ("cp1252", "def f():\n    # größer als\n    return 1\n"),
+        ("cp1252", "Émile Zola, né à Paris"),
+        ("latin-1", f"{ENGLISH}½ cup"),
+        ("latin-1", "Ærø Ålborg Øster"),
+        ("cp1252", "Straße"),
+        ("cp1252", "it’s"),
+    ],
+)
+def test_a_few_accents_are_western(encoding: str, text: str) -> None:
+    """Few bytes say little of their encoding, but no word is half Latin and half Cyrillic, Greek or Hebrew."""
+    assert decode(text.encode(encoding), name="a.txt") == (text, "Windows-1252")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp1250", "Příliš žluťoučký kůň"),
+        ("iso-8859-2", "Zażółć gęślą jaźń"),
+        ("cp1251", "API для ключей: GET /ключ"),
+        ("cp1251", "Windows-сервер"),
+        ("koi8-r", "Привет, мир"),
+        ("cp866", "Привет, мир. Завтра в десять собрание."),
+        ("cp1253", "Καλημέρα κόσμε, η API στις δέκα."),
+        ("cp1254", "Günaydın dünya, yarın saat onda görüşürüz"),
+        ("cp437", "Größe der Schlüssel und Türen für alle"),
+        ("mac-roman", "Café à Paris"),
+        ("gb18030", "Python库的API文档"),
+        ("euc-kr", "API를 호출합니다"),
+    ],
+)
+def test_other_short_texts_are_not_western(encoding: str, text: str) -> None:
+    """Signs within words, capitals after small letters, and words without a plain letter tell them apart."""
+    assert decode(text.encode(encoding), name="a.txt")[0] == text
+
+
+@pytest.mark.parametrize(
+    ("data", "where"),
+    [
+        ("It’s the plan – we’ll ship. ".encode() + b"Price:\xa05.\n", "byte 0xa0 at offset 40"),
+        ((ENGLISH + "It’s “up").encode() + "’".encode()[:2], "byte 0xe2"),
+        ("’".encode()[1:] + " started\nIt’s “up” – ok\n".encode(), "byte 0x80 at offset 0"),
+    ],
+)
+def test_utf8_with_a_stray_byte_is_named_in_english_too(data: bytes, where: str) -> None:
+    """Where it holds more characters of UTF-8 than bad bytes; as another encoding all of those would be nonsense."""
+    with pytest.raises(UnreadableDocumentError, match=f"not UTF-8 text: {where}"):
+        decode(data, name="a.txt")
+
+
+def test_the_mark_at_the_end_of_old_files_is_left_out() -> None:
+    """Ctrl-Z, by which DOS knew the end; elsewhere it is no text."""
+    assert decode(b"Old text.\r\n\x1a", name="a.txt") == ("Old text.\n", None)
+    with pytest.raises(UnreadableDocumentError, match=r"U\+001A at offset 3"):
+        decode(b"Old\x1atext", name="a.txt")
+
+
+@pytest.mark.parametrize(
+    ("declared", "written", "text"),
+    [
+        ("gb2312", "gb18030", "朱镕基"),
+        ("iso-8859-1", "cp1252", "It’s 5 €"),
+        ("Shift_JIS", "cp932", "①番"),
+        ("ks_c_5601-1987", "cp949", "똠방각하"),
+        ("iso-2022-jp", "iso-2022-jp", "会議"),
+    ],
+)
+def test_what_is_declared_is_read_as_browsers_do(declared: str, written: str, text: str) -> None:
+    """As the wider encoding that is commonly meant; and one of escape sequences, which are ASCII, before UTF-8."""
+    page = f'<html><head><meta charset="{declared}"></head><body><p>'.encode() + text.encode(written)
+    assert HtmlLoader().load(page, name="a.html").text == text
+
+
+def test_an_accent_late_in_a_long_text_is_enough() -> None:
+    """The encoding is guessed from where the text is not ASCII."""
+    text = "plain words here " * 20_000 + "café"
+    assert decode(text.encode("latin-1"), name="a.txt") == (text, "Windows-1252")
+
+
+@pytest.mark.parametrize("declared", ["utf-16", "rot13", "undefined", "punycode", "hex", "no\0name"])
+def test_plain_ascii_is_plain_whatever_it_declares(declared: str) -> None:
+    """What a file says may be wrong, or no encoding at all."""
+    assert decode(b"hello (world)+", name="a.txt", declared=declared) == ("hello (world)+", None)
+    assert decode("café noir".encode("latin-1"), name="a.txt", declared="undefined")[0] == "café noir"

@@ -1,0 +1,201 @@
+"""Word, PowerPoint, rich text and JSON: what a reader sees is read, wherever the file keeps it."""
+
+import io
+import json
+from typing import Any
+
+import pytest
+from docx import Document
+from docx.enum.style import WD_STYLE_TYPE
+from docx.oxml import parse_xml
+from docx.oxml.ns import nsdecls
+from lxml import etree
+from pptx import Presentation
+from pptx.chart.data import CategoryChartData, XyChartData
+from pptx.enum.chart import XL_CHART_TYPE
+
+from kbchat.loaders.data import JsonLinesLoader, JsonLoader
+from kbchat.loaders.docx import DocxLoader
+from kbchat.loaders.pptx import PptxLoader
+from kbchat.loaders.rtf import RtfLoader
+
+
+def saved(document: Any) -> bytes:
+    out = io.BytesIO()
+    document.save(out)
+    return out.getvalue()
+
+
+def word(*parts: str, document: Any = None, numbering: str = "") -> str:
+    """The text of a Word document with these elements at its end, and these definitions of lists."""
+    document = document or Document()
+    body = document.element.body
+    for element in parse_xml(f"<w:body {nsdecls('w')}>{''.join(parts)}</w:body>"):
+        body.insert(len(body) - 1, element)
+    if numbering:
+        lists = document.part.numbering_part.element
+        for place, element in enumerate(parse_xml(f"<w:numbering {nsdecls('w')}>{numbering}</w:numbering>")):
+            lists.insert(place, element) if element.tag.endswith("abstractNum") else lists.append(element)
+    return DocxLoader().load(saved(document), name="a.docx").text
+
+
+def paragraph(text: str, properties: str = "") -> str:
+    return f"<w:p><w:pPr>{properties}</w:pPr><w:r><w:t>{text}</w:t></w:r></w:p>"
+
+
+def cell(text: str, properties: str = "") -> str:
+    return f"<w:tc><w:tcPr>{properties}</w:tcPr>{paragraph(text)}</w:tc>"
+
+
+def counted(text: str, numbered: int, level: int = 0) -> str:
+    return paragraph(text, f'<w:numPr><w:ilvl w:val="{level}"/><w:numId w:val="{numbered}"/></w:numPr>')
+
+
+@pytest.mark.parametrize("around", ["customXml", "moveTo", "ins"])
+def test_what_stands_around_paragraphs_hides_none(around: str) -> None:
+    """Marked, moved or inserted ones are shown."""
+    assert word(f"<w:{around}>{paragraph('Shown.')}</w:{around}>") == "Shown."
+
+
+def test_cells_and_rows_in_content_controls_are_read() -> None:
+    """Templates are full of them."""
+    rows = (
+        f"<w:tr>{cell('Key')}{cell('Owner')}</w:tr>"
+        f"<w:tr><w:sdt><w:sdtContent>{cell('blue')}</w:sdtContent></w:sdt>{cell('Ann')}</w:tr>"
+        f"<w:sdt><w:sdtContent><w:tr>{cell('red')}{cell('Bo')}</w:tr></w:sdtContent></w:sdt>"
+    )
+    assert word(f"<w:tbl>{rows}</w:tbl>") == "| Key | Owner |\n| --- | --- |\n| blue | Ann |\n| red | Bo |"
+
+
+def test_wide_cells_keep_the_others_in_their_columns() -> None:
+    """And so do rows that begin later."""
+    wide = cell("ab", '<w:gridSpan w:val="2"/>')
+    rows = (
+        f"<w:tr>{cell('A')}{cell('B')}{cell('C')}</w:tr>"
+        f"<w:tr>{wide}{cell('c')}</w:tr>"
+        f'<w:tr><w:trPr><w:gridBefore w:val="2"/></w:trPr>{cell("c")}</w:tr>'
+    )
+    assert word(f"<w:tbl>{rows}</w:tbl>").split("\n")[2:] == ["| ab |  | c |", "|  |  | c |"]
+
+
+def test_headings_are_what_word_shows_as_such() -> None:
+    """By a style that is based upon a heading's, or by an outline level; a style may also say that it is none."""
+    document = Document()
+    styles = document.styles
+    styles.add_style("Firm", WD_STYLE_TYPE.PARAGRAPH).base_style = styles["Heading 2"]
+    document.add_paragraph("Based", style="Firm")
+    document.add_paragraph("Contents", style="TOC Heading")
+    level = '<w:outlineLvl w:val="2"/>'
+    assert word(paragraph("Outlined", level), document=document) == "## Based\n\nContents\n\n### Outlined"
+
+
+LISTS = """
+<w:abstractNum w:abstractNumId="90"><w:lvl w:ilvl="0"><w:start w:val="1"/><w:numFmt w:val="decimal"/><w:lvlText
+w:val="%1."/></w:lvl><w:lvl w:ilvl="1"><w:start w:val="1"/><w:numFmt w:val="decimal"/><w:lvlText w:val="%1.%2"/></w:lvl>
+<w:lvl w:ilvl="2"><w:start w:val="1"/><w:numFmt w:val="lowerRoman"/><w:lvlText w:val="(%3)"/></w:lvl></w:abstractNum>
+<w:abstractNum w:abstractNumId="91"><w:lvl w:ilvl="0"><w:start w:val="3"/><w:numFmt w:val="upperLetter"/><w:lvlText
+w:val="%1)"/></w:lvl></w:abstractNum>
+<w:num w:numId="90"><w:abstractNumId w:val="90"/></w:num>
+<w:num w:numId="91"><w:abstractNumId w:val="91"/></w:num>
+<w:num w:numId="92"><w:abstractNumId w:val="90"/><w:lvlOverride w:ilvl="0"><w:startOverride w:val="1"/></w:lvlOverride>
+</w:num>"""
+
+
+def test_numbers_that_word_counts_are_read() -> None:
+    """A contract is referred to by them; deeper ones begin anew, and so does a list that says so."""
+    parts = [counted("Scope", 90), counted("Who", 90, 1), counted("What", 90, 1), counted("So", 90, 2)]
+    parts += [counted("Term", 90), counted("When", 90, 1), counted("Third", 91), counted("Anew", 92), counted("On", 92)]
+    shown = [
+        "1. Scope",
+        "  1.1 Who",
+        "  1.2 What",
+        "    (i) So",
+        "2. Term",
+        "  2.1 When",
+        "C) Third",
+        "1. Anew",
+        "2. On",
+    ]
+    assert word(*parts, numbering=LISTS) == "\n".join(shown)
+
+
+def test_numbers_of_headings_and_of_styles_are_read() -> None:
+    """Without a number in the paragraph itself; a paragraph may also have none."""
+    document = Document()
+    document.add_paragraph("first", style="List Number")
+    document.add_paragraph("second", style="List Number")
+    document.add_paragraph("point", style="List Bullet")
+    heading = '<w:pStyle w:val="Heading1"/><w:numPr><w:numId w:val="90"/></w:numPr>'
+    plain = '<w:pStyle w:val="ListNumber"/><w:numPr><w:numId w:val="0"/></w:numPr>'
+    parts = [paragraph("Scope", heading), paragraph("Term", heading), paragraph("third", plain)]
+    expected = "1. first\n2. second\n- point\n\n# 1. Scope\n\n# 2. Term\n\n- third"
+    assert word(*parts, document=document, numbering=LISTS) == expected
+
+
+def test_a_list_that_is_defined_wrongly_is_a_list_all_the_same() -> None:
+    """Its numbers are lost, the document is not."""
+    wrong = '<w:num w:numId="x"/><w:num w:numId="90"><w:abstractNumId w:val="y"/></w:num>'
+    assert word(counted("one", 90), counted("two", 99), numbering=wrong) == "- one\n- two"
+
+
+def test_hidden_text_readings_and_powers() -> None:
+    """Hidden text and the signs above Chinese characters are left out, 10⁶ is not 106."""
+    hidden = "<w:r><w:rPr><w:vanish/></w:rPr><w:t>hidden</w:t></w:r>"
+    shown = '<w:r><w:rPr><w:vanish w:val="0"/></w:rPr><w:t>shown</w:t></w:r>'
+    reading, base = (
+        f"<w:{tag}><w:r><w:t>{text}</w:t></w:r></w:{tag}>" for tag, text in (("rt", "かん"), ("rubyBase", "漢"))
+    )
+    ruby = f"<w:r><w:ruby>{reading}{base}</w:ruby></w:r>"
+    above = '<w:r><w:rPr><w:vertAlign w:val="superscript"/></w:rPr><w:t>{}</w:t></w:r>'
+    assert word(f"<w:p>{hidden}{shown}</w:p>") == "shown"
+    assert word(f"<w:p>{ruby}<w:r><w:t>字</w:t></w:r></w:p>") == "漢字"
+    assert word(f"<w:p><w:r><w:t>10</w:t></w:r>{above.format('6')}</w:p>") == "10^6"
+    assert word(f"<w:p><w:r><w:t>21</w:t></w:r>{above.format('st')}</w:p>") == "21st"
+
+
+def slides(*, boxed: str = "", chart: Any = None, kind: Any = None) -> str:
+    show = Presentation()
+    slide = show.slides.add_slide(show.slide_layouts[6])
+    if chart is not None:
+        slide.shapes.add_chart(kind, 0, 0, 99, 99, chart)
+    if boxed:
+        box = slide.shapes.add_textbox(0, 0, 99, 99)
+        box.text_frame.text = boxed
+        space = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+        alternatives = etree.SubElement(box._element.getparent(), f"{space}AlternateContent")
+        newest = etree.SubElement(alternatives, f"{space}Choice", Requires="a14")
+        newest.append(box._element)
+        etree.SubElement(alternatives, f"{space}Fallback")
+    return PptxLoader().load(saved(show), name="a.pptx").text
+
+
+def test_charts_say_their_numbers_whole() -> None:
+    """Not to six digits; points without categories are named by where they stand."""
+    chart = CategoryChartData()
+    chart.categories = ["2023", "2024"]
+    chart.add_series("Revenue", (1234567.0, 0.1234567))
+    assert slides(chart=chart, kind=XL_CHART_TYPE.COLUMN_CLUSTERED) == "Revenue: 2023: 1234567; 2024: 0.1234567"
+    points = XyChartData()
+    series = points.add_series("Heat")
+    series.add_data_point(1, 2)
+    series.add_data_point(3, 4.5)
+    assert slides(chart=points, kind=XL_CHART_TYPE.XY_SCATTER) == "Heat: 1: 2; 3: 4.5"
+
+
+def test_shapes_that_newer_programs_show_otherwise_are_read() -> None:
+    """A text box with a formula is kept in two forms."""
+    assert slides(boxed="The text.") == "The text."
+
+
+def test_notes_of_rich_text_stand_at_its_end() -> None:
+    """With braces and further groups in them."""
+    text = rb"{\rtf1\ansi One{\footnote\pard {\super\chftn} See \{1\}.} two.{\footnote Also.}\par Three.}"
+    assert RtfLoader().load(text, name="a.rtf").text == "One two.\nThree.\n See {1}.\nAlso."
+    assert RtfLoader().load(rb"{\rtf1 One{\footnote open", name="a.rtf").text == "One"
+
+
+def test_a_name_that_comes_twice_has_both_values() -> None:
+    """The standard allows it, and does not say what it means."""
+    assert JsonLoader().load(b'{"a": 1, "b": 2, "a": {"c": 3}}', name="a.json").text == "a:\n  - 1\n  - c: 3\nb: 2"
+    assert JsonLinesLoader().load(b'{"a": 1, "a": null}\n', name="a.jsonl").text == "a:\n  - 1\n  - null"
+    assert JsonLoader().load(json.dumps({"a": [1]}).encode(), name="a.json").text == "a:\n  - 1"
