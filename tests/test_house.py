@@ -157,7 +157,7 @@ VENDORS = {
     "python_calamine": {"kbchat.loaders.tables"},
     "regex": {"kbchat.agents.grep"},
     "rich": {"kbchat.cli", "kbchat.display"},
-    "selectolax": {"kbchat.loaders.html", "kbchat.loaders.markup"},
+    "selectolax": {"kbchat.loaders.grids", "kbchat.loaders.html", "kbchat.loaders.markup", "kbchat.loaders.nodes"},
     "semantic_text_splitter": {"kbchat.text.splitting"},
     "sentence_transformers": {
         "kbchat.embedders.sentence_transformers",

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders.encodings import decode
 from kbchat.loaders.parts import facts, joined
-from kbchat.loaders.text import require_text
+from kbchat.loaders.text import markdown_title, require_text
 from kbchat.models import LoadedDocument
 
 MAX_DEPTH = 50
@@ -63,8 +63,7 @@ class NotebookLoader:
             raise UnreadableDocumentError(name, "not a Jupyter notebook, or cut short") from None
         content, _ = joined((part, {}) for part in parts)
         require_text(content, name=name, reason="no cell holds text")
-        title = next((line.lstrip("# ") for line in content.split("\n") if line.startswith("# ")), None)
-        return LoadedDocument(content, metadata=facts(title=title), markup="markdown")
+        return LoadedDocument(content, metadata=facts(title=markdown_title(content)), markup="markdown")
 
 
 def _parsed(text: str) -> JsonValue:

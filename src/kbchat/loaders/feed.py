@@ -38,25 +38,47 @@ class XmlLoader:
 
 
 def _local(element: ElementTree.Element) -> str:
-    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+    return _local_name(element.tag) if isinstance(element.tag, str) else ""
 
 
 def _child(element: ElementTree.Element, name: str) -> str:
     return next(("".join(child.itertext()).strip() for child in element if _local(child) == name), "")
 
 
+def _markup(element: ElementTree.Element, name: str) -> str:
+    """The HTML in a child: as its text, or as elements of its own."""
+    child = next((child for child in element if _local(child) == name), None)
+    if child is None or not len(child):
+        return _child(element, name)
+    for inner in child.iter():
+        if isinstance(inner.tag, str):
+            inner.tag = _local(inner)  # HTML has no prefixes.
+    return ElementTree.tostring(child, encoding="unicode", method="html")
+
+
 def _entry(entry: ElementTree.Element) -> str:
     title = _child(entry, "title")
     date = _child(entry, "pubDate") or _child(entry, "updated")
-    body = next((text for name in _CONTENT if (text := _child(entry, name))), "")
+    body = next((html for name in _CONTENT if (html := _markup(entry, name))), "")
     return f"# {' '.join(title.split())}\n\n{date}\n\n{whole_content(body)}"
 
 
 def _texts(element: ElementTree.Element) -> Iterator[str]:
-    """A line for each stretch of text, after the names of the elements around it that hold others as well."""
-    if element.text and element.text.strip():
-        yield f"{_local(element)}: {' '.join(element.text.split())}"
+    """A line for each element that says something, and for each stretch of text after one."""
+    said = [f'{_local_name(name)}="{" ".join(value.split())}"' for name, value in element.items() if _is_data(name)]
+    text = " ".join((element.text or "").split())
+    if text or said:
+        yield " ".join([_local(element), *said]) + (f": {text}" if text else "")
     for child in element:
         yield from _texts(child)
         if child.tail and child.tail.strip():
             yield " ".join(child.tail.split())
+
+
+def _is_data(attribute: str) -> bool:
+    """Whether an attribute is the document's own, and not about how it is written in XML."""
+    return not attribute.startswith(("{http://www.w3.org/XML/", "{http://www.w3.org/2001/XMLSchema-instance}"))
+
+
+def _local_name(name: str) -> str:
+    return name.rpartition("}")[2]

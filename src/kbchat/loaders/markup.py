@@ -1,20 +1,23 @@
 """HTML to Markdown, for web pages, books and mails: headings, lists, tables and code are kept, decoration is not."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kbchat.loaders.grids import grid, whole_number
+from kbchat.loaders.nodes import MAX_DEPTH, UNREAD, children, flat, raised, spaced, verbatim
 from kbchat.loaders.parts import needing
 from kbchat.loaders.text import tidy
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-MAX_DEPTH = 200
-"""Nested deeper than this, elements count as text."""
-
-_SPACES = re.compile(r"[ \t\r\n\x0c\u200b]+")
 _LANGUAGE = re.compile(r"(?:language|lang|highlight|brush:)[-_ ]?([\w+#]+)")
+_ANCHORS = "[class*=headerlink], [class*=anchor], [class*=hash-link], [class*=editsection]"
+_DECLARED = re.compile(rb"""(?:<meta[^>]{0,200}?charset|<\?xml[^>]{0,100}?encoding)\s*=\s*["']?\s*([\w-]+)""", re.I)
+_XHTML = re.compile(r"\A\s*<\?xml\s|<html\s[^>]*?\bxmlns\s*=", re.I)
+_CLOSED = re.compile(r"""<([A-Za-z][\w:.-]*+)((?:\s+[\w:.-]+\s*=\s*(?:"[^"<]*+"|'[^'<]*+'))*+)\s*/>""")
+_VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())  # noqa: SIM905
 
 
 class Markdown:
@@ -29,32 +32,39 @@ class Markdown:
         self._break()
         return tidy("\n".join(self._lines))
 
-    def write(self, node: "LexborNode", *, depth: int = 0, indent: str = "") -> None:
-        """Write what is in a node."""
-        for child in _children(node):
+    def write(self, node: "LexborNode") -> None:
+        """Write what is in a node, apart from what was written before."""
+        self._break(blank=True)
+        self._inside(node, 0, "")
+
+    def _inside(self, node: "LexborNode", depth: int, indent: str) -> None:
+        for child in children(node):
             self._node(child, depth + 1, indent)
 
     def _node(self, node: "LexborNode", depth: int, indent: str) -> None:
         tag = node.tag or ""
         if tag.startswith("-"):
             if tag == "-text":
-                self._open.append(_SPACES.sub(" ", node.text_content or ""))
+                self._open.append(spaced(node.text_content or ""))
             return
         if depth > MAX_DEPTH:
-            self._open.append(_SPACES.sub(" ", node.text(separator=" ")))
+            self._open.append(spaced(node.text(separator=" ")))
             return
         write = _WRITERS.get(tag, Markdown._inline)
         write(self, node, tag, depth, indent)
 
     def _inline(self, node: "LexborNode", tag: str, depth: int, indent: str) -> None:
-        if tag in ("code", "kbd", "samp") and (text := _flat(node)):
+        if tag in ("code", "kbd", "samp") and (text := flat(node)):
             self._open.append(f"`{text}`" if "`" not in text else text)
         elif tag == "img":
-            self._open.append(f" {_SPACES.sub(' ', node.attrs.get('alt') or '')} ")
+            self._open.append(f" {spaced(node.attrs.get('alt') or '')} ")
         elif tag == "math" and (formula := node.css_first("annotation")) is not None:
-            self._open.append(_flat(formula))
+            self._open.append(flat(formula))
+        elif tag == "sup":
+            before = next((piece for piece in reversed(self._open) if piece), "")
+            self._open.append(raised(node, before=before))
         else:
-            self.write(node, depth=depth, indent=indent)
+            self._inside(node, depth, indent)
 
     def _silent(self, node: "LexborNode", tag: str, depth: int, indent: str) -> None:
         pass
@@ -63,26 +73,26 @@ class Markdown:
         self._break(indent, blank=tag == "hr")
 
     def _cell(self, node: "LexborNode", tag: str, depth: int, indent: str) -> None:
-        self.write(node, depth=depth, indent=indent)
+        self._inside(node, depth, indent)
         self._open.append(" ")
 
     def _block(self, node: "LexborNode", tag: str, depth: int, indent: str) -> None:
         blank = tag not in ("dt", "li", "dd", "tr")
         self._break(indent, blank=blank)
-        self.write(node, depth=depth, indent=indent)
+        self._inside(node, depth, indent)
         self._break(indent, blank=blank)
 
     def _heading(self, node: "LexborNode", tag: str, depth: int, indent: str) -> None:
         self._break(blank=True)
-        if title := _flat(
-            node, without="[class*=headerlink], [class*=anchor], [class*=hash-link], [class*=editsection]"
-        ):
+        # A link beside the title is decoration; one around the title is not.
+        anchors = {anchor.mem_id for anchor in node.css(_ANCHORS)} if node.css_first("*") else frozenset()
+        if title := flat(node, without=anchors) or flat(node):
             self._lines.append(f"{'#' * int(tag[1])} {title}")
         self._break(blank=True)
 
     def _code(self, node: "LexborNode", tag: str, depth: int, indent: str) -> None:
         self._break(blank=True)
-        text = node.text().strip("\n")
+        text = verbatim(node).strip("\n")
         inner = node.css_first("code")
         classes = " ".join(filter(None, (node.attrs.get("class"), inner.attrs.get("class") if inner else "")))
         language = _LANGUAGE.search(classes)
@@ -95,16 +105,17 @@ class Markdown:
 
     def _list(self, node: "LexborNode", tag: str, depth: int, indent: str) -> None:
         self._break(indent, blank=not indent)
-        number = 0
-        for item in _children(node):
+        number = whole_number(node, "start", 1)
+        for item in children(node):
             if item.tag != "li":
                 self._node(item, depth + 1, indent)
                 continue
-            number += 1
+            number = whole_number(item, "value", number)
             mark = f"{number}. " if node.tag == "ol" else "- "
+            number += 1
             self._break(indent)
             first = len(self._lines)
-            self.write(item, depth=depth + 1, indent=indent + " " * len(mark))
+            self._inside(item, depth + 1, indent + " " * len(mark))
             self._break(indent + " " * len(mark))
             while first < len(self._lines) and not self._lines[first].strip():
                 del self._lines[first]
@@ -113,15 +124,16 @@ class Markdown:
         self._break(indent, blank=not indent)
 
     def _table(self, node: "LexborNode", tag: str, depth: int, indent: str) -> None:
-        rows = [cells for row in node.css("tr") if (cells := [_flat(cell) for cell in row.css("td, th")])]
         # A table that lays out a page, or holds one cell, is no table.
-        if node.css_first("table table, h1, h2, h3, pre, ul, p p") or max(map(len, rows), default=0) < 2:
+        is_layout = node.css_first("table table, h1, h2, h3, pre, ul") is not None
+        rows = [] if is_layout else grid(node)
+        width = max(map(len, rows), default=0)
+        if width < 2:
             self._block(node, tag, depth, indent)
             return
         self._break(blank=True)
         if caption := node.css_first("caption"):
-            self._lines += [_flat(caption), ""]
-        width = max(map(len, rows))
+            self._lines += [flat(caption), ""]
         for number, cells in enumerate(rows):
             cells = [cell.replace("|", "\\|") for cell in cells] + [""] * (width - len(cells))
             self._lines.append(f"| {' | '.join(cells)} |")
@@ -131,7 +143,7 @@ class Markdown:
 
     def _break(self, indent: str = "", *, blank: bool = False) -> None:
         """End the line that is being written."""
-        line = _SPACES.sub(" ", "".join(self._open)).strip()
+        line = spaced("".join(self._open)).strip()
         self._open.clear()
         if line:
             self._lines.append(indent + line)
@@ -141,8 +153,8 @@ class Markdown:
 
 _Writer = Callable[[Markdown, "LexborNode", str, int, str], None]
 _TAGS: tuple[tuple[str, _Writer], ...] = (
-    ("script style noscript template head iframe object embed svg canvas audio video map button", Markdown._silent),
-    ("input select option textarea datalist dialog", Markdown._silent),
+    (" ".join(UNREAD), Markdown._silent),
+    ("button input select option textarea datalist dialog", Markdown._silent),
     ("h1 h2 h3 h4 h5 h6", Markdown._heading),
     ("pre", Markdown._code),
     ("table", Markdown._table),
@@ -159,7 +171,16 @@ def parsed(html: str) -> "LexborHTMLParser":
     """A page's tree. Raises `MissingExtraError`."""
     with needing("HTML"):
         from selectolax.lexbor import LexborHTMLParser
+    if _XHTML.search(html[:2000]):
+        # In XML, an element may be closed where it opens; HTML would take all that follows for its content.
+        html = _CLOSED.sub(lambda tag: tag[0] if tag[1].lower() in _VOID else f"<{tag[1]}{tag[2]}></{tag[1]}>", html)
     return LexborHTMLParser(html)
+
+
+def declared_encoding(data: bytes) -> str | None:
+    """The encoding that a page says it is in."""
+    declared = _DECLARED.search(data[:4096])
+    return declared[1].decode() if declared else None
 
 
 def whole_content(html: str) -> str:
@@ -169,23 +190,3 @@ def whole_content(html: str) -> str:
     if body is not None:
         writer.write(body)
     return writer.text()
-
-
-def _children(node: "LexborNode") -> Iterator["LexborNode"]:
-    child = node.first_child
-    while child is not None:
-        yield child
-        child = child.next
-
-
-def _flat(node: "LexborNode", *, without: str = "") -> str:
-    """A node's text on one line."""
-    if without:
-        for unwanted in node.css(without):
-            if unwanted.mem_id != node.mem_id:
-                unwanted.decompose()
-    for unwanted in node.css("script, style, template"):
-        unwanted.decompose()
-    for line_end in node.css("br"):
-        line_end.replace_with(" ")
-    return _SPACES.sub(" ", node.text()).strip()

@@ -6,8 +6,8 @@ from typing import ClassVar
 from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders.encodings import decode
 from kbchat.models import LoadedDocument, Markup, Metadata
+from kbchat.text.outline import headings
 
-_MARKDOWN_TITLE = re.compile(r"^#[^\S\n]+(\S.*)", re.MULTILINE)
 _RST_TITLE = re.compile(r"^(?:([^\w\s])\1{2,}\n)?[ ]?(\S[^\n]*)\n([=\-~^\"'#*+.:`_])\3{2,}[ ]*$", re.MULTILINE)
 
 
@@ -35,9 +35,12 @@ class MarkdownLoader(TextLoader):
     markup = "markdown"
 
     def title(self, text: str) -> str | None:
-        found = _MARKDOWN_TITLE.search(text)
-        title = found[1].rstrip().rstrip("#").rstrip() if found else ""
-        return title or None
+        return markdown_title(text)
+
+
+def markdown_title(text: str) -> str | None:
+    """The first heading of the first level that says something; a comment in code or in the front matter is none."""
+    return next((found.title for found in headings(text, "markdown") if found.level == 1 and found.title), None)
 
 
 class RstLoader(TextLoader):

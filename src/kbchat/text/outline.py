@@ -29,7 +29,7 @@ class Outline(NamedTuple):
         """The outline that the markup gives a text; an empty one for plain text."""
         starts, ends, paths = [], [], []
         open_: list[tuple[int, str]] = []
-        for start, end, level, title in _FINDERS[markup](text):
+        for start, end, level, title in headings(text, markup):
             while open_ and open_[-1][0] >= level:
                 open_.pop()
             open_.append((level, title))
@@ -68,6 +68,11 @@ class Outline(NamedTuple):
             at += 1
             position = self.ends[at]
         return at, position
+
+
+def headings(text: str, markup: Markup) -> Iterator[Heading]:
+    """The headings of a text in order; none of plain text."""
+    return _FINDERS[markup](text)
 
 
 def _markdown(text: str) -> Iterator[Heading]:

@@ -1,0 +1,149 @@
+"""Books give all of their chapters under their titles; feeds and other XML all that they say; files their own title."""
+
+import io
+import json
+import zipfile
+
+import pytest
+
+from kbchat.errors import UnreadableDocumentError
+from kbchat.loaders.formats import format_of
+from kbchat.loaders.text import MarkdownLoader
+from kbchat.models import LoadedDocument
+from kbchat.text.splitting import split
+from made_files import PHRASE
+
+XHTML = '<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml"><head>{}</head><body>{}</body></html>'
+LONG = "<p>" + "The keys are rotated. " * 100 + "</p>"
+OBFUSCATED = (
+    '<encryption xmlns="urn:oasis:names:tc:opendocument:xmlns:container" xmlns:e="http://www.w3.org/2001/04/xmlenc#">'
+    '<e:EncryptedData><e:CipherData><e:CipherReference URI="OEBPS/{}"/></e:CipherData></e:EncryptedData></encryption>'
+)
+
+
+def book(*chapters: str | bytes, nav: str = "", ncx: str = "", encrypted: str = "") -> LoadedDocument:
+    """A book of files 0.xhtml, 1.xhtml and so on."""
+    items = "".join(f'<item id="c{n}" href="text/{n}.xhtml"/>' for n in range(len(chapters)))
+    items += '<item id="nav" href="nav.xhtml" properties="scripted nav"/>' * bool(nav)
+    items += '<item id="ncx" href="toc.ncx" media-type="application/x-dtbncx+xml"/>' * bool(ncx)
+    spine = "".join(f'<itemref idref="c{n}"/>' for n in range(len(chapters)))
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in {
+            "META-INF/container.xml": '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
+            '<rootfile full-path="OEBPS/book.opf"/></rootfiles></container>',
+            "OEBPS/book.opf": '<package xmlns="http://www.idpf.org/2007/opf" xmlns:dc="http://purl.org/dc/elements/1.1/">'
+            f"<metadata><dc:title>Keys</dc:title></metadata><manifest>{items}</manifest><spine>{spine}</spine></package>",
+            "OEBPS/nav.xhtml": nav,
+            "OEBPS/toc.ncx": ncx,
+            **{f"OEBPS/text/{n}.xhtml": chapter for n, chapter in enumerate(chapters)},
+            **({"META-INF/encryption.xml": OBFUSCATED.format(encrypted)} if encrypted else {}),
+        }.items():
+            archive.writestr(name, content)
+    return load(out.getvalue(), "a.epub")
+
+
+def load(data: str | bytes, name: str) -> LoadedDocument:
+    raw = data if isinstance(data, bytes) else data.encode()
+    return format_of(raw, name=name).load(raw, name=name)
+
+
+def headings(document: LoadedDocument) -> list[tuple[str, ...]]:
+    """Those above each chunk, each once."""
+    return list(dict.fromkeys(span.headings for span in split(document)))
+
+
+@pytest.mark.parametrize("head", ["<title/>", "<title>x</title><script src='a.js'/>", "<style type='text/css'/>"])
+def test_an_empty_element_does_not_swallow_its_chapter(head: str) -> None:
+    """Chapters are XML, where it may be closed at once."""
+    found = book(XHTML.format(head, f"<h1>One</h1><p><a id='x'/>{PHRASE}</p>"), XHTML.format("", "<h1>Two</h1>"))
+    assert found.text == f"# One\n\n{PHRASE}\n\n# Two"
+
+
+def test_a_chapter_is_in_the_encoding_it_declares() -> None:
+    """Books of before UTF-8."""
+    page = XHTML.format("", "<p>5 € für Schlüssel</p>").replace('"1.0"', '"1.0" encoding="iso-8859-15"')
+    assert book(page.encode("iso-8859-15")).text == "5 € für Schlüssel"
+
+
+def test_books_with_hidden_fonts_are_read() -> None:
+    """Only what encrypts a chapter locks a book."""
+    assert book(XHTML.format("", PHRASE), encrypted="fonts/a.otf").text == PHRASE
+    with pytest.raises(UnreadableDocumentError, match=r"digital rights management: OEBPS/text/0\.xhtml is encrypted"):
+        book(XHTML.format("", PHRASE), encrypted="text/0%2Exhtml")
+
+
+NAV = (
+    '<html xmlns:epub="http://www.idpf.org/2007/ops"><body>'
+    '<nav epub:type="landmarks"><a href="text/0.xhtml">Cover</a></nav>'
+    '<nav epub:type="toc"><h2>Contents</h2><ol><li><a href="text/0.xhtml">One</a></li>'
+    '<li><a href="text/1.xhtml#start"><span>Part</span> Two</a></li><li><a href="text/2.xhtml#end">Not this</a></li>'
+    "</ol></nav></body></html>"
+)
+NCX = (
+    '<ncx xmlns="http://www.daisy.org/z3986/2005/ncx/"><navMap><navPoint><navLabel><text>One</text></navLabel>'
+    '<content src="text/0.xhtml"/><navPoint><navLabel><text>Part Two</text></navLabel><content src="text/1.xhtml"/>'
+    "</navPoint></navPoint></navMap></ncx>"
+)
+
+
+@pytest.mark.parametrize("contents", [{"nav": NAV}, {"ncx": NCX}, {"nav": NAV, "ncx": "broken"}])
+def test_a_chapter_without_a_heading_has_its_title_in_the_contents(contents: dict[str, str]) -> None:
+    """And not the heading of the chapter before; a file that the contents do not begin at goes on with its own."""
+    found = book(
+        XHTML.format("", f"<h1>One</h1>{LONG}"),
+        XHTML.format("", f"<div id='start'><p>Part Two</p>{LONG}</div>"),
+        XHTML.format("", f"{LONG}<p id='end'>The end</p>"),
+        **contents,
+    )
+    assert headings(found) == [("One",), ("Part Two",)]
+    assert found.text.count("Part Two") == 1
+
+
+def test_without_contents_a_chapter_is_what_its_page_is_called() -> None:
+    """Unless all pages are called alike, as converters write them."""
+    one = XHTML.format("<title>Keys</title>", f"<h1>One</h1>{LONG}")
+    assert headings(book(one, XHTML.format("<title>Two</title>", LONG))) == [("One",), ("Two",)]
+    assert headings(book(one, XHTML.format("<title>Keys</title>", LONG))) == [("One",)]
+
+
+def test_a_feed_may_hold_elements() -> None:
+    """Atom's entries in XHTML are read as such, whatever prefix they have."""
+    content = (
+        '<h:div xmlns:h="http://www.w3.org/1999/xhtml"><h:p>One</h:p><h:p>Two <h:b>bold</h:b><h:br/>line</h:p></h:div>'
+    )
+    feed = (
+        '<feed xmlns="http://www.w3.org/2005/Atom"><entry><title>Keys</title>'
+        f'<content type="xhtml">{content}</content></entry></feed>'
+    )
+    assert load(feed, "a.atom").text == "# Keys\n\nOne\n\nTwo bold\nline"
+
+
+@pytest.mark.parametrize(
+    ("xml", "text"),
+    [
+        ('<r><string name="app_title">Keys</string></r>', 'string name="app_title": Keys'),
+        ('<servers><server host="a" port="1"/></servers>', 'server host="a" port="1"'),
+        ('<opml><body><outline text="News"><outline text="Keys"/></outline></body></opml>', None),
+        ('<a xmlns:n="urn:n"><b n:name="x" xml:lang="en">y</b></a>', 'b name="x": y'),
+        ('<a xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="t">y</a>', "a: y"),
+    ],
+)
+def test_attributes_of_xml_are_text(xml: str, text: str | None) -> None:
+    """But for those about XML itself."""
+    assert load(xml, "a.xml").text == (text or 'outline text="News"\noutline text="Keys"')
+
+
+def test_a_title_is_a_heading() -> None:
+    """And no comment in code or in the front matter."""
+    cases = {
+        "```sh\n# install\n```\n\n# Keys\n": "Keys",
+        "---\n# draft\ntitle: x\n---\n\n# Keys\n": "Keys",
+        "Keys\n====\n\ntext\n": "Keys",
+        "```sh\n# install\n```\n": None,
+    }
+    for text, title in cases.items():
+        assert MarkdownLoader().load(text.encode(), name="a.md").metadata.get("title") == title
+    cells = [{"cell_type": "code", "source": "# import\nx = 1"}, {"cell_type": "markdown", "source": "# Keys"}]
+    assert load(json.dumps({"cells": cells}), "a.ipynb").metadata == {"title": "Keys"}
+    assert load(json.dumps({"cells": cells[:1]}), "a.ipynb").metadata == {}
