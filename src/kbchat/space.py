@@ -340,7 +340,7 @@ class KnowledgeSpace:
         parts, bounds = self._parts, self._bounds(top_k, score_threshold, where, stages, "explain()")
         limit = parts.settings.max_question_chars
         asked = self._question(query) if isinstance(query, str) else inputs.checked_messages(query, limit=limit)
-        info = await self._ready()
+        info = self.info = await finding.ready(self._parts, self.id)
         store = parts.store(info.vector_type)
 
         async def explain(question: str) -> Explanation:
@@ -408,10 +408,6 @@ class KnowledgeSpace:
     async def _retrieve(self, question: str, bounds: Bounds) -> Sequence[Reference]:
         self.info, found = await finding.find(self._parts, self.info, question, bounds)
         return found
-
-    async def _ready(self) -> SpaceInfo:
-        self.info = await finding.ready(self._parts, self.id)
-        return self.info
 
     async def _document(self, asked: DocumentHandle, *, with_text: bool) -> Document:
         return await finding.find_document(self._parts.catalog, self.id, asked, with_text=with_text)
