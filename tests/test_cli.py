@@ -98,6 +98,8 @@ def test_search_explains_itself(handbook: Kbchat) -> None:
     assert re.search(r"^a prompt takes \d+ of the [\d,]+ tokens", ran.out, re.MULTILINE)
     assert re.search(r"^ *2 +docs/lunch.md 0-\d+ .* top_k *$", ran.out, re.MULTILINE)
     assert "top_k: others scored more" in ran.out
+    floor = handbook("search handbook --explain --score-threshold 1", "How often are keys rotated?").out
+    assert "score_threshold: its score is below it" in floor
     assert re.search(r"^confidence [01]\.\d+: the answer is here", ran.out, re.MULTILINE)
     assert re.search(r"^pairs_covered +", ran.out, re.MULTILINE)
     assert re.search(r"^total +\d+\.\d\d *$", ran.out, re.MULTILINE)

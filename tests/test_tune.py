@@ -115,7 +115,7 @@ def test_names_may_be_decomposed(tmp_path: Path) -> None:
         ('{"question": "Q?", "excerpts": [{}]}', r"excerpts.0: has neither text nor start and end"),
         ('{"question": "Q?", "excerpts": [{"text": "nowhere"}]}', r"excerpts.0.text: is not in the space"),
         ('{"question": "Q?", "excerpts": [{"text": "the"}]}', r"excerpts.0.text: stands \d+ times in the space"),
-        ('{"question": "Q?", "excerpts": [{"text": " "}]}', r"excerpts.0.text: "),
+        ('{"question": "Q?", "excerpts": [{"text": " "}]}', r"excerpts.0.text: is blank"),
         ('{"question": "Q?", "excerpts": [{"document": "keys.md", "text": "noon"}]}', r"text: is not in 'keys.md'"),
         (
             '{"question": "Q?", "excerpts": [{"document": "gone", "text": "a"}]}',

@@ -13,6 +13,7 @@ import kbchat
 from commands import Ran, check_mistake, ran
 from kbchat.chunking import Splitting
 from kbchat.cli.exits import Exit
+from kbchat.models import Reference
 from kbchat.settings import Settings
 from kbchat.tuning import grids, plots, records, sets, trials
 from upstream import Exchange, upstream
@@ -170,6 +171,23 @@ def test_a_later_embedder_is_tried_out_first(handbook: Run, monkeypatch: pytest.
     assert failed.code == Exit.FAILED
     assert "openai:gone" in failed.err
     assert [text for texts in requests for text in texts if text in CORPUS.values()] == []
+
+
+def test_a_cache_is_opened_first(handbook: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also where only a later embedder uses it: a file that is none of ours is told before anything is tried."""
+    (tmp_path / "kept.sqlite").write_bytes(b"no database" * 100)
+    line = "tune handbook --questions asked.jsonl --embedder static,openai:m --chunk-tokens 256 --cache kept.sqlite"
+    asked: list[str] = []
+
+    async def put(self: trials.Asked, question: str, configuration: grids.Configuration) -> list[Reference]:
+        asked.append(question)
+        return await ask(self, question, configuration)
+
+    ask = trials.Asked.put
+    monkeypatch.setattr(trials.Asked, "put", put)
+    (failed,), _ = served(handbook, monkeypatch, line)
+    check_mistake(failed, "cache: kept.sqlite cannot be used: file is not a database; name another file")
+    assert asked == []
 
 
 # -- what cannot be --

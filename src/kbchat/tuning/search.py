@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kbchat import evaluation
 from kbchat.chat import is_found
@@ -23,6 +24,9 @@ from kbchat.text.splitting import estimate_tokens
 from kbchat.tuning.grids import Configuration, by_embedder
 from kbchat.tuning.questions import Judged
 from kbchat.tuning.trials import Asked, Progress, Spread, Trial, check_embedders, for_trial, ranking
+
+if TYPE_CHECKING:
+    from kbchat.embedders.cached import CachedEmbedder
 
 SAMPLE = 30
 """Number of questions by which it is measured how long hits are with the text around them."""
@@ -52,10 +56,12 @@ class Search:
         kept in `cache`, or for this run. Raises the error of a part that failed."""
         self._total = len({one.indexing_label for one in tried}) * len(self.texts) + len(tried) * len(self.questions)
         ran = []
-        await check_embedders(tried, settings=settings, folder=folder / "check")
+        kept = cache or folder / "embeddings.sqlite"
+        checked = folder / "check"
+        await check_embedders(tried, settings=settings, folder=checked, check=lambda base: _cached(base, kept))
         for number, (embedder, of_embedder) in enumerate(by_embedder(tried)):
             async with KnowledgeBase(settings=for_trial(settings, folder / str(number), embedder)) as base:
-                self._embedding = await self._use_cache(base, cache or folder / "embeddings.sqlite")
+                self._embedding = await self._time_questions(await _cached(base, kept))
                 for _, group in groupby(of_embedder, key=lambda one: one.splitting):
                     ran += await self._try(base, list(group))
         return ran
@@ -97,19 +103,11 @@ class Search:
         await base.delete_space(space.id)
         return trials
 
-    async def _use_cache(self, base: KnowledgeBase, path: Path) -> dict[str, float]:
-        """Keep the vectors of an embedder that is not built in, and how long each question's takes: by the first
-        configuration all are known, and the later ones are not to seem quicker. The static embedder takes less time
-        than looking its vectors up."""
-        from kbchat.embedders.cached import CachedEmbedder
-        from kbchat.embedders.static import StaticEmbedder
-
-        parts = base._open
-        if isinstance(parts.embedder, StaticEmbedder):
-            return {}
-        parts.embedder = cached = CachedEmbedder(parts.embedder, path, threads=parts.threads)
-        await cached.open()
-        return {judged.text: await cached.time_query(judged.text) for judged in self.questions}
+    async def _time_questions(self, cached: "CachedEmbedder | None") -> dict[str, float]:
+        """How long each question's vector takes: once the first configuration has asked for it, it is known, and the
+        later ones are not to seem quicker."""
+        texts = [judged.text for judged in self.questions if judged.text.strip()]
+        return {} if cached is None else {text: await cached.time_query(text) for text in texts}
 
     async def _fitted(self, asked: Asked, configuration: Configuration, length: float) -> Configuration:
         """With as many passages as there is room for, where that is to be equal."""
@@ -213,3 +211,16 @@ def _is_relevant(found: Reference, judged: Judged, *, passages: bool) -> bool:
     if not passages:
         return judged.grades.get(found.name, 0) > 0
     return any(it.document == found.name and it.start < found.end and found.start < it.end for it in judged.passages)
+
+
+async def _cached(base: KnowledgeBase, path: Path) -> "CachedEmbedder | None":
+    """Keep the embedder's vectors in a file from now on. The static one takes less time than looking its vectors up."""
+    from kbchat.embedders.cached import CachedEmbedder
+    from kbchat.embedders.static import StaticEmbedder
+
+    parts = base._open
+    if isinstance(parts.embedder, StaticEmbedder):
+        return None
+    parts.embedder = cached = CachedEmbedder(parts.embedder, path, threads=parts.threads)
+    await cached.open()
+    return cached

@@ -4,7 +4,7 @@ A trial uses the public face as any program would, so its figures are those that
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -118,12 +118,18 @@ async def run(
     return ran
 
 
-async def check_embedders(tried: Sequence[Configuration], *, settings: Settings, folder: Path) -> None:
+async def check_embedders(
+    tried: Sequence[Configuration],
+    *,
+    settings: Settings,
+    folder: Path,
+    check: Callable[[KnowledgeBase], Awaitable[object]] = lambda base: base._open.pin(),
+) -> None:
     """Know before a long run that each embedder answers: the first one is seen to at once, the later ones would cost
     what ran before them. Raises their errors."""
     for embedder, _ in by_embedder(tried)[1:]:
         async with KnowledgeBase(settings=for_trial(settings, folder, embedder)) as base:
-            await base._open.pin()
+            await check(base)
 
 
 def for_trial(settings: Settings, folder: Path, embedder: str | None) -> Settings:
