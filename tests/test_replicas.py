@@ -1,18 +1,23 @@
 """A server's own index of words on PostgreSQL: shared with commands on its machine, and beside those of others."""
 
+import shutil
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from anyio.lowlevel import checkpoint
 
 import kbchat
+from kbchat import upkeep
 from kbchat.errors import BusyError
 from kbchat.lexical import LexicalEntry
 from kbchat.lexical.tantivy import TantivyIndex
+from kbchat.models import VectorType
 from kbchat.stores.memory import MemoryStore
 from kbchat.text.analysis import analyse
 from kbchat.threads import Threads
@@ -20,6 +25,7 @@ from postgresql import needs_postgresql
 from servers import ChromaServer
 from test_leftovers import Shared
 
+OTHER: Any = {"name": "other", "owner": "", "vector_type": VectorType.CHROMA, "desc": "", "context": None}
 KEYS = kbchat.TextDocument(name="keys", text="Keys are rotated every ninety days by the vault.")
 LUNCH = kbchat.TextDocument(name="lunch", text="Lunch is served at noon in the cafeteria.")
 
@@ -118,6 +124,44 @@ async def test_a_machine_that_was_not_asked_yet_is_sound(world: World, postgresq
     )
     await parts.lexical.commit(world.server.info.lexical_name)
     assert [(it.kind, it.count) for it in (await world.server.check()).findings] == [("terms_missing", 1)]
+
+
+@pytest.mark.server
+@needs_postgresql
+async def test_words_of_a_deleted_space_are_removed_everywhere(
+    world: World, postgresql_url: str, tmp_path: Path
+) -> None:
+    """By a server that goes on, when it next catches up with some space, and by one that starts; no other's are."""
+    far, name = world.far._parts, world.far.info.lexical_name
+    other = kbchat.KnowledgeSpace(far, await far.catalog.create_space(**OTHER))
+    await other.ingest(KEYS)
+    shared, late = tmp_path / "shared" / "lexical", tmp_path / "late"
+    shutil.copytree(tmp_path / "shared", late)
+    async with far.writing(world.far.id):
+        await upkeep.remove(far, await far.catalog.begin_space_deletion(world.far.id))
+    assert [path.name for path in shared.iterdir()] == [name]
+    there = kbchat.KnowledgeSpace(world.server._parts, other.info)
+    assert await names(there, "keys") == ["keys"]
+    assert [path.name for path in shared.iterdir()] == [other.info.lexical_name]
+    settings = kbchat.Settings(data_dir=late, catalog_url=postgresql_url)
+    async with kbchat.KnowledgeBase(settings=settings, stores={"Chroma": MemoryStore()}):
+        assert list((late / "lexical").iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_files_that_another_process_removed_are_let_go_of(tmp_path: Path) -> None:
+    """At the latest when another space is searched."""
+    one, other = (TantivyIndex(tmp_path, threads=Threads()) for _ in range(2))
+    for name in ("space-1", "space-2"):
+        await one.upsert(name, [LexicalEntry(1, analyse("keys"))])
+        await one.commit(name)
+    assert (await other.search("space-1", analyse("keys"), limit=1)).hits
+    await one.aclose()
+    shutil.rmtree(tmp_path / "space-1")
+    assert (await other.search("space-2", analyse("keys"), limit=1)).hits
+    held = await anyio.to_thread.run_sync(Path("/proc/self/maps").read_text)
+    assert [line for line in held.splitlines() if str(tmp_path / "space-1") in line] == []
+    await other.aclose()
 
 
 COMMAND = """

@@ -39,7 +39,7 @@ class KnowledgeBase:
             space = await kb.create_space("handbook")
 
     Several tasks may use one object at once. Several processes may use one folder at once: all may read, one writes
-    and the others wait for it, or get a `BusyError`.
+    and the others wait for it, or get a `BusyError`. Spaces on Milvus Lite are open to one process alone.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kbchat.errors import BusyError, CatalogError, KbchatError, SpaceExistsError, SpaceNotFoundError
+from kbchat.errors import BusyError, CatalogError, KbchatError, LexicalIndexError, SpaceExistsError, SpaceNotFoundError
 from kbchat.inputs import checked_name, checked_owner, checked_path, checked_prose, checked_vector_type
 from kbchat.intake import Progress, clear_leftovers, drop_leftover, mismatch, open_writer
 from kbchat.models import DocumentStatus, SpaceInfo, VectorType
@@ -220,6 +220,10 @@ async def finish_deletions(parts: Parts) -> None:
             raise
         except KbchatError as error:
             _log.warning("the deletion of space %s waits for the next opening: %s", info.id, error.message)
+    try:
+        await parts.forget_deleted()
+    except LexicalIndexError as error:
+        _log.warning("the words of deleted spaces stay here until the next opening: %s", error.message)
 
 
 async def stats(parts: Parts, info: SpaceInfo) -> SpaceStats:

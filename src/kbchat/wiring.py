@@ -107,7 +107,7 @@ class Parts:
             # Other servers write to the catalog, and none of them to our files.
             self._replica = Replica(
                 catalog=self.catalog,
-                lexical=self.lexical,
+                lexical=self.lexical.usual,
                 folder=self.folder.lexical,
                 threads=self.threads,
                 writing=partial(self.folder.writing, prepare=self._refresh),
@@ -204,6 +204,11 @@ class Parts:
         theirs."""
         if self._replica is not None and not self.lexical.is_chosen(info.lexical_name):
             await self._replica.catch_up(info)
+
+    async def forget_deleted(self) -> None:
+        """Remove from this folder's own indexes the words of spaces that other servers deleted."""
+        if self._replica is not None:
+            await self._replica.sweep()
 
     async def _level(self, info: SpaceInfo) -> None:
         """Write to a space's index what it lacks because it was not there, or not in use, when that was taken in."""

@@ -9,6 +9,10 @@ from kbchat.models import EmbedderPin, SpaceInfo, VectorType, Words
 class Places(People):
     """The part of `Catalog` that knows where things are."""
 
+    async def space_ids(self) -> set[int]:
+        """Of every space that is not wholly removed, hidden or not."""
+        return await self._read(spaces.ids)
+
     async def reveal_space(self, space_id: int) -> SpaceInfo:
         """Let a hidden space be seen by everybody, now that it is whole. Raises `SpaceExistsError`, and it stays
         hidden, when its name was taken meanwhile."""

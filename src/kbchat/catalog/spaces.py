@@ -239,6 +239,10 @@ def reveal(conn: Connection, space_id: int) -> SpaceInfo:
     return space
 
 
+def ids(conn: Connection) -> set[int]:
+    return set(conn.execute(select(_spaces.c.id)).scalars())
+
+
 def deleted(conn: Connection) -> list[SpaceInfo]:
     rows = conn.execute(select(_spaces).where(_spaces.c.state != SpaceState.LIVE).order_by(_spaces.c.id))
     return [_info(row) for row in rows]

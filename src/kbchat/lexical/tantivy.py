@@ -107,6 +107,9 @@ class TantivyIndex:
 
     def _search_together(self, asked: "list[_Asked]") -> list[LexicalResult | Exception]:
         answers: list[LexicalResult | Exception] = []
+        if any(name not in self._spaces for name, *_ in asked):
+            for known in list(self._spaces.values()):
+                known.let_go_of_what_is_gone()
         for name, question, limit, among in asked:
             try:
                 answers.append(self._space(name).search(question, limit, among))
@@ -258,6 +261,12 @@ class _Space:
             self.close()
             if self._folder.exists():
                 shutil.rmtree(self._folder)
+
+    def let_go_of_what_is_gone(self) -> None:
+        """Another process dropped the index: its files would stay on the disk for as long as they are held."""
+        if self._searcher is not None and not self._meta.exists():
+            with self._lock:
+                self._index = self._searcher = self._seen = None
 
     def close(self) -> None:
         with self._writes, self._lock:

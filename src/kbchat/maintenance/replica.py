@@ -4,8 +4,9 @@ The index is scratch: what it holds is compared with the catalog's live chunks, 
 it does not matter who wrote last, what was missed, or whether the folder is still there.
 """
 
+import re
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 
 import anyio
@@ -22,6 +23,7 @@ from kbchat.threads import Threads
 
 Writing = Callable[[float], AbstractAsyncContextManager[object]]
 """Keeps other processes from writing to the folder; waits so many seconds for them, then raises `BusyError`."""
+_NAME = re.compile(r"space-([0-9]+)")
 MARK = "replica.json"
 """In an index's folder, so that it is lost with it."""
 
@@ -85,6 +87,26 @@ class Replica:
             await self._lexical.drop(space.lexical_name)
         revision = await level(space, catalog=self._catalog, lexical=self._lexical, threads=self._threads)
         await self._threads.write(self._write, space, _Mark(revision, wanted.space))
+        await self._sweep()
+
+    async def sweep(self) -> None:
+        """Remove the indexes of spaces that other servers deleted. Where another process writes here now, it waits for
+        the next time."""
+        with suppress(BusyError):
+            async with self._writing(0.0):
+                await self._sweep()
+
+    async def _sweep(self) -> None:
+        # Before the catalog is asked: an index comes after its space.
+        there = await self._threads.read(self._named)
+        gone = there.keys() - await self._catalog.space_ids()
+        for space_id in sorted(gone):
+            await self._lexical.drop(there[space_id])
+
+    def _named(self) -> dict[int, str]:
+        """The names of the indexes that are here, by their spaces' ids."""
+        found = [_NAME.fullmatch(path.name) for path in self._folder.glob("space-*")]
+        return {int(name[1]): name[0] for name in found if name is not None}
 
     async def _lacks(self, space: SpaceInfo, wanted: _Mark) -> bool:
         """Whether a question would miss something that is live."""

@@ -1,12 +1,18 @@
 """Milvus Lite as a server in this process, for the Milvus driver to be a client of."""
 
+import os
 import shutil
 import tempfile
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar
 
 from kbchat.errors import MissingExtraError
+
+_SOCKET = "milvus"
+_MOST_BYTES = 100
+"""Of a socket's path; systems take from 103 bytes on."""
 
 
 class LiteServer:
@@ -31,20 +37,28 @@ class LiteServer:
         # Readers may miss what a flush is moving, and writers disturb each other: one call at a time.
         self.turn = threading.Lock()
         folder.parent.mkdir(parents=True, exist_ok=True)
-        self._database = MilvusLite(str(folder))
-        self._socket_folder = tempfile.mkdtemp(prefix="kbchat-")
-        self.uri = f"unix:{self._socket_folder}/milvus"
-        self._workers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="milvus-lite")
         options = {
             "grpc.max_receive_message_length": -1,
             "grpc.max_send_message_length": -1,
             # The client asks every ten seconds whether the server lives, and must not be shown the door for it.
             "grpc.http2.max_ping_strikes": 0,
         }
-        self._server = grpc.server(self._workers, options=list(options.items()))
-        milvus_pb2_grpc.add_MilvusServiceServicer_to_server(MilvusServicer(self._database), self._server)
-        self._server.add_insecure_port(self.uri)
-        self._server.start()
+        with ExitStack() as unless_started:
+            database = MilvusLite(str(folder))
+            unless_started.callback(database.close)
+            sockets = _socket_folder()
+            unless_started.callback(shutil.rmtree, sockets, ignore_errors=True)
+            self.uri = f"unix:{sockets}/{_SOCKET}"
+            workers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="milvus-lite")
+            unless_started.callback(workers.shutdown)
+            self._server = grpc.server(workers, options=list(options.items()))
+            milvus_pb2_grpc.add_MilvusServiceServicer_to_server(MilvusServicer(database), self._server)
+            try:
+                self._server.add_insecure_port(self.uri)
+            except RuntimeError:
+                raise OSError(f"no socket can be made in {sockets}") from None
+            self._server.start()
+            self._parts = unless_started.pop_all()
 
     @classmethod
     def enter(cls, folder: Path) -> "LiteServer":
@@ -63,6 +77,14 @@ class LiteServer:
                 return
             self._running.pop(self._folder, None)
             self._server.stop(grace=None).wait()
-            self._workers.shutdown()
-            self._database.close()
-            shutil.rmtree(self._socket_folder, ignore_errors=True)
+            self._parts.close()
+
+
+def _socket_folder() -> str:
+    """A folder that only this user can enter, whose path is no longer than a socket's may be."""
+    for parent in (None, "/tmp"):  # noqa: S108 (a folder of its own within)
+        folder = tempfile.mkdtemp(prefix="kbchat-", dir=parent)
+        if len(os.fsencode(folder)) + len(_SOCKET) < _MOST_BYTES:
+            return folder
+        shutil.rmtree(folder)
+    raise OSError(f"a socket's path in {tempfile.gettempdir()} would be too long; set TMPDIR to a shorter one")
