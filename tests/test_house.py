@@ -349,16 +349,18 @@ for module in {modules!r}:
 """
 
 
-def may_load(room: str) -> tuple[str, ...]:
-    """What modules of a room may load at once: whoever loads a driver is about to use it."""
-    match room:
+def may_load(module: str) -> tuple[str, ...]:
+    """What a module may load at once: whoever loads a driver is about to use it."""
+    match room_of(module):
+        case "catalog" if module == "kbchat.catalog.listening":
+            return ("psycopg", "sqlalchemy")  # A catalog in PostgreSQL loads it.
         case "catalog":
             return ("sqlalchemy",)
         case "kbchat_aiohttp":
             return ("aiohttp",)
         case "embedders" | "lexical" | "stores":
             return ("numpy",)
-        case _ if room in FLOORS[3]:
+        case room if room in FLOORS[3]:
             return ("numpy", "sqlalchemy")  # The face loads them with the first call that needs them.
         case "testing":
             return ("aiohttp", "numpy", "sqlalchemy")
@@ -367,14 +369,13 @@ def may_load(room: str) -> tuple[str, ...]:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("allowed", sorted({may_load(room_of(module)) for module in MODULES}), ids=str)
+@pytest.mark.parametrize("allowed", sorted({may_load(module) for module in MODULES}), ids=str)
 def test_each_module_can_be_imported_alone(allowed: tuple[str, ...]) -> None:
     """Any module is the first that a program imports: without a warning, a change of the environment, or a vendor."""
     modules = [
         module
         for module in MODULES
-        if may_load(room_of(module)) == allowed
-        and not module.startswith("kbchat.integrations.")  # they need a neighbour
+        if may_load(module) == allowed and not module.startswith("kbchat.integrations.")  # they need a neighbour
     ]
     ran = fresh(IMPORT_EACH.format(modules=modules, heavy=HEAVY - {*allowed}, allowed=allowed), "-W", "error")
     assert ran.returncode == 0, ran.stderr
