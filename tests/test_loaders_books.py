@@ -21,7 +21,7 @@ OBFUSCATED = (
 )
 
 
-def book(*chapters: str | bytes, nav: str = "", ncx: str = "", encrypted: str = "") -> LoadedDocument:
+def book(*chapters: str, nav: str = "", ncx: str = "", encrypted: str = "") -> LoadedDocument:
     """A book of files 0.xhtml, 1.xhtml and so on."""
     items = "".join(f'<item id="c{n}" href="text/{n}.xhtml"/>' for n in range(len(chapters)))
     items += '<item id="nav" href="nav.xhtml" properties="scripted nav"/>' * bool(nav)
@@ -58,12 +58,6 @@ def test_an_empty_element_does_not_swallow_its_chapter(head: str) -> None:
     """Chapters are XML, where it may be closed at once."""
     found = book(XHTML.format(head, f"<h1>One</h1><p><a id='x'/>{PHRASE}</p>"), XHTML.format("", "<h1>Two</h1>"))
     assert found.text == f"# One\n\n{PHRASE}\n\n# Two"
-
-
-def test_a_chapter_is_in_the_encoding_it_declares() -> None:
-    """Books of before UTF-8."""
-    page = XHTML.format("", "<p>5 € für Schlüssel</p>").replace('"1.0"', '"1.0" encoding="iso-8859-15"')
-    assert book(page.encode("iso-8859-15")).text == "5 € für Schlüssel"
 
 
 def test_books_with_hidden_fonts_are_read() -> None:

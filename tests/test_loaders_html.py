@@ -74,6 +74,7 @@ def test_furniture_in_the_main_part_is_left_out(inner: str) -> None:
         f"<div id='cookie-wall'>{TEXT * 3}<button>More</button></div><p>Imprint</p>",
         f"<form id='aspnetForm'><input type='hidden'><div><h1>Guide</h1>{TEXT}</div><button>Go</button></form>",
         f"<div aria-hidden='true'><main>{TEXT}</main></div><div role='dialog'>{BANNER}</div>",
+        f"<div role='dialog'><main>{TEXT}</main></div><p>Imprint</p>",
         f"<div hidden>{TEXT}</div><p>Imprint</p>",
     ],
 )
@@ -205,6 +206,12 @@ def test_elements_of_xhtml_may_be_closed_where_they_open(name: str) -> None:
     )
     data = page.encode()
     assert format_of(data, name=name).load(data, name=name).text == "# Guide\n\nOne\ntwo\n\nThree"
+
+
+def test_elements_nested_deeply_are_text() -> None:
+    """Whatever they are."""
+    for tag in ("sup", "ruby", "li", "td", "code"):
+        assert in_main(f"<table><tr><th>a<td>{f'<{tag}>' * 1000}deep").count("deep") == 1
 
 
 def test_a_slash_in_html_is_no_end() -> None:

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 _MAIN = "main, [role=main]"
 _LIKELY_MAIN = "[itemprop=articleBody], #mw-content-text, #content, #main-content"
-_UNREAD = "script, style, noscript, template, svg, iframe, dialog, [role=dialog], [role=alertdialog]"
+_UNREAD = "script, style, noscript, template, svg, iframe"
 _HIDDEN = "[hidden]:not([hidden='until-found']), [aria-hidden=true]"
 _OPENED = ("tabpanel", "region")
 """The roles of what is hidden until a reader opens it: tabs and folded parts."""
 _FURNITURE = (
-    "nav, footer, [role=navigation], [role=banner], [role=contentinfo], [role=search], "
+    "nav, footer, dialog, [role=navigation], [role=banner], [role=contentinfo], [role=search], [role=dialog], "
+    "[role=alertdialog], "
     # What MediaWiki calls its furniture.
     ".navbox, .mw-editsection, .mw-jump-link, .noprint, .printfooter, .catlinks"
 )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kbchat.loaders.grids import grid, whole_number
-from kbchat.loaders.nodes import MAX_DEPTH, UNREAD, children, flat, raised, spaced, verbatim
+from kbchat.loaders.nodes import BLOCKS, MAX_DEPTH, UNREAD, children, flat, raised, spaced, verbatim
 from kbchat.loaders.parts import needing
 from kbchat.loaders.text import tidy
 
@@ -62,7 +62,7 @@ class Markdown:
             self._open.append(flat(formula))
         elif tag == "sup":
             before = next((piece for piece in reversed(self._open) if piece), "")
-            self._open.append(raised(node, before=before))
+            self._open.append(raised(node, flat(node), before=before))
         else:
             self._inside(node, depth, indent)
 
@@ -153,6 +153,7 @@ class Markdown:
 
 _Writer = Callable[[Markdown, "LexborNode", str, int, str], None]
 _TAGS: tuple[tuple[str, _Writer], ...] = (
+    (" ".join(BLOCKS), Markdown._block),
     (" ".join(UNREAD), Markdown._silent),
     ("button input select option textarea datalist dialog", Markdown._silent),
     ("h1 h2 h3 h4 h5 h6", Markdown._heading),
@@ -161,9 +162,8 @@ _TAGS: tuple[tuple[str, _Writer], ...] = (
     ("ul ol menu", Markdown._list),
     ("br hr", Markdown._line_end),
     ("td th", Markdown._cell),
-    ("dt li dd tr p div section article main header footer aside nav address figure figcaption", Markdown._block),
-    ("form fieldset dl details summary center body html hgroup search blockquote", Markdown._block),
 )
+# What stands further down goes before what stands above.
 _WRITERS = {tag: writer for tags, writer in _TAGS for tag in tags.split()}
 
 

@@ -49,9 +49,8 @@ def verbatim(node: "LexborNode") -> str:
     return "".join(_pieces(node))
 
 
-def raised(node: "LexborNode", *, before: str) -> str:
-    """A superscript after what stands before it: `10^6`, and not 106; a note's mark is in brackets."""
-    text = flat(node)
+def raised(node: "LexborNode", text: str, *, before: str) -> str:
+    """A superscript's text after what stands before it: `10^6`, and not 106; a note's mark is in brackets."""
     if not text or not before or before[-1].isspace():
         return text
     if node.css_first("a") is not None or (node.parent is not None and node.parent.tag == "a"):
@@ -71,14 +70,16 @@ def _gather(node: "LexborNode", found: list[str], without: AbstractSet[int], dep
         if tag == "-text":
             if text := child.text_content:
                 found.append(text)
-        elif tag in UNREAD or tag[0] in "-!" or child.mem_id in without:
+        elif tag in UNREAD or tag.startswith(("-", "!")) or child.mem_id in without:
             continue
         elif depth > MAX_DEPTH:
             found.append(child.text(separator=" "))
         elif tag == "br":
             found.append("\n")
         elif tag == "sup":
-            found.append(raised(child, before=found[-1] if found else ""))
+            inner: list[str] = []
+            _gather(child, inner, without, depth + 1)
+            found.append(raised(child, spaced("".join(inner)).strip(), before=found[-1] if found else ""))
         else:
             _end_line(found, tag)
             _gather(child, found, without, depth + 1)
