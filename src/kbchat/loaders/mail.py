@@ -4,20 +4,18 @@ import codecs
 import email
 import email.policy
 import io
-import re
 from collections.abc import Iterator
 from email.message import EmailMessage, MIMEPart
 from itertools import islice
 
 from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders.encodings import decode
-from kbchat.loaders.markup import whole_content
+from kbchat.loaders.markup import declared_encoding, whole_content
 from kbchat.loaders.parts import facts, joined, needing
 from kbchat.loaders.text import require_text
 from kbchat.models import LoadedDocument
 
 _SHOWN = ("From", "To", "Cc", "Date")
-_META = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w-]+)""", re.IGNORECASE)
 """Where a page says its encoding itself; a part that does not say it in its header is read by that."""
 
 
@@ -144,9 +142,7 @@ def _content(part: MIMEPart) -> str:
     payload = part.get_payload(decode=True)
     if not isinstance(payload, bytes):
         return ""
-    declared = part.get_content_charset()
-    if declared is None and (found := _META.search(payload[:4096])):
-        declared = found[1].decode()
+    declared = part.get_content_charset() or declared_encoding(payload)
     try:
         return decode(payload, name="", declared=declared)[0]
     except UnreadableDocumentError:
