@@ -66,7 +66,6 @@ class Parts:
         from kbchat.lexical.chosen import ChosenIndex
         from kbchat.lexical.tantivy import TantivyIndex
         from kbchat.loaders.processes import DocumentReaders
-        from kbchat.maintenance.replica import Replica
         from kbchat.retrieval.retriever import Retriever
         from kbchat.text.tokens import TokenCounter
         from kbchat.word_indexes import WordIndexes
@@ -102,17 +101,7 @@ class Parts:
             threads=self.threads,
             reranker=self.reranker,
         )
-        self._replica: Replica | None = None
-        if self.catalog.is_shared:
-            # Other servers write to the catalog, and none of them to our files.
-            self._replica = Replica(
-                catalog=self.catalog,
-                lexical=self.lexical.usual,
-                folder=self.folder.lexical,
-                threads=self.threads,
-                writing=partial(self.folder.writing, prepare=self._refresh),
-                timeout=settings.busy_timeout,
-            )
+        self._replica: Replica | None = self._make_replica() if self.catalog.is_shared else None
         self._stores: dict[VectorType, VectorStore] = dict(own.stores)
         self._space_locks: WeakValueDictionary[int, anyio.Lock] = WeakValueDictionary()
         self._seen: dict[int, int] = {}
@@ -126,6 +115,19 @@ class Parts:
         )
         self._tokens: dict[int, tuple[int, int]] = {}
         self._pin: EmbedderPin | None = None
+
+    def _make_replica(self) -> Replica:
+        from kbchat.maintenance.replica import Replica
+
+        # Other servers write to the catalog, and none of them to our files.
+        return Replica(
+            catalog=self.catalog,
+            lexical=self.lexical.usual,
+            folder=self.folder.lexical,
+            threads=self.threads,
+            writing=partial(self.folder.writing, prepare=self._refresh),
+            timeout=self.settings.busy_timeout,
+        )
 
     def while_open(self) -> Self:
         """These parts. Raises `RuntimeError` once they were closed, whichever of them would have noticed first."""

@@ -69,13 +69,15 @@ class Database:
         connect = {"connect_timeout": max(2, round(self._timeout)), "tcp_user_timeout": round(self._timeout * 1000)}
         connect |= {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4}
         try:
-            from kbchat.catalog.listening import ListeningConnection
+            from kbchat.catalog.listening import listening_connection
+
+            kind = listening_connection()
 
             # A connection that the server closed meanwhile is replaced before it is used.
             engine = sa.create_engine(self._url, connect_args=connect, pool_pre_ping=True, **options)
         except ImportError:
             raise MissingExtraError("A catalog in PostgreSQL", "postgres") from None
-        event.listen(engine, "do_connect", lambda dialect, record, given, named: ListeningConnection.connect(**named))
+        event.listen(engine, "do_connect", lambda dialect, record, given, named: kind.connect(**named))
         event.listen(engine, "connect", self._configure_postgresql)
         return engine
 
