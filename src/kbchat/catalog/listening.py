@@ -27,7 +27,7 @@ def listening_connection() -> type[psycopg.Connection[Any]]:
             return super().wait(self._listening(gen), *args, **options)
 
         def _listening(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
-            # `wait` sends READY_NONE each time its short interval is over, to a generator that asked for something else.
+            # `wait` sends READY_NONE each time its short interval is over without anything to read.
             heard = time.monotonic()
             ready: Any = None
             while True:
