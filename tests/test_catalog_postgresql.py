@@ -185,6 +185,7 @@ async def test_a_lock_whose_connection_is_lost(catalog: Catalog, other: Catalog,
             async with other.writing(space.id, timeout=0):
                 await other.abandon(space.id)
                 assert await other.collectable(space.id, pending=False) == {begun.id: list(begun.chunk_ids)}
-            assert await catalog.publish(space.id, [begun.id], writer="w") == []
+            with pytest.raises(BusyError, match="took over"):
+                await catalog.publish(space.id, [begun.id], writer="w")
     async with catalog.writing(space.id, timeout=0):
         await put(catalog, space, generation("a", "x"))
