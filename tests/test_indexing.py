@@ -15,7 +15,7 @@ import kbchat
 from kbchat.embedders import Vector, Vectors
 from kbchat.errors import DocumentExistsError, DocumentNotFoundError, EmbedderMismatchError, InvalidInputError
 from kbchat.filters import Eq
-from kbchat.models import DocumentStatus, Metadata
+from kbchat.models import DocumentStatus
 
 KEYS = "# Keys\n\nKeys are rotated every ninety days by the vault. Nobody rotates them by hand.\n"
 
@@ -330,19 +330,6 @@ async def test_what_is_told_of_an_upload_is_told_of_the_document(
         await space.index_documents([again.id], splitting=splitting)
         document = await space.get_document(again.id)
         assert (document.name, document.metadata, document.status) == ("renamed.md", edited, DocumentStatus.FINISHED)
-
-
-async def test_a_file_that_was_changed_is_told_from_what_was_said_of_it(
-    space: kbchat.KnowledgeSpace, tmp_path: Path
-) -> None:
-    """Metadata that is given along is no change of the original."""
-    (tmp_path / "keys.md").write_text(KEYS)
-    metadata: Metadata = {"team": "ops"}
-    added = await space.add_document("keys.md", data=KEYS.encode(), source=str(tmp_path / "keys.md"), metadata=metadata)
-    await space.index_documents([added.id])
-    assert (await space.check()).findings == ()
-    (tmp_path / "keys.md").write_text("Others.")
-    assert [finding.kind for finding in (await space.check()).findings] == ["original_changed"]
 
 
 INGEST = """

@@ -3,6 +3,7 @@
 import io
 import zipfile
 from collections.abc import Callable
+from csv import field_size_limit
 
 import pytest
 from xlsxwriter import Workbook
@@ -120,3 +121,11 @@ def test_a_stray_value_far_away_costs_little(place: tuple[int, int]) -> None:
     """A million empty rows, or sixteen thousand empty columns, are passed over; names stay names."""
     data = sheet(["name", "age"], ["Bob", 31], write=lambda page: page.write(*place, "stray"))
     assert read(data) == "name: Bob; age: 31\nstray"
+
+
+def test_a_long_value_is_read_and_no_other_reader_bound() -> None:
+    """How long a value may be is the whole process's to know: it never falls."""
+    before = field_size_limit()
+    assert "x" * (before + 1) in csv(f"name,note\nAnn,{'x' * (before + 1)}\nBob,y\n")
+    csv("name,age\nAnn,30\n")
+    assert field_size_limit() > before

@@ -41,7 +41,9 @@ class CsvLoader:
     def load(self, data: bytes, *, name: str) -> LoadedDocument:
         """Raises `UnreadableDocumentError` for binary data and for a file without a value."""
         text, guessed = decode(data, name=name)
-        csv.field_size_limit(max(len(text), 1))  # Rows are bounded by the file, which is bounded by the ingest.
+        # The whole process's, so it is raised alone. Rows are bounded by the file, which is bounded by the ingest.
+        if len(text) > csv.field_size_limit():
+            csv.field_size_limit(len(text))
         try:
             rows = list(_separated(text))
         except csv.Error as error:
