@@ -66,8 +66,9 @@ class Documents:
             raise InvalidRequestError("doc_type: URLs are not fetched; send the file or its text", param="doc_type")
         if asked.doc_type == "TEXT":
             upload = None
-        if asked.doc_type == "TEXT" and asked.content is None:
-            raise InvalidRequestError("content: Field required; for TEXT it is the document's text", param="content")
+            if asked.content is None:
+                reason = "Field required; for TEXT it is the document's text"
+                raise InvalidRequestError(f"content: {reason}", param="content")
         name = asked.doc_name or (upload.name if upload else None)
         if name is None:
             raise InvalidRequestError("doc_name: Field required", param="doc_name")

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from kbchat.errors import InvalidInputError, UnreadableDocumentError
 from kbchat.loaders.formats import by_suffix
@@ -139,6 +139,12 @@ def is_beneath(path: str, roots: Iterable[str]) -> bool:
     return any(path.startswith(root) for root in roots)
 
 
+def open_at_once(path: str) -> BinaryIO:
+    """What stands at a path, to be read: a pipe that nobody writes to is not waited for. Raises `OSError`."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags), "rb")
+
+
 def read(source: FileSource, *, max_bytes: int) -> tuple[bytes, os.stat_result]:
     """A file's bytes, with the state it had when it was opened. Raises `UnreadableDocumentError`.
 
@@ -146,13 +152,11 @@ def read(source: FileSource, *, max_bytes: int) -> tuple[bytes, os.stat_result]:
     """
     for last in (False, True):
         try:
-            # Without O_NONBLOCK a pipe that nobody writes to would be waited for here.
-            descriptor = os.open(source.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-            with os.fdopen(descriptor, "rb") as file:
-                before = os.fstat(descriptor)
+            with open_at_once(source.path) as file:
+                before = os.fstat(file.fileno())
                 _check(source, before, max_bytes)
                 data = file.read(max_bytes + 1)
-                after = os.fstat(descriptor)
+                after = os.fstat(file.fileno())
         except OSError as error:
             raise UnreadableDocumentError(source.name, f"cannot be read: {error.strerror}") from None
         if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns) and len(data) == after.st_size:

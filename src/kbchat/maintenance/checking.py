@@ -13,6 +13,7 @@ from kbchat.fusion import cosine
 from kbchat.ingestion.content import ContentHash, digest_of_file
 from kbchat.ingestion.ingest import embed_all, known_rows
 from kbchat.lexical import LexicalEntry, releasing
+from kbchat.loaders.files import open_at_once
 from kbchat.models import Value
 from kbchat.text.analysis import analyse
 from kbchat.text.splitting import text_of
@@ -292,10 +293,8 @@ def _digest(path: str, size: int | None) -> str | None:
     file: a device would never end, and a pipe would never begin."""
     if not Path(path).is_file():
         raise FileNotFoundError(path)
-    # Without waiting, in case that it is something else by now.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(path, flags), "rb") as file:
-        there = os.fstat(file.fileno())
+    with open_at_once(path) as file:
+        there = os.fstat(file.fileno())  # It may be something else by now.
         if not stat.S_ISREG(there.st_mode):
             raise FileNotFoundError(path)
         if size not in (None, there.st_size):
