@@ -104,7 +104,7 @@ async def move(
 
 async def export(parts: Parts, space_id: int, path: str | os.PathLike[str], *, progress: Progress) -> int:
     """Write a space to one file."""
-    from kbchat.maintenance.archive import export
+    from kbchat.maintenance.exporting import export
 
     place = checked_path(path, field="path")
     async with parts.writing(space_id):

@@ -1,4 +1,4 @@
-"""A space in one file, to be taken to another machine or store without being embedded again.
+"""A space in one file, to be taken to another machine or store without being embedded again: its form, and reading it.
 
 The file is a ZIP archive. `kbchat.json` says the version, what the space is and the SHA-256 of the other members;
 `documents.jsonl` has a document a line, with its text and where its chunks are; `vectors.f32` has a row of floats (the
@@ -8,27 +8,20 @@ each chunk for scoring, after its length in four bytes.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
-import os
-import shutil
-import stat
 import struct
-import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import anyio
 import msgspec
 from pydantic import ValidationError
 
 from kbchat.catalog import NewChunk, NewGeneration
-from kbchat.datafolder import take
 from kbchat.embedders import passages
 from kbchat.errors import InvalidInputError
 from kbchat.ingestion.items import Prepared
@@ -37,16 +30,12 @@ from kbchat.models import IngestProgress, SpaceInfo
 from kbchat.text.splitting import chunk_key, headings_of
 
 if TYPE_CHECKING:
-    from kbchat.catalog import Catalog
     from kbchat.ingestion.ingest import Ingester
-    from kbchat.models import Chunk, Document
-    from kbchat.stores import VectorStore
     from kbchat.threads import Threads
 
 VERSION = 1
 ABOUT, DOCUMENTS, VECTORS, PACKED = "kbchat.json", "documents.jsonl", "vectors.f32", "packed.bin"
 BATCH_DOCUMENTS = 128
-_BESIDE, _LOCK = ".kbchat-export-", "lock"
 MAX_ABOUT = 4 * 1024 * 1024
 """Bytes of what an archive says of itself: far more than its texts may have."""
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -56,7 +45,7 @@ _DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error, KeyError, OSError, EOF
 """What reading a damaged archive raises: the last two for nonsense in its headers, such as a version that is none."""
 
 
-class _Place(msgspec.Struct, array_like=True):
+class Place(msgspec.Struct, array_like=True):
     """A chunk in its document."""
 
     start: int
@@ -64,7 +53,7 @@ class _Place(msgspec.Struct, array_like=True):
     metadata: dict[str, Any]
 
 
-class _Line(msgspec.Struct):
+class Line(msgspec.Struct):
     """A document."""
 
     name: str
@@ -73,7 +62,7 @@ class _Line(msgspec.Struct):
     source: str | None
     content_hash: str
     metadata: dict[str, Any]
-    chunks: list[_Place]
+    chunks: list[Place]
 
 
 class About(msgspec.Struct):
@@ -85,163 +74,6 @@ class About(msgspec.Struct):
     documents: int
     chunks: int
     sha256: dict[str, str]
-
-
-async def export(
-    space: SpaceInfo,
-    path: Path,
-    *,
-    catalog: Catalog,
-    store: VectorStore,
-    threads: Threads,
-    dimension: int,
-    progress: Callable[[IngestProgress], None] | None,
-) -> int:
-    """Write a space to a file, which appears when it is whole; returns the number of documents.
-
-    Documents that never were indexed are left out. The caller holds the writer's lock, so that it is one state of them.
-    """
-    listed, _ = await catalog.list_documents(space.id)
-    writer = _Writing(path, dimension)
-    try:
-        await threads.write(writer.open)
-        for done, document in enumerate(listed, 1):
-            whole = await catalog.get_document(space.id, document.id, with_text=True)
-            if whole.text is None:
-                continue
-            chunks = await catalog.document_chunks(document.id)
-            ids = [chunk.id for chunk in chunks]
-            vectors = await store.fetch(space.collection, ids)
-            packed = (await catalog.live_vectors(space.id, ids)).chunks
-            await threads.write(writer.add, whole, chunks, vectors, [packed[key][1] for key in ids])
-            if progress is not None:
-                progress(IngestProgress(done=done, total=len(listed), chunks=writer.chunks, name=document.name))
-        await threads.write(writer.finish, space)
-    finally:
-        with anyio.CancelScope(shield=True):
-            await threads.write(writer.close)
-    return writer.documents
-
-
-class _Writing:
-    """An archive while it is written. Blocks."""
-
-    def __init__(self, path: Path, dimension: int) -> None:
-        self._path = path
-        self._given = str(path)
-        self._dimension = dimension
-        self.documents = self.chunks = 0
-        self._mode: int | None = None
-        self._made = ExitStack()
-        self._files: dict[str, IO[bytes]] = {}
-
-    def open(self) -> None:
-        """Begin, beside where the archive is to be. Raises `InvalidInputError` where there can be none."""
-        with self._told():
-            if self._path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file in it")
-            try:
-                self._path = self._path.resolve()  # What a link stands for may be on another disk.
-            except (ValueError, RuntimeError) as error:  # A NUL, or links in a circle.
-                raise OSError(errno.EINVAL, str(error)) from None
-            if self._path.is_symlink():  # Such links again: from Python 3.13 on they are no error.
-                raise OSError(errno.ELOOP, "it is a link to itself")
-            if self._path.exists():
-                if not self._path.is_file():
-                    raise OSError(errno.EINVAL, "it is no file but a device or a pipe; name a file")
-                self._mode = stat.S_IMODE(self._path.stat().st_mode)
-            _clear(self._path.parent)
-            beside = tempfile.TemporaryDirectory(dir=self._path.parent, prefix=_BESIDE)
-            self._folder = Path(self._made.enter_context(beside))
-            with suppress(OSError):  # Where nothing can be locked, nobody clears away either.
-                take(self._made.enter_context(self._folder.joinpath(_LOCK).open("wb")).fileno())
-            for name in (DOCUMENTS, VECTORS, PACKED):
-                self._files[name] = self._made.enter_context(self._folder.joinpath(name).open("wb"))
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Raise what the disk fails in as `InvalidInputError`."""
-        try:
-            yield
-        except OSError as error:
-            reason = error.strerror or error
-            raise InvalidInputError("path", f"{self._given!r} cannot be written: {reason}") from None
-
-    def add(
-        self, document: Document, chunks: Sequence[Chunk], vectors: dict[int, Any], packed: Sequence[bytes]
-    ) -> None:
-        """Write a document, with its chunks' vectors by id and what is kept of each for scoring."""
-        import numpy as np
-
-        own = [
-            {key: value for key, value in chunk.metadata.items() if document.metadata.get(key) != value}
-            for chunk in chunks
-        ]
-        places = [_Place(chunk.start, chunk.end, metadata) for chunk, metadata in zip(chunks, own, strict=True)]
-        line = _Line(
-            document.name,
-            document.text or "",
-            document.doc_type,
-            document.source,
-            document.content_hash,
-            document.metadata,
-            places,
-        )
-        zero = np.zeros(self._dimension, dtype="<f4")
-        with self._told():
-            self._files[DOCUMENTS].write(msgspec.json.encode(line) + b"\n")
-            for chunk in chunks:
-                self._files[VECTORS].write(np.asarray(vectors.get(chunk.id, zero), dtype="<f4").tobytes())
-            for each in packed:
-                self._files[PACKED].write(len(each).to_bytes(4, "little") + each)
-        self.documents += 1
-        self.chunks += len(chunks)
-
-    def finish(self, space: SpaceInfo) -> None:
-        """Put the archive together and in its place."""
-        with self._told():
-            for file in self._files.values():
-                file.close()
-            whole = self._folder / "archive.zip"
-            self._zip(space, whole)
-            with whole.open("rb+") as file:
-                os.fsync(file.fileno())
-            if self._mode is not None:  # Who may not read the old one may not read the new one.
-                whole.chmod(self._mode)
-            whole.replace(self._path)
-
-    def _zip(self, space: SpaceInfo, whole: Path) -> None:
-        with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive:
-            digests = {name: _digest(self._folder / name) for name in self._files}
-            keep = {"name", "owner", "vector_type", "desc", "context", "embedder", "splitting"}
-            about = About(
-                VERSION,
-                space.model_dump(mode="json", include=keep),
-                self._dimension,
-                self.documents,
-                self.chunks,
-                digests,
-            )
-            archive.writestr(ABOUT, msgspec.json.format(msgspec.json.encode(about)))
-            for name in self._files:
-                archive.write(self._folder / name, name)
-
-    def close(self) -> None:
-        """Leave nothing but the archive. What a full disk does not take of the files any more is not wanted either."""
-        with suppress(OSError):
-            self._made.close()
-
-
-def _clear(parent: Path) -> None:
-    """Remove what processes that died left of archives that they were writing there. Who lives holds the lock of its
-    folder."""
-    for left in parent.glob(f"{_BESIDE}*"):
-        try:
-            with left.joinpath(_LOCK).open("rb+") as lock:
-                take(lock.fileno())
-        except OSError:
-            continue  # It is being written, or is not ours to remove.
-        shutil.rmtree(left, ignore_errors=True)
 
 
 class Archive:
@@ -278,7 +110,7 @@ class Archive:
         """Read every member once and compare it with its checksum, before anything is imported."""
         for name in (DOCUMENTS, VECTORS, PACKED):
             try:
-                digest = _digest(zipfile.Path(self._archive, name))
+                digest = sha256(zipfile.Path(self._archive, name))
             except _DAMAGES as error:
                 raise InvalidInputError("path", f"the archive's {name} is damaged ({error})") from None
             if digest != self.about.sha256.get(name):
@@ -308,7 +140,7 @@ class Archive:
         if batch:
             yield batch
 
-    def _prepared(self, line: _Line, vectors: IO[bytes], packed: IO[bytes]) -> Prepared:
+    def _prepared(self, line: Line, vectors: IO[bytes], packed: IO[bytes]) -> Prepared:
         import numpy as np
 
         count, width = len(line.chunks), self.about.dimension
@@ -356,10 +188,10 @@ async def read_into(
             progress(IngestProgress(done=done, total=archive.about.documents, chunks=chunks))
 
 
-def _read(line: bytes) -> _Line:
+def _read(line: bytes) -> Line:
     """A document, checked as if it came from anywhere else. Raises `InvalidInputError`."""
     try:
-        found = msgspec.json.decode(line, type=_Line)
+        found = msgspec.json.decode(line, type=Line)
         found.name = checked_name(found.name, field="name")
         for field in ("text", "doc_type", "source", "content_hash"):
             checked_text(getattr(found, field) or "", field=field)
@@ -407,7 +239,8 @@ def _space(about: About) -> SpaceInfo:
 _UNKNOWN = {"id": 0, "collection": "", "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z"}
 
 
-def _digest(path: Path | zipfile.Path) -> str:
+def sha256(path: Path | zipfile.Path) -> str:
+    """What a member's checksum is to be."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
