@@ -19,6 +19,7 @@ from types import ModuleType
 import pytest
 from blockbuster import blockbuster_ctx
 
+import kbchat
 from postgresql import PostgresqlServer, run
 from servers import ChromaServer, MilvusServer
 
@@ -39,6 +40,19 @@ GRACE = 2.0
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture
+async def kb(tmp_path: Path) -> AsyncIterator[kbchat.KnowledgeBase]:
+    """An embedded knowledge base, in `data`."""
+    async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
+        yield kb
+
+
+@pytest.fixture
+async def space(kb: kbchat.KnowledgeBase) -> kbchat.KnowledgeSpace:
+    """An empty space of it."""
+    return await kb.create_space("handbook")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The adapter on a real socket, for tests."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from upstream import Upstream
 CHAT = "/api/v2/chat/completions"
 OPENAI = "/v1/chat/completions"
 SPACES = "/api/v2/serve/knowledge/spaces"
+DOCUMENTS = "/api/v2/serve/knowledge/documents"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +126,19 @@ async def serving(
                 yield Served(kb, client, host, port, runner)
         finally:
             await runner.cleanup()
+
+
+async def make_space(served: Served, name: str = "handbook") -> int:
+    _, body = await served.post(SPACES, {"name": name})
+    space_id: int = body["data"]["id"]
+    return space_id
+
+
+async def settled(served: Served, document_id: int) -> dict[str, Any]:
+    """The document once it is neither waiting nor under way."""
+    while True:
+        _, body = await served.get(f"{DOCUMENTS}/{document_id}")
+        data: dict[str, Any] = body["data"]
+        if data["status"] not in ("TODO", "RUNNING"):
+            return data
+        await asyncio.sleep(0.01)

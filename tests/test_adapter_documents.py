@@ -9,17 +9,10 @@ import aiohttp
 import pytest
 
 from kbchat.models import DocumentStatus
-from serving import SPACES, Served, serving
+from serving import DOCUMENTS, SPACES, Served, make_space, serving, settled
 
-DOCUMENTS = "/api/v2/serve/knowledge/documents"
 KEYS = "# Keys\n\nKeys are rotated every ninety days by the vault. Nobody rotates them by hand.\n"
 SYNC = {"model_name": None, "chunk_parameters": {"chunk_strategy": "Automatic", "chunk_size": 512, "separator": "\n"}}
-
-
-async def make_space(served: Served, name: str = "handbook") -> int:
-    _, body = await served.post(SPACES, {"name": name})
-    space_id: int = body["data"]["id"]
-    return space_id
 
 
 async def make(served: Served, space_id: int, name: str = "keys.md", **more: object) -> dict[str, Any]:
@@ -28,16 +21,6 @@ async def make(served: Served, space_id: int, name: str = "keys.md", **more: obj
     assert status == 200, body
     data: dict[str, Any] = body["data"]
     return data
-
-
-async def settled(served: Served, document_id: int) -> dict[str, Any]:
-    """The document once it is neither waiting nor under way."""
-    while True:
-        _, body = await served.get(f"{DOCUMENTS}/{document_id}")
-        data: dict[str, Any] = body["data"]
-        if data["status"] not in ("TODO", "RUNNING"):
-            return data
-        await asyncio.sleep(0.01)
 
 
 def form(content: bytes = KEYS.encode(), **fields: str) -> aiohttp.FormData:

@@ -9,9 +9,8 @@ from pydantic import BaseModel
 from kbchat_aiohttp.schemas.chat import ChatCompletion, KnowledgeChatCompletion
 from kbchat_aiohttp.schemas.documents import CreateDocument, SyncDocument, SyncOne
 from kbchat_aiohttp.schemas.spaces import CreateSpace, Retrieve, UpdateSpace
-from serving import CHAT, OPENAI, SPACES, check_failure, serving
+from serving import CHAT, DOCUMENTS, OPENAI, SPACES, check_failure, serving
 
-DOCUMENTS = "/api/v2/serve/knowledge/documents"
 NO_FIELDS_VALUE = [[1]]
 TAKES_ANY_JSON = "context"
 

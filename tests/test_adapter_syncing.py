@@ -1,6 +1,5 @@
 """Uploads and sync requests over HTTP: what is asked for last, and what is really done."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +8,9 @@ import pytest
 
 from kbchat.chunking import Splitting
 from kbchat_aiohttp.indexer import Indexer
-from serving import SPACES, Served, serving
+from serving import DOCUMENTS, make_space, serving, settled
 
-DOCUMENTS = "/api/v2/serve/knowledge/documents"
 LONG = "\n\n".join(f"Paragraph {number} says something about the number {number}." for number in range(120))
-
-
-async def make_space(served: Served) -> int:
-    _, body = await served.post(SPACES, {"name": "handbook"})
-    space_id: int = body["data"]["id"]
-    return space_id
-
-
-async def settled(served: Served, document_id: int) -> dict[str, Any]:
-    while True:
-        _, body = await served.get(f"{DOCUMENTS}/{document_id}")
-        data: dict[str, Any] = body["data"]
-        if data["status"] not in ("TODO", "RUNNING"):
-            return data
-        await asyncio.sleep(0.01)
 
 
 def by_size(tokens: int) -> dict[str, object]:

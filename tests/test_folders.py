@@ -3,7 +3,7 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,6 @@ from kbchat.errors import EmbedderError, InvalidInputError
 from kbchat.models import DocumentStatus
 from kbchat.threads import Threads
 from made_files import PHRASE, good, more, write
-
-
-@pytest.fixture
-async def kb(tmp_path: Path) -> AsyncIterator[kbchat.KnowledgeBase]:
-    async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
-        yield kb
-
-
-@pytest.fixture
-async def space(kb: kbchat.KnowledgeBase) -> kbchat.KnowledgeSpace:
-    return await kb.create_space("handbook")
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Documents go in by generations: whole or not at all, skipped when unchanged, reported when they cannot be read."""
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
@@ -26,17 +26,6 @@ AWEL = (
     "# AWEL\n\nAWEL is a workflow expression language for agents.\n\n## Operators\n\nA map operator transforms data.\n"
 )
 KEYS = "# Keys\n\nKeys are rotated every ninety days by the vault.\n"
-
-
-@pytest.fixture
-async def kb(tmp_path: Path) -> AsyncIterator[kbchat.KnowledgeBase]:
-    async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
-        yield kb
-
-
-@pytest.fixture
-async def space(kb: kbchat.KnowledgeBase) -> kbchat.KnowledgeSpace:
-    return await kb.create_space("handbook")
 
 
 def old(path: Path, text: str) -> Path:

@@ -32,12 +32,6 @@ from kbchat.wiring import make_generators
 KEYS = "# Keys\n\nKeys are rotated every ninety days by the vault. Nobody rotates them by hand.\n"
 
 
-@pytest.fixture
-async def kb(tmp_path: Path) -> AsyncIterator[kbchat.KnowledgeBase]:
-    async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
-        yield kb
-
-
 @pytest.mark.parametrize("number", [-1, 2**63, 10**30])
 async def test_an_id_that_nothing_can_have(tmp_path: Path, number: int) -> None:
     """Is not found, as every other one that nothing has."""

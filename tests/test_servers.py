@@ -16,14 +16,13 @@ import pytest
 
 from postgresql import PostgresqlServer, needs_postgresql
 from servers import MilvusServer
-from serving import CHAT, SPACES
+from serving import CHAT, DOCUMENTS, SPACES
 from upstream import Exchange, Upstream, model
 
 __all__ = ["model"]
 
 pytestmark = [pytest.mark.server, needs_postgresql, pytest.mark.timeout(180)]
 
-DOCUMENTS = "/api/v2/serve/knowledge/documents"
 KEYS = "Keys are rotated every ninety days by the vault. Nobody rotates them by hand."
 WITHIN = 60.0
 """Seconds for what takes one or two on a machine that does nothing else: a fresh collection is loaded first."""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import zipfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,6 @@ from kbchat.text.analysis import analyse
 from kbchat.threads import Threads
 from kbchat.wiring import Parts
 from made_files import PHRASE, good, write
-
-
-@pytest.fixture
-async def kb(tmp_path: Path) -> AsyncIterator[kbchat.KnowledgeBase]:
-    async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
-        yield kb
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Documents that were uploaded beside files of folders: which of them a name belongs to, and what a file is read as."""
 
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,17 +16,6 @@ Content-Transfer-Encoding: base64
 
 S2V5cyBhcmUgcm90YXRlZC4=
 """
-
-
-@pytest.fixture
-async def kb(tmp_path: Path) -> AsyncIterator[kbchat.KnowledgeBase]:
-    async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
-        yield kb
-
-
-@pytest.fixture
-async def space(kb: kbchat.KnowledgeBase) -> kbchat.KnowledgeSpace:
-    return await kb.create_space("handbook")
 
 
 @pytest.fixture
