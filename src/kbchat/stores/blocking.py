@@ -20,6 +20,7 @@ from kbchat.stores.records import (
     check_name,
     check_question,
     check_records,
+    in_order,
     slices,
 )
 from kbchat.stores.vendors import Collection, Engine, Vendor
@@ -72,7 +73,7 @@ class BlockingStore:
             hits: list[VectorHit] = []
             for part in await self.threads.read(self._on, name, _cut_among, vector, limit, among):
                 hits += await self.threads.read(self._on, name, _query_among, vector, part)
-            return sorted(hits, key=lambda hit: (-hit.score, hit.id))[:limit]
+            return in_order(hits)[:limit]
         if self._vendor.is_embedded:
             return await self._queries((name, vector, limit))
         (hits,) = await self.threads.read(self._on, name, _query, [vector], limit)

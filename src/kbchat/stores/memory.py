@@ -12,6 +12,7 @@ from kbchat.stores.records import (
     check_question,
     check_records,
     hits_among,
+    in_order,
 )
 
 
@@ -62,7 +63,7 @@ class MemoryStore:
         question = check_question(vector, dimension=collection.dimension, limit=limit)
         check_ids(among or ())
         there = collection.vectors if among is None else await self.fetch(name, among)
-        return sorted(hits_among(question, there), key=lambda hit: (-hit.score, hit.id))[:limit]
+        return in_order(hits_among(question, there))[:limit]
 
     async def fetch(self, name: str, ids: Sequence[int]) -> dict[int, Vector]:
         vectors = (await self._collection(name)).vectors

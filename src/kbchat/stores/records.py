@@ -4,7 +4,7 @@ A vendor's own checks differ (one stores NaN, another answers numpy's text), so 
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -97,6 +97,11 @@ def hits_among(question: Vector, vectors: Mapping[int, Vector]) -> list[VectorHi
     return list(map(VectorHit, vectors, scores))
 
 
+def in_order(hits: Iterable[VectorHit]) -> list[VectorHit]:
+    """Best first, ties by id."""
+    return sorted(hits, key=lambda hit: (-hit.score, hit.id))
+
+
 def best_first(search: Callable[[int], list[VectorHit]], *, limit: int, most: int) -> list[VectorHit]:
     """The `limit` best hits of `search`, which takes how many to find (never more than `most`), ties by id.
 
@@ -107,7 +112,7 @@ def best_first(search: Callable[[int], list[VectorHit]], *, limit: int, most: in
         return []
     asked = min(limit + 1, most)
     while True:
-        hits = sorted(search(asked), key=lambda hit: (-hit.score, hit.id))
+        hits = in_order(search(asked))
         if len(hits) < asked or asked == most or hits[limit - 1].score > hits[-1].score:
             return hits[:limit]
         asked = min(asked * 2, most)
