@@ -4,7 +4,8 @@
 
 Each system runs in a process and an environment of its own (below `.bench`, made at the first run), with the same
 static embedder, the same Chroma and chunks of 256 tokens, twice over the same files: fresh, and with nothing changed.
-What each does is in `ingesting/systems.py`. `raw` embeds kbchat's chunks and writes their vectors to Chroma, no more.
+What each does is in `ingesting/systems.py`. `raw` embeds kbchat's chunks and writes their vectors to Chroma, no more;
+`raw_wordllama` does so by the library that the embedder's model is from, instead of kbchat's way of reckoning it.
 The memory is the most seen of the whole process tree, what several processes share counted once (PSS; on Linux).
 """
 
@@ -37,6 +38,7 @@ SHARED += ["semantic-text-splitter>=0.25", "pydantic-settings"]
 SYSTEMS = {
     "kbchat": [],
     "raw": [],
+    "raw_wordllama": [],
     "llamaindex": ["llama-index-core", "llama-index-vector-stores-chroma", *SHARED],
     "langchain": [
         "langchain-core",
@@ -106,7 +108,7 @@ def summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 def show(system: str, it: dict[str, Any]) -> None:
     unchanged = format(it[UNCHANGED], ",.0f") if UNCHANGED in it else "–"
     print(
-        f"{system:12} {it['documents']:6} {it['chunks']:7} {format(it[FRESH], '.1f'):>21} "
+        f"{system:13} {it['documents']:6} {it['chunks']:7} {format(it[FRESH], '.1f'):>21} "
         f"{format(it['chunks a second'], '.1f'):>26} {unchanged:>24} {format(it['peak megabytes'], ',.0f'):>20}",
         flush=True,
     )
@@ -130,7 +132,7 @@ def main() -> None:
     header = about("chromadb", "wordllama", rounds=options.rounds)
     rounds: dict[str, list[dict[str, Any]]] = {system: [] for system in options.only}
     print(
-        f"{'system':12} {'docs':>6} {'chunks':>7} {'docs/s':>21} {'chunks/s':>26} {'unchanged/s':>24} {'peak MB':>20}"
+        f"{'system':13} {'docs':>6} {'chunks':>7} {'docs/s':>21} {'chunks/s':>26} {'unchanged/s':>24} {'peak MB':>20}"
     )
     for _ in range(options.rounds):
         for system in options.only:
@@ -141,7 +143,7 @@ def main() -> None:
     for system, it in results.items():
         if options.rounds > 1:
             show(system, it)
-        print(f"{'':12} {', '.join(f'{name} {number}' for name, number in it['versions'].items())}")
+        print(f"{'':13} {', '.join(f'{name} {number}' for name, number in it['versions'].items())}")
     save(options.json, header, {system: {**it, "rounds": rounds[system]} for system, it in results.items()})
     if options.plot:
         plot(results, options.plot)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from reporting import versions
 from static_embedder import embedder, for_langchain, for_llamaindex
@@ -17,6 +18,7 @@ SUFFIXES = (".md", ".mdx")
 PACKAGES = {
     "kbchat": ("kbchat",),
     "raw": ("wordllama",),
+    "raw_wordllama": ("wordllama",),
     "llamaindex": ("llama-index-core", "llama-index-vector-stores-chroma"),
     "langchain": ("langchain-core", "langchain-chroma"),
     "haystack": ("haystack-ai", "chroma-haystack"),
@@ -50,24 +52,52 @@ def kbchat(data: str, folders: list[str]) -> tuple[int, int, float, float]:
 
 
 def raw(data: str, folders: list[str]) -> tuple[int, int, float, None]:
-    """Embedding and Chroma alone: what no system can do without."""
+    """Embedding and Chroma alone: what no system can do without. By kbchat's embedder, and with its index."""
+    import numpy as np
+
+    from kbchat.embedders.static import StaticEmbedder
+    from kbchat.threads import Threads
+
+    static = StaticEmbedder(threads=Threads())
+    size = static.batch_size
+
+    def embed(texts: list[str]) -> Any:
+        return np.concatenate([static.embed(texts[first : first + size]) for first in range(0, len(texts), size)])
+
+    return _raw(data, folders, embed)
+
+
+def raw_wordllama(data: str, folders: list[str]) -> tuple[int, int, float, None]:
+    """The same, as who takes the embedder from the library that it is from."""
+    import wordllama
+
+    # It looks for its own files in another folder.
+    model = wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
+    return _raw(data, folders, lambda texts: model.embed(texts, norm=True))
+
+
+def _raw(data: str, folders: list[str], embed: Callable[[list[str]], Any]) -> tuple[int, int, float, None]:
     import chromadb
+    import numpy as np
 
     from kbchat.loaders.text import MarkdownLoader
     from kbchat.text.splitting import embedded_text, split
+    from stores import raw_collection
 
     found = [(path, path.read_bytes()) for path in files(folders)]
     texts = []
     for path, content in found:
         document = MarkdownLoader().load(content, name=path.name)
         texts += [embedded_text(span.headings, document.text[span.start : span.end]) for span in split(document)]
-    embed = embedder()
-    collection = chromadb.PersistentClient(data).create_collection("raw", embedding_function=None)
+    collection = raw_collection(chromadb.PersistentClient(data), "raw")
+    embed(["warm"])
 
     def run() -> None:
         for first in range(0, len(texts), 2048):
             part = texts[first : first + 2048]
-            collection.upsert([str(first + place) for place in range(len(part))], embed(part))
+            vectors = embed(part)
+            vectors[~np.any(vectors, axis=1)] = 1e-6
+            collection.upsert([str(first + place) for place in range(len(part))], vectors)
 
     return len(found), len(texts), timed(run), None
 
