@@ -207,6 +207,12 @@ def test_sizes_are_estimated(text: str, tokens: int) -> None:
     assert estimate_tokens(text) == pytest.approx(tokens, rel=0.25)
 
 
+@given(st.text(max_size=40))
+def test_estimates_add_up(text: str) -> None:
+    """A hundred times the text has a hundred times the tokens, however long it is."""
+    assert estimate_tokens(text * 10_000) == 100 * estimate_tokens(text * 100)
+
+
 @pytest.mark.parametrize(
     "text", ["x" * 400_000, "生命数" * 20_000, "a b " * 100_000, "# h\n" * 30_000, "|a|b|\n" * 50_000]
 )

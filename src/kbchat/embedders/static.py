@@ -181,7 +181,8 @@ class _Model(NamedTuple):
         for size in np.unique(sizes[sizes > 0]):
             same = np.flatnonzero(sizes == size)
             ids = np.frombuffer(b"".join([tokens[place] for place in same]), dtype=np.uint16)
-            rows[same] = np.add.reduce(self.table[ids].reshape(len(same), size, -1), axis=1)
+            found = self.table[ids]
+            rows[same] = found if size == 1 else np.add.reduce(found.reshape(len(same), size, -1), axis=1)
         return rows
 
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Protocol, assert_never
+from zlib import adler32
 
 from pydantic import JsonValue
 
@@ -151,7 +152,14 @@ def estimate_tokens(text: str) -> int:
     times as long. Here a chunk that is too large or small by a tenth does no harm, and every document is estimated some
     five times over. Other weights would also have every document of every space split anew.
     """
-    return (sum(text.encode("utf-8", "replace").translate(_HUNDREDTHS)) + 99) // 100
+    weights = text.encode("utf-8", "replace").translate(_HUNDREDTHS)
+    # The lower half of this checksum is the sum of the bytes, modulo 65,521: eight times faster than `sum`.
+    hundredths = sum([adler32(weights[at : at + _SUMMED], 0) & 0xFFFF for at in range(0, len(weights), _SUMMED)])
+    return (hundredths + 99) // 100
+
+
+_SUMMED = 256
+"""Bytes whose sum is below 65,521 whatever they are."""
 
 
 class _Splitter(Protocol):
