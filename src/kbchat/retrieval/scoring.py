@@ -69,7 +69,10 @@ def reranked(ranked: Sequence[Scored], scores: Sequence[float]) -> list[Scored]:
     judged.sort(key=lambda it: (-it.final, -it.lifted, it.chunk.id))
     rest = ranked[len(judged) :]
     scale = judged[-1].final / rest[0].lifted if judged and rest and rest[0].lifted > 0 else 1.0
-    return [*judged, *(it._replace(final=max(0.0, it.lifted) * scale) for it in rest)] if judged else list(ranked)
+    if not judged:
+        return list(ranked)
+    # By rounding the first of the rest may come out above the one that it is scaled by.
+    return [*judged, *(it._replace(final=min(judged[-1].final, max(0.0, it.lifted) * scale)) for it in rest)]
 
 
 def diverse(ranked: Sequence[Scored], top_k: int, weight: float, alike: Callable[[int, int], float]) -> list[Scored]:
