@@ -1,54 +1,36 @@
-"""Ingest: documents in, by generations.
+"""Ingest: documents in, stage by stage.
 
-A document's new chunks are written beside its old ones, one catalog transaction makes them the live ones, and the old
-ones are collected afterwards. Whatever process is killed wherever, a reader finds the old document or the new one; what
-was begun and never published is collected by the next ingest. While one group of documents is embedded and written, the
-next ones are read and split; several groups are published together.
+Groups of documents are prepared (read and split), begun in the catalog, indexed and published. Each stage takes them in
+their order, all stages work at the same time on different groups, and several groups are published together.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple
 
 import anyio
-from anyio.streams.memory import MemoryObjectSendStream
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from kbchat.catalog import Catalog, NewChunk, PendingGeneration, SourceState
-from kbchat.embedders import Embedder, Vector, Vectors
-from kbchat.errors import BusyError
+from kbchat.catalog import Catalog, PendingGeneration, SourceState
+from kbchat.embedders import Embedder
 from kbchat.ingestion.items import Failed, Item, Prepared, Source, Unchanged
-from kbchat.ingestion.preparing import Group, Preparer
-from kbchat.lexical import LexicalEntry, LexicalIndex, releasing
+from kbchat.ingestion.preparing import Group, Preparer, StatesOf
+from kbchat.ingestion.writing import Begun, GenerationWriter
+from kbchat.lexical import LexicalIndex, releasing
 from kbchat.models import DocumentFailure, DocumentStatus, IngestProgress, IngestReport, IngestStage, SpaceInfo
 from kbchat.stores import VectorStore
-from kbchat.text.analysis import JoinedTerms, Terms, analyse
-from kbchat.text.splitting import text_of
-from kbchat.threads import Threads, together
-
-__all__ = ["Ingester", "Source", "embed_all", "known_rows"]
+from kbchat.threads import Threads, side_by_side
 
 PUBLISH_CHUNKS = 8192
 PUBLISH_SECONDS = 2.0
 """What was written is published when it is so much or so old: large enough that a commit costs little, and the lexical
 index has few segments to merge; small enough that little is lost when it is cut short."""
-SLICE_CHUNKS = 512
-"""What is embedded and indexed at once: a document may have any number of chunks."""
-AHEAD_GROUPS = 3
-"""Groups that are prepared at the same time, or wait to be written."""
+AHEAD_GROUPS = 2
+"""Groups that are prepared at the same time, or wait to be begun."""
 SHARES = {IngestStage.READING: 0.0, IngestStage.SPLITTING: 0.1, IngestStage.WRITING: 0.4, IngestStage.DONE: 1.0}
 """How much of a document's work is usually behind it when a stage begins."""
-
-
-class _Tell(Protocol):
-    """Tells how far a document is; `part` is how much of the stage is done."""
-
-    def __call__(self, name: str, stage: IngestStage = IngestStage.DONE, part: float = 0.0, /) -> None: ...
-
-
-def _tell_nobody(name: str, stage: IngestStage = IngestStage.DONE, part: float = 0.0, /) -> None:
-    """For who is not waited for."""
 
 
 @dataclass(slots=True)
@@ -83,8 +65,40 @@ class _Tally:
         )
 
 
+@dataclass(slots=True)
+class _Open:
+    """What is written and not yet published."""
+
+    pending: list[PendingGeneration] = field(default_factory=list)
+    new: int = 0
+    chunks: int = 0
+    name: str = ""
+    since: float = float("-inf")
+    """When it was begun. The first group is published alone, so that something is soon seen."""
+    is_last: bool = False
+
+    @property
+    def is_due(self) -> bool:
+        return bool(self.pending) and (
+            self.chunks >= PUBLISH_CHUNKS or time.perf_counter() - self.since >= PUBLISH_SECONDS
+        )
+
+    def add(self, begun: Begun) -> None:
+        self.pending += begun.pending
+        self.new += sum(item.known is None or not item.known.content_hash for item in begun.batch)
+        self.chunks += len(begun.rows)
+        self.name = begun.batch[-1].generation.name
+
+
+class _Group(NamedTuple):
+    """A group of documents, and what of it was begun, if anything had to be."""
+
+    items: Sequence[Item]
+    begun: Begun | None
+
+
 class Ingester:
-    """Writes documents into one space. The caller holds the data's writer lock while a method runs."""
+    """Takes documents into one space. The caller holds the data's writer lock while a method runs."""
 
     def __init__(
         self,
@@ -98,15 +112,14 @@ class Ingester:
         preparer: Preparer,
         writer: str,
     ) -> None:
+        """`writer` names who writes, to other servers."""
         self._space = space
-        self._index = space.lexical_name
         self._catalog = catalog
-        self._store = store
         self._lexical = lexical
-        self._embedder = embedder
-        self._threads = threads
         self._preparer = preparer
-        self._writer = writer
+        self._writer = GenerationWriter(
+            space, catalog=catalog, store=store, lexical=lexical, embedder=embedder, threads=threads, writer=writer
+        )
 
     async def ingest(
         self, sources: Sequence[Source], *, progress: Callable[[IngestProgress], None] | None = None
@@ -116,43 +129,75 @@ class Ingester:
         What the report and the progress count is acknowledged: it survives whatever happens later. An error of a part
         (store, embedder, catalog) ends the ingest; what is published already stays.
         """
-        tally = _Tally(total=len(sources))
-        open_ = _Open()
+        async with releasing(self._lexical, self._space.lexical_name):
+            await self._writer.collect(pending=True)
+            run = _Run(self._writer, self._preparer, sources, self._states, progress)
+            report = await run.run()
+        if report.updated:
+            await self._writer.collect(pending=False)
+        return report
 
-        def tell(name: str, stage: IngestStage = IngestStage.DONE, part: float = 0.0) -> None:
-            if progress is not None:
-                progress(tally.progress(name, stage, part))
+    async def collect(self, *, pending: bool) -> None:
+        """What `GenerationWriter.collect` does."""
+        await self._writer.collect(pending=pending)
 
-        await self.collect(pending=True)
-        # No room in between: at any time one group is being written, and few are being prepared.
-        ready, groups = anyio.create_memory_object_stream[list[Item]](0)
+    async def write(self, batch: Sequence[Prepared]) -> None:
+        """Write and publish documents that are prepared."""
+        async with releasing(self._lexical, self._space.lexical_name):
+            begun = await self._writer.begin(batch)
+            await self._writer.index(begun, indexed=lambda name, share: None)
+            await self._writer.publish(begun.pending)
 
-        async def write() -> None:
-            async with groups:
-                async for items in groups:
-                    await self._take(items, open_, tally, tell)
+    async def _states(self, names: Sequence[str]) -> tuple[dict[str, SourceState], set[int]]:
+        """What `preparing.StatesOf` asks for."""
+        states = await self._catalog.source_states(self._space.id, names)
+        # What was uploaded waits, or has no file whose time is known.
+        done = DocumentStatus.FINISHED
+        ids = [it.document_id for it in states.values() if it.mtime_ns is None or it.status is not done]
+        return states, set(await self._catalog.upload_states(self._space.id, ids)) if ids else set()
 
-        async with releasing(self._lexical, self._index):
-            await together(lambda: self._prepare(sources, ready, tell), write)
-            await self._publish(open_, tally, tell)
-        if tally.updated:
-            await self.collect(pending=False)
-        return tally.report()
 
-    async def _prepare(self, sources: Sequence[Source], ready: MemoryObjectSendStream[list[Item]], tell: _Tell) -> None:
+class _Run:
+    """One ingest: its stages, each a loop over what the stage before hands over."""
+
+    def __init__(
+        self,
+        writer: GenerationWriter,
+        preparer: Preparer,
+        sources: Sequence[Source],
+        states_of: StatesOf,
+        progress: Callable[[IngestProgress], None] | None,
+    ) -> None:
+        self._writer = writer
+        self._preparer = preparer
+        self._sources = sources
+        self._states_of = states_of
+        self._progress = progress
+        self._tally = _Tally(total=len(sources))
+
+    async def run(self) -> IngestReport:
+        # No room in between: few groups are being prepared at any time, one is begun, one is indexed, and some are
+        # published.
+        ready, prepared = anyio.create_memory_object_stream[list[Item]](0)
+        ahead, begun = anyio.create_memory_object_stream[_Group](0)
+        done, indexed = anyio.create_memory_object_stream[_Open](0)
+        await side_by_side(
+            [
+                lambda: self._prepare(ready),
+                lambda: self._begin(prepared, ahead),
+                lambda: self._index(begun, done),
+                lambda: self._publish(indexed),
+            ]
+        )
+        return self._tally.report()
+
+    async def _prepare(self, ready: MemoryObjectSendStream[list[Item]]) -> None:
         """Prepare groups, some at a time, and hand them over in their order."""
-
-        async def states_of(names: Sequence[str]) -> tuple[dict[str, SourceState], set[int]]:
-            states = await self._catalog.source_states(self._space.id, names)
-            # What was uploaded waits, or has no file whose time is known.
-            done = DocumentStatus.FINISHED
-            ids = [it.document_id for it in states.values() if it.mtime_ns is None or it.status is not done]
-            return states, set(await self._catalog.upload_states(self._space.id, ids)) if ids else set()
 
         async def prepare(group: Group, before: anyio.Event, sent: anyio.Event) -> None:
             for todo in group.todo:
-                tell(todo.source.name, IngestStage.READING)
-            items = await self._preparer.prepare(group, split=lambda name: tell(name, IngestStage.SPLITTING))
+                self._tell(todo.source.name, IngestStage.READING)
+            items = await self._preparer.prepare(group, split=lambda name: self._tell(name, IngestStage.SPLITTING))
             await before.wait()
             await ready.send(items)
             sent.set()
@@ -164,7 +209,7 @@ class Ingester:
         async with (
             ready,
             anyio.create_task_group() as tasks,
-            aclosing(self._preparer.groups(sources, states_of)) as found,
+            aclosing(self._preparer.groups(self._sources, self._states_of)) as found,
         ):
             async for group in found:
                 await ahead.acquire()
@@ -172,193 +217,62 @@ class Ingester:
                 tasks.start_soon(prepare, group, before, sent)
                 before = sent
 
-    async def _take(self, items: Sequence[Item], open_: "_Open", tally: _Tally, tell: _Tell) -> None:
-        """Write what is to be written of a group, publish that when it is time, and count the rest."""
-        await self._remember([item for item in items if isinstance(item, Unchanged)])
-        if batch := [item for item in items if isinstance(item, Prepared)]:
-            await self._write(batch, open_, tell)
-            if open_.is_due:
-                await self._publish(open_, tally, tell, more=True)
-        tally.unchanged += sum(isinstance(item, Unchanged) for item in items)
+    async def _begin(
+        self, prepared: MemoryObjectReceiveStream[list[Item]], ahead: MemoryObjectSendStream[_Group]
+    ) -> None:
+        async with prepared, ahead:
+            async for items in prepared:
+                batch = [item for item in items if isinstance(item, Prepared)]
+                await ahead.send(_Group(items, await self._writer.begin(batch) if batch else None))
+
+    async def _index(self, begun: MemoryObjectReceiveStream[_Group], done: MemoryObjectSendStream[_Open]) -> None:
+        """Index what was begun, hand it over when it is time to publish it, and count what is not to be indexed."""
+
+        def tell(name: str, share: float) -> None:
+            self._tell(name, IngestStage.WRITING, share)
+
+        open_ = _Open()
+        async with begun, done:
+            async for group in begun:
+                if group.begun is not None:
+                    await self._writer.index(group.begun, indexed=tell)
+                    open_.add(group.begun)
+                    if open_.is_due:
+                        await done.send(open_)
+                        open_ = _Open(since=time.perf_counter())
+                await self._settle(group.items)
+            open_.is_last = True
+            await done.send(open_)
+
+    async def _settle(self, items: Sequence[Item]) -> None:
+        """Remember and count what is not to be indexed."""
+        unchanged = [item for item in items if isinstance(item, Unchanged)]
         failed = [item for item in items if isinstance(item, Failed)]
-        if records := [item.record for item in failed if item.record is not None]:
-            await self._catalog.fail(self._space.id, records, writer=self._writer)
-        tally.failed += [item.failure for item in failed]
+        await self._writer.remember(unchanged)
+        await self._writer.fail([item.record for item in failed if item.record is not None])
+        self._tally.unchanged += len(unchanged)
+        self._tally.failed += [item.failure for item in failed]
         match items[-1]:
             case Unchanged(name=name) | Failed(failure=DocumentFailure(name=name)):
-                tell(name)
+                self._tell(name)
             case _:
                 pass
 
-    async def _remember(self, unchanged: Sequence[Unchanged]) -> None:
-        """Keep the stat and the place of files that were hashed and found unchanged: next time a look will do."""
-        stats = {item.document_id: (item.stat.size, item.stat.mtime_ns) for item in unchanged if item.stat}
-        if stats:
-            sources = {item.document_id: item.source for item in unchanged if item.source}
-            await self._catalog.touch(self._space.id, stats, sources=sources)
+    async def _publish(self, indexed: MemoryObjectReceiveStream[_Open]) -> None:
+        """Publish what was indexed, and count it: from then on it is acknowledged."""
+        tally = self._tally
+        async with indexed:
+            async for open_ in indexed:
+                if open_.pending:
+                    await self._writer.publish(open_.pending, more=not open_.is_last)
+                    tally.added += open_.new
+                    tally.updated += len(open_.pending) - open_.new
+                    tally.chunks += open_.chunks
+                    self._tell(open_.name)
+                elif tally.chunks:
+                    await self._writer.finish()
 
-    async def collect(self, *, pending: bool) -> None:
-        """Remove what no reader can see any more from the indexes, then from the catalog.
-
-        With `pending` also what was begun by a process that did not live to publish it.
-        """
-        dead = await self._catalog.collectable(self._space.id, pending=pending)
-        if not dead:
-            return
-        if pending:
-            await self._catalog.abandon(self._space.id)
-            dead = await self._catalog.collectable(self._space.id, pending=False)
-        ids = [chunk_id for chunk_ids in dead.values() for chunk_id in chunk_ids]
-        await self._store.delete(self._space.collection, ids)
-        async with releasing(self._lexical, self._index):
-            await self._lexical.delete(self._index, ids)
-            await self._lexical.commit(self._index)
-        await self._catalog.collect(self._space.id, list(dead))
-
-    async def write(self, batch: Sequence[Prepared]) -> None:
-        """Write and publish documents that are prepared."""
-        open_ = _Open()
-        async with releasing(self._lexical, self._index):
-            await self._write(batch, open_, _tell_nobody)
-            await self._publish(open_, _Tally(total=len(batch)), _tell_nobody)
-
-    async def _write(self, batch: Sequence[Prepared], open_: "_Open", tell: _Tell) -> None:
-        """Write a batch beside what is live."""
-        pending = await self._catalog.begin_generations(self._space.id, [item.generation for item in batch])
-        rows = [
-            _Row(chunk_id, chunk, reusable.get(chunk.key), vector, terms)
-            for item, generation, reusable in zip(batch, pending, await self._reusable(batch), strict=True)
-            for chunk_id, chunk, vector, terms in zip(
-                generation.chunk_ids,
-                item.chunks,
-                [None] * len(item.chunks) if item.vectors is None else item.vectors,
-                [None] * len(item.chunks) if item.terms is None else item.terms,
-                strict=True,
-            )
-        ]
-        for first in range(0, len(rows), SLICE_CHUNKS):
-            part = rows[first : first + SLICE_CHUNKS]
-            await together(lambda: self._write_vectors(part), lambda: self._write_terms(part))  # noqa: B023 (awaited)
-            for name, share in _written(batch, first, first + len(part)):
-                tell(name, IngestStage.WRITING, share)
-        open_.add(batch, pending)
-
-    async def _publish(self, open_: "_Open", tally: _Tally, tell: _Tell, *, more: bool = False) -> None:
-        """Make what was written since the last time the live one, and count it. With `more` there will be more."""
-        space, pending = self._space, open_.pending
-        if not pending:
-            if tally.chunks:
-                await self._lexical.commit(self._index, more=more)
-            return
-        await together(
-            lambda: self._store.flush(space.collection), lambda: self._lexical.commit(self._index, more=more)
-        )
-        live = await self._catalog.publish(space.id, [generation.id for generation in pending], writer=self._writer)
-        if len(live) < len({generation.document_id for generation in pending}):
-            raise BusyError(
-                f"another server took over the writing to space {space.name!r}, because the connection that held its "
-                "lock was lost; ingest again",
-                place=space.name,
-            )
-        tally.added += open_.new
-        tally.updated += len(pending) - open_.new
-        tally.chunks += open_.chunks
-        tell(open_.name)
-        open_.clear()
-
-    async def _write_vectors(self, rows: Sequence["_Row"]) -> None:
-        """A vector for each chunk: that of an unchanged chunk is taken over, the others are embedded."""
-        import numpy as np
-
-        if all(row.vector is not None for row in rows):
-            await self._upsert(rows, np.stack([row.vector for row in rows if row.vector is not None]))
-            return
-        old = await self._store.fetch(self._space.collection, [row.twin for row in rows if row.twin is not None])
-        missing = [place for place, row in enumerate(rows) if row.twin is None or row.twin not in old]
-        fresh = await embed_all(self._embedder, [text_of(rows[place].chunk) for place in missing])
-        dimension = fresh.shape[1] if len(fresh) else next(iter(old.values())).shape[0] if old else 1
-        vectors = np.zeros((len(rows), dimension), dtype=np.float32)
-        for place, row in enumerate(rows):
-            if row.twin is not None and row.twin in old:
-                vectors[place] = old[row.twin]
-        vectors[missing] = fresh
-        await self._upsert(rows, vectors)
-
-    async def _upsert(self, rows: Sequence["_Row"], vectors: Vectors) -> None:
-        found = known_rows(vectors)
-        await self._store.upsert(self._space.collection, [rows[place].id for place in found], vectors[found])
-
-    async def _write_terms(self, rows: Sequence["_Row"]) -> None:
-        entries = await self._threads.read(lambda: [LexicalEntry(row.id, row.terms or row.analysed()) for row in rows])
-        await self._lexical.upsert(self._index, entries)
-
-    async def _reusable(self, batch: Sequence[Prepared]) -> list[dict[str, int]]:
-        """For each document of the batch, the chunks that it has by their keys."""
-        known = [item.known.document_id for item in batch if item.known is not None]
-        found = await self._catalog.reusable_chunks(known) if known else {}
-        return [found.get(item.known.document_id, {}) if item.known is not None else {} for item in batch]
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A chunk to be indexed. `twin` is an older chunk of the same text, whose vector will do unless it has its own."""
-
-    id: int
-    chunk: NewChunk
-    twin: int | None
-    vector: Vector | None
-    terms: JoinedTerms | None
-
-    def analysed(self) -> Terms:
-        return analyse(text_of(self.chunk))
-
-
-@dataclass(slots=True)
-class _Open:
-    """What is written and not yet published."""
-
-    pending: list[PendingGeneration] = field(default_factory=list)
-    new: int = 0
-    chunks: int = 0
-    name: str = ""
-    since: float = float("-inf")
-    """When it was last published. The first group is published alone, so that something is soon seen."""
-
-    @property
-    def is_due(self) -> bool:
-        return self.chunks >= PUBLISH_CHUNKS or time.perf_counter() - self.since >= PUBLISH_SECONDS
-
-    def add(self, batch: Sequence[Prepared], pending: Sequence[PendingGeneration]) -> None:
-        self.pending += pending
-        self.new += sum(item.known is None or not item.known.content_hash for item in batch)
-        self.chunks += sum(len(item.chunks) for item in batch)
-        self.name = batch[-1].generation.name
-
-    def clear(self) -> None:
-        self.pending, self.new, self.chunks, self.since = [], 0, 0, time.perf_counter()
-
-
-def _written(batch: Sequence[Prepared], first: int, last: int) -> Iterator[tuple[str, float]]:
-    """The documents whose chunks are among these of the batch, and how much of each is written by now."""
-    start = 0
-    for item in batch:
-        end = start + len(item.chunks)
-        if start < last and first < end:
-            yield item.generation.name, min(1.0, (last - start) / (end - start))
-        start = end
-
-
-async def embed_all(embedder: Embedder, texts: Sequence[str]) -> Vectors:
-    """Vectors of any number of texts, in batches of the size that the embedder takes best."""
-    import numpy as np
-
-    size = embedder.batch_size
-    parts = [await embedder.embed_documents(texts[first : first + size]) for first in range(0, len(texts), size)]
-    return np.concatenate(parts) if parts else np.zeros((0, 1), dtype=np.float32)
-
-
-def known_rows(vectors: Vectors) -> list[int]:
-    """The rows that are not zero: a text without a word that the model knows has no direction to be found in."""
-    import numpy as np
-
-    return [int(row) for row in np.flatnonzero(vectors.any(axis=1))]
+    def _tell(self, name: str, stage: IngestStage = IngestStage.DONE, part: float = 0.0) -> None:
+        """Say how far a document is; `part` is how much of the stage is done."""
+        if self._progress is not None:
+            self._progress(self._tally.progress(name, stage, part))

@@ -110,6 +110,8 @@ class Preparer:
             seconds=readers.seconds,
         )
         self._max_bytes = max_document_bytes
+        # One group after the other: read side by side, all would be ready late, and the first not first.
+        self._reading = anyio.Lock()
         self._recipe = Recipe.by(splitting)
 
     async def groups(self, sources: Sequence[Source], states_of: StatesOf) -> AsyncGenerator[Group, None]:
@@ -164,7 +166,8 @@ class Preparer:
         """Read, load and split the documents of a group. `split` is told the names of those about to be split."""
         if not group.todo:
             return group.settled
-        items = await self._threads.read(self._read, group.todo)
+        async with self._reading:
+            items = await self._threads.read(self._read, group.todo)
 
         async def load(place: int, raw: _Raw) -> None:
             try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from kbchat.errors import LexicalIndexError, VectorError
 from kbchat.fusion import cosine
 from kbchat.ingestion.content import ContentHash, digest_of_file
-from kbchat.ingestion.ingest import embed_all, known_rows
+from kbchat.ingestion.writing import embed_all, known_rows
 from kbchat.lexical import LexicalEntry, releasing
 from kbchat.loaders.files import open_at_once
 from kbchat.models import Value

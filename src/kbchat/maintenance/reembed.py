@@ -6,7 +6,7 @@ from collections.abc import Callable
 from kbchat.catalog import Catalog, Leftover
 from kbchat.embedders import Embedder
 from kbchat.embedders.fingerprint import is_same
-from kbchat.ingestion.ingest import embed_all, known_rows
+from kbchat.ingestion.writing import embed_all, known_rows
 from kbchat.maintenance import BATCH_CHUNKS
 from kbchat.models import EmbedderPin, IngestProgress, SpaceInfo
 from kbchat.stores import VectorStore
