@@ -74,7 +74,7 @@ async def look_deeper(
 
     It is asked for as many as likely hold enough where the ids are that share of `size`, then for more, up to `most`.
     Where it has no more to give, what was found is all it has of these ids. None where `most` do not hold enough, or
-    likely would not: then there is another way to be gone.
+    likely would not: then the ids have to be looked at themselves.
     """
     depth = math.ceil(limit * DEEPER * max(1.0, size / max(1, len(ids))))
     while depth <= most:

@@ -87,7 +87,7 @@ class BlockingStore:
                 ids,
                 limit=limit,
                 size=size,
-                # To look deeper than so many are selected takes longer than to look at each of these.
+                # Rather than deeper than so many are selected, it is looked at each of these.
                 most=min(MAX_LIMIT, len(ids)),
             )
             # An index may have no more to give though there is more.
