@@ -349,6 +349,28 @@ def test_documents_of_many_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         portal.call(kb.aclose)
 
 
+async def test_selections_are_remembered_by_their_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Again at the same revision a filter selects the very same; all that is remembered has only so many ids."""
+    monkeypatch.setattr(selecting, "REMEMBERED_IDS", 12)
+    catalog = await opened(tmp_path / "catalog")
+    space = await a_space(catalog)
+    await put(catalog, space, *(generation(f"d{number}", "text", metadata={"n": number}) for number in range(20)))
+    space = await catalog.get_space(space.id)
+    selector = selecting.Selector(catalog=catalog)
+    six, five, all_of_it = Ge(field="n", ge=14), Ge(field="n", ge=15), Exists(field="n", exists=True)
+    first, second = await selector.select(space, six), await selector.select(space, five)
+    assert (first.documents, len(first.chunks), first.share) == (6, 6, 6 / 20)
+    assert await selector.select(space, six) is first
+    assert len((await selector.select(space, Ge(field="n", ge=18))).chunks) == 2
+    assert await selector.select(space, six) is first
+    assert await selector.select(space, five) is not second
+    whole = await selector.select(space, all_of_it)
+    assert len(whole.chunks) == 20
+    assert await selector.select(space, all_of_it) is whole
+    assert await selector.select(space, six) is not first
+    await catalog.aclose()
+
+
 async def test_a_filter_follows_the_documents(space: kbchat.KnowledgeSpace) -> None:
     """Changed metadata and removed documents count at once; an answer is made of what the filter selects."""
     where = {"field": "number", "eq": 17}
