@@ -84,7 +84,7 @@ async def measure(place: Path | str, documents: int) -> list[Row]:
         rows.append(
             {
                 "filter": name,
-                "match": len(found.documents),
+                "match": found.documents,
                 "first": await timed(lambda where=where: Selector(catalog=catalog).select(space, where)),  # type: ignore[misc]
                 "again": await timed(lambda where=where, known=known: known.select(space, where)),  # type: ignore[misc]
                 "all metadata": await timed(

@@ -2,16 +2,14 @@
 
     python benchmarks/pushed_filters.py [--vectors 100000] [--json FILE] [--plot FILE]
 
-Of so many vectors some are selected, by chance. Wanted are the fifty nearest of these. `pushed down`: the store is told
-the ids that it may answer with. `kbchat`: up to 2,000 selected ones are all looked at, by Milvus itself, of Chroma by
-reading the vectors; where they are more, the store is asked for so many more hits as the share that is selected makes
-likely, and what is not selected is dropped (`retrieval/selecting.py`). Vectors in random directions, the hardest to
-search; embedded Chroma and Milvus Lite with kbchat's settings.
+Of so many vectors some are selected: by chance, or (`far`) those that are farthest from the question. Wanted are the
+fifty nearest of these. `pushed down`: the store's own client is told the ids that it may answer with. `kbchat`: its
+store is asked with `among`, and tells the engine, reads the vectors, or looks deeper (`stores/among.py`). Vectors in
+random directions, the hardest to search; embedded Chroma and Milvus Lite with kbchat's settings.
 """
 
 import argparse
 import asyncio
-import math
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -21,9 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from kbchat.retrieval.searching import DEEPER, DEEPEST
-from kbchat.retrieval.selecting import FEW_CHUNKS
 from kbchat.stores import Vector, VectorStore
+from kbchat.stores.among import Ids
 from kbchat.stores.chroma import ChromaStore
 from kbchat.stores.lite import LiteServer
 from kbchat.stores.milvus import MilvusStore
@@ -34,9 +31,10 @@ from reporting import Spread, about, add_outputs, bars, canvas, draw, logarithmi
 NAME = "kb-filtered"
 DIMENSION = 256
 WANTED = 50
-QUESTIONS = 25
-SELECTED = (1_000, 5_000, 20_000)
-Ask = Callable[[Vector, frozenset[int]], Awaitable[list[int]]]
+QUESTIONS = 15
+SELECTED = (1_000, 5_000, 20_000, 50_000)
+FAR = 5_000
+Ask = Callable[[Vector, Ids], Awaitable[list[int]]]
 
 
 def main() -> None:
@@ -55,7 +53,10 @@ async def measure(count: int) -> dict[str, Any]:
     random = np.random.default_rng(0)
     vectors = random.standard_normal((count, DIMENSION)).astype(np.float32)
     questions = random.standard_normal((QUESTIONS, DIMENSION)).astype(np.float32)
-    chosen = [frozenset(random.choice(count, some, replace=False).tolist()) for some in SELECTED if some <= count]
+    chosen: list[Ids | None] = [
+        Ids(random.choice(count, some, replace=False).tolist()) for some in SELECTED if some <= count
+    ]
+    chosen.append(None)
     results: dict[str, Any] = {}
     print(f"{'':28} {'selected':>9} {'milliseconds a question':>26} {'of the nearest found':>22}")
     for store, pushed in ((chroma, pushed_to_chroma), (milvus_lite, pushed_to_milvus)):
@@ -65,9 +66,7 @@ async def measure(count: int) -> dict[str, Any]:
                 await opened.create_collection(NAME, dimension=DIMENSION)
                 await opened.upsert(NAME, range(count), vectors)
                 await opened.flush(NAME)
-                results |= await compare(
-                    f"{store.__name__}, kbchat", of_kbchat(opened, count), vectors, questions, chosen
-                )
+                results |= await compare(f"{store.__name__}, kbchat", of_kbchat(opened), vectors, questions, chosen)
             with pushed(path) as ask:
                 results |= await compare(f"{store.__name__}, pushed down", ask, vectors, questions, chosen)
     return results
@@ -81,12 +80,9 @@ def milvus_lite(path: Path) -> VectorStore:
     return MilvusStore(uri=path, threads=Threads())
 
 
-def of_kbchat(store: VectorStore, count: int) -> Ask:
-    async def ask(question: Vector, chosen: frozenset[int]) -> list[int]:
-        if len(chosen) <= FEW_CHUNKS:
-            return [hit.id for hit in await store.query(NAME, question, limit=WANTED, among=sorted(chosen))]
-        depth = min(DEEPEST, math.ceil(WANTED * DEEPER * count / len(chosen)))
-        return [hit.id for hit in await store.query(NAME, question, limit=depth) if hit.id in chosen][:WANTED]
+def of_kbchat(store: VectorStore) -> Ask:
+    async def ask(question: Vector, chosen: Ids) -> list[int]:
+        return [hit.id for hit in await store.query(NAME, question, limit=WANTED, among=chosen)]
 
     return ask
 
@@ -97,7 +93,7 @@ def pushed_to_chroma(path: Path) -> Iterator[Ask]:
 
     collection = chromadb.PersistentClient(str(path)).get_collection(NAME, embedding_function=None)
 
-    async def ask(question: Vector, chosen: frozenset[int]) -> list[int]:
+    async def ask(question: Vector, chosen: Ids) -> list[int]:
         ids = [str(key) for key in chosen]
         found = collection.query(query_embeddings=[question], ids=ids, n_results=WANTED, include=["distances"])
         return [int(key) for key in found["ids"][0]]
@@ -113,8 +109,8 @@ def pushed_to_milvus(path: Path) -> Iterator[Ask]:
     client = MilvusClient(server.uri)
     client.load_collection(theirs_of(NAME))
 
-    async def ask(question: Vector, chosen: frozenset[int]) -> list[int]:
-        where = f"id in {sorted(chosen)}"
+    async def ask(question: Vector, chosen: Ids) -> list[int]:
+        where = f"id in {list(chosen)}"
         (found,) = client.search(theirs_of(NAME), data=[question], filter=where, limit=WANTED, output_fields=["id"])
         return [hit["id"] for hit in found]
 
@@ -123,23 +119,28 @@ def pushed_to_milvus(path: Path) -> Iterator[Ask]:
     server.leave()
 
 
-async def compare(way: str, ask: Ask, vectors: Any, questions: Any, selections: list[frozenset[int]]) -> dict[str, Any]:
+async def compare(way: str, ask: Ask, vectors: Any, questions: Any, selections: list[Ids | None]) -> dict[str, Any]:
+    """None of the selections is of those that are far from each question."""
     results = {}
-    for chosen in selections:
-        ids = np.array(sorted(chosen))
-        unit = vectors[ids] / np.linalg.norm(vectors[ids], axis=1, keepdims=True)
-        await ask(questions[0], chosen)  # warms up
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    for selection in selections:
         taken, found = [], []
-        for question in questions:
-            nearest = set(ids[np.argpartition(-(unit @ question), WANTED)[:WANTED]].tolist())
+        for number, question in enumerate(questions):
+            scores = unit @ question
+            chosen = Ids(np.argpartition(scores, FAR)[:FAR].tolist()) if selection is None else selection
+            ids = np.array(chosen)
+            nearest = set(ids[np.argpartition(-scores[ids], WANTED)[:WANTED]].tolist())
+            if not number:
+                await ask(question, chosen)  # warms up
             started = time.perf_counter()
             answer = await ask(question, chosen)
             taken.append((time.perf_counter() - started) * 1000)
             found.append(len(nearest & set(answer)) / WANTED)
         spread, share = Spread.of(taken), Spread.of(found)
         mean = sum(found) / len(found)
-        print(f"{way:28} {len(chosen):9,} {format(spread, '.1f'):>26} {mean:22.3f}", flush=True)
-        results[f"{way}, {len(chosen):,}"] = {"milliseconds": spread, "found": share, "found on average": mean}
+        told = f"{FAR:,} far" if selection is None else f"{len(selection):,}"
+        print(f"{way:28} {told:>9} {format(spread, '.1f'):>26} {mean:22.3f}", flush=True)
+        results[f"{way}, {told}"] = {"milliseconds": spread, "found": share, "found on average": mean}
     return results
 
 

@@ -107,7 +107,7 @@ async def test_the_confidence_follows_from_its_clues(space: kbchat.KnowledgeSpac
 async def test_a_filter_is_seen_at_work(
     space: kbchat.KnowledgeSpace, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a search brought and the filter left out is named; where few are selected nothing else is searched."""
+    """What it does not select is no candidate; where few are selected each is one."""
     monkeypatch.setattr(selecting, "FEW_CHUNKS", few)
     where = {"field": "odd", "eq": True}
     explained = await space.explain(QUESTION, where=where)
@@ -116,11 +116,8 @@ async def test_a_filter_is_seen_at_work(
     assert explained.selected.documents == 40
     assert explained.selected.share == pytest.approx(0.5)
     assert explained.selected.one_by_one is bool(few)
-    cut = [it for it in explained.candidates if it.cut is Cut.FILTER]
-    assert bool(cut) is not bool(few)
-    assert all(it.name is not None and int(it.name[1:]) % 2 == 0 for it in cut)
-    others = [it for it in explained.candidates if it.cut is not Cut.FILTER]
-    assert all(it.name is not None and int(it.name[1:]) % 2 == 1 for it in others)
+    assert all(it.name is not None and int(it.name[1:]) % 2 == 1 for it in explained.candidates)
+    assert len(explained.candidates) == 40
 
 
 async def test_a_filter_that_selects_nothing(space: kbchat.KnowledgeSpace) -> None:

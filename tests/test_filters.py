@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,9 +17,11 @@ from catalogs import opened
 from kbchat import filters
 from kbchat.catalog import documents
 from kbchat.catalog.narrowing import All, narrowed
+from kbchat.chunking import Splitting
 from kbchat.errors import InvalidInputError
 from kbchat.filters import And, Eq, Exists, Filter, Ge, In, Not, Or, Prefix, dump, loads, matches, parse
 from kbchat.retrieval import selecting
+from kbchat.stores import chroma
 from kbchat.testing.catalog_samples import a_space, generation, put
 from postgresql import needs_postgresql
 
@@ -307,6 +310,65 @@ async def test_a_search_finds_what_the_filter_selects(
         assert found == await space.retrieve("How are keys rotated?", top_k=100, where=dump(where))  # type: ignore[arg-type]
         lexical = {hit.name: hit.lexical for hit in every}
         assert {hit.name: hit.lexical for hit in found} == pytest.approx({hit.name: lexical[hit.name] for hit in found})
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.leaves("the space is used by every example, and closed after them")
+def test_documents_of_many_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any filter that selects some of thousands of chunks finds of these as many as asked for, and of these alone."""
+    monkeypatch.setattr(selecting, "FEW_CHUNKS", 0)
+    monkeypatch.setattr(chroma._Collection, "few_ids", 0)
+    documents = [
+        kbchat.TextDocument(
+            name=f"n{number}",
+            text="\n\n".join(f"Key {number * room % 97} opens room {room} of house {number}." for room in range(50)),
+            metadata={"a": number % 2 == 0, "b": number % 3, "c": [number % 3, ("a", "ab", "中")[number % 3]]},
+        )
+        for number in range(60)
+    ]
+    question = "Which key opens room 7 of house 40?"
+    with start_blocking_portal() as portal:
+        kb = portal.call(kbchat.KnowledgeBase(tmp_path / "data").__aenter__)
+        space = portal.call(kb.create_space, "handbook")
+        portal.call(partial(space.ingest, documents, splitting=Splitting(max_tokens=16, merge=False)))
+        every = portal.call(partial(space.retrieve, question, top_k=1000, strategy="dense"))
+        assert portal.call(space.refresh).chunk_count > 2900
+
+        @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(FILTERS)
+        def compare(where: dict[str, Any]) -> None:
+            selected = {document.name for document in documents if matches(parse(where), document.metadata)}
+            found = portal.call(partial(space.retrieve, question, top_k=30, where=where))
+            assert {hit.name for hit in found} <= selected
+            assert len(found) == (30 if selected else 0)
+            best = [hit.chunk_id for hit in every if hit.name in selected][:3]
+            dense = portal.call(partial(space.retrieve, question, top_k=30, where=where, strategy="dense"))
+            assert [hit.chunk_id for hit in dense][: len(best)] == best
+
+        compare()
+        portal.call(kb.aclose)
+
+
+async def test_selections_are_remembered_by_their_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Again at the same revision a filter selects the very same; all that is remembered has only so many ids."""
+    monkeypatch.setattr(selecting, "REMEMBERED_IDS", 12)
+    catalog = await opened(tmp_path / "catalog")
+    space = await a_space(catalog)
+    await put(catalog, space, *(generation(f"d{number}", "text", metadata={"n": number}) for number in range(20)))
+    space = await catalog.get_space(space.id)
+    selector = selecting.Selector(catalog=catalog)
+    six, five, all_of_it = Ge(field="n", ge=14), Ge(field="n", ge=15), Exists(field="n", exists=True)
+    first, second = await selector.select(space, six), await selector.select(space, five)
+    assert (first.documents, len(first.chunks), first.share) == (6, 6, 6 / 20)
+    assert await selector.select(space, six) is first
+    assert len((await selector.select(space, Ge(field="n", ge=18))).chunks) == 2
+    assert await selector.select(space, six) is first
+    assert await selector.select(space, five) is not second
+    whole = await selector.select(space, all_of_it)
+    assert len(whole.chunks) == 20
+    assert await selector.select(space, all_of_it) is whole
+    assert await selector.select(space, six) is not first
+    await catalog.aclose()
 
 
 async def test_a_filter_follows_the_documents(space: kbchat.KnowledgeSpace) -> None:

@@ -15,6 +15,7 @@ from kbchat.errors import BusyError, LexicalIndexError
 from kbchat.lexical import LexicalEntry, LexicalIndex
 from kbchat.lexical.sparse import SparseIndex
 from kbchat.lexical.tantivy import MAX_TERMS, TantivyIndex
+from kbchat.stores import milvus_collection
 from kbchat.stores.milvus import MilvusStore
 from kbchat.stores.milvus_terms import MilvusTerms
 from kbchat.testing.lexical_suite import LexicalIndexSuite
@@ -204,3 +205,8 @@ class TestSparse(LexicalIndexSuite):
     @pytest.fixture
     def name(self) -> str:
         return f"terms-{uuid.uuid4().hex}"
+
+    async def test_too_many_to_be_told(self, index: LexicalIndex, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of ids that are more than Milvus is told the best are searched for: the same ones."""
+        monkeypatch.setattr(milvus_collection, "TOLD_LITE", 900)
+        await self.test_a_search_among_thousands(index, name)

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from kbchat.errors import KbchatError
-from kbchat.stores import VectorStore
+from kbchat.stores import VectorStore, chroma, milvus_collection
 from kbchat.stores.chroma import ChromaStore
 from kbchat.stores.memory import MemoryStore
 from kbchat.stores.milvus import MilvusStore
@@ -114,7 +114,7 @@ class SideBySide(RuleBasedStateMachine):
         question=DIRECTION,
         width=WIDTH,
         limit=st.integers(0, 14),
-        among=st.none() | st.lists(IDS, max_size=6),
+        among=st.none() | st.lists(IDS, max_size=6) | st.just(ALL_IDS),
     )
     def query(self, name: str, question: tuple[int, ...], width: int, limit: int, among: list[int] | None) -> None:
         vector = np.array(question[:width], dtype=np.float32)
@@ -167,13 +167,24 @@ def compare(open_store: Callable[[], VectorStore], *, examples: int, steps: int)
     )
 
 
+@pytest.fixture(params=[False, True], ids=["few", "many"])
+def many(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any number of ids to look among counts as few, or as many, so that these are searched for."""
+    if request.param:
+        monkeypatch.setattr(chroma._Collection, "few_ids", 0)
+        monkeypatch.setattr(milvus_collection, "TOLD_LITE", 1)
+        monkeypatch.setattr(milvus_collection, "TOLD_SERVER", 1)
+
+
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("many")
 def test_chroma_embedded(tmp_path: Path) -> None:
     """Embedded Chroma does as exact search does."""
     compare(lambda: ChromaStore(path=tmp_path, threads=Threads()), examples=5, steps=20)
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("many")
 def test_milvus_lite(tmp_path: Path) -> None:
     """Milvus Lite does as exact search does."""
     compare(lambda: MilvusStore(uri=tmp_path / "vectors", threads=Threads()), examples=5, steps=20)
@@ -181,6 +192,7 @@ def test_milvus_lite(tmp_path: Path) -> None:
 
 @pytest.mark.server
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("many")
 def test_chroma_server(chroma_server: ChromaServer) -> None:
     """A Chroma server does as exact search does."""
     compare(chroma_server.open, examples=5, steps=20)
@@ -188,6 +200,7 @@ def test_chroma_server(chroma_server: ChromaServer) -> None:
 
 @pytest.mark.server
 @pytest.mark.timeout(120)
+@pytest.mark.usefixtures("many")
 def test_milvus_server(milvus_server: MilvusServer) -> None:
     """A Milvus server does as exact search does."""
     compare(

@@ -253,8 +253,8 @@ class Catalog(Places):
 
     async def matching_documents(
         self, space_id: int, test: Callable[[Metadata], bool], *, must: All
-    ) -> list[tuple[int, int]]:
-        """The id of each document whose metadata passes, and how many live chunks it has; in unspecified order.
+    ) -> list[tuple[int, int | None]]:
+        """The id of each document whose metadata passes, and its live generation's if it has one; in unspecified order.
 
         Only those are tested whose metadata holds what it must; `test` is called in a worker thread.
         """
@@ -386,9 +386,9 @@ class Catalog(Places):
         """The space's revision, and the ids of the chunks that were live in it, ascending."""
         return await self._read(lambda connection: chunks.live_ids(connection, space_id))
 
-    async def chunks_of(self, document_ids: Sequence[int]) -> list[int]:
-        """The ids of those documents' live chunks, ascending."""
-        return await self._read(lambda connection: chunks.of_documents(connection, document_ids))
+    async def chunks_of(self, generation_ids: Sequence[int]) -> list[int]:
+        """The ids of those generations' chunks, in unspecified order."""
+        return await self._read(lambda connection: chunks.of_generations(connection, generation_ids))
 
     async def chunk_owners(self, ids: Sequence[int]) -> dict[int, int]:
         """The document of each chunk, live or not, that is there."""

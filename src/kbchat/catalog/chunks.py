@@ -47,12 +47,7 @@ _LIVE_IDS = (
     .where(_chunks.c.space_id == bindparam("space_id"))
     .order_by(_chunks.c.id)
 )
-_OF_DOCUMENTS = (
-    select(_chunks.c.id)
-    .join(_documents, _is_live)
-    .where(among(_documents.c.id, schema.ids("ids")), _in_live_space)
-    .order_by(_chunks.c.id)
-)
+_OF_GENERATIONS = select(_chunks.c.id).where(among(_chunks.c.generation_id, schema.ids("ids")))
 _OWNERS = select(_chunks.c.id, _chunks.c.document_id).where(among(_chunks.c.id, schema.ids("ids")))
 _KEYS = (
     select(_chunks.c.document_id, _chunks.c.key, _chunks.c.id)
@@ -160,8 +155,8 @@ def live_ids(conn: Connection, space_id: int) -> tuple[int, list[int]]:
     return revision, list(conn.execute(_LIVE_IDS, {"space_id": space_id}).scalars())
 
 
-def of_documents(conn: Connection, document_ids: Sequence[int]) -> list[int]:
-    return list(conn.execute(_OF_DOCUMENTS, {"ids": document_ids}).scalars())
+def of_generations(conn: Connection, generation_ids: Sequence[int]) -> list[int]:
+    return list(conn.execute(_OF_GENERATIONS, {"ids": generation_ids}).scalars())
 
 
 def owners(conn: Connection, ids: Sequence[int]) -> dict[int, int]:

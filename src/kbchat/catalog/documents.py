@@ -39,7 +39,7 @@ STATES = select(
 _STATUSES = {status.value: status for status in DocumentStatus}
 _STATES = STATES.where(_documents.c.space_id == bindparam("space_id"), among(_documents.c.name, schema.texts("names")))
 
-_METADATA = select(_documents.c.id, _documents.c.chunk_count, _documents.c.metadata).where(*_seen)
+_METADATA = select(_documents.c.id, _documents.c.live_generation_id, _documents.c.metadata).where(*_seen)
 
 load: Callable[[str], Metadata] = msgspec.json.Decoder(dict[str, Any]).decode
 """Metadata from what `dump` made of it."""
@@ -154,11 +154,13 @@ def page_of_all(conn: Connection, *, owner: str | None, offset: int, limit: int 
     return [_document(row) for row in rows], int(total.scalar_one())
 
 
-def matching(conn: Connection, space_id: int, test: Callable[[Metadata], bool], must: All) -> list[tuple[int, int]]:
+def matching(
+    conn: Connection, space_id: int, test: Callable[[Metadata], bool], must: All
+) -> list[tuple[int, int | None]]:
     spaces.require(conn, space_id)
     # One at a time: to keep all the metadata of a large space costs more than to read it.
     rows = conn.execute(_METADATA.where(*_holds(conn, must)), {"space_id": space_id})
-    return [(key, chunks) for key, chunks, stored in rows if test(load(stored))]
+    return [(key, generation) for key, generation, stored in rows if test(load(stored))]
 
 
 def _holds(conn: Connection, must: All) -> list[sa.ColumnElement[bool]]:

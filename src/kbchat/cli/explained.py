@@ -19,7 +19,6 @@ REASONS = {
     "not_live": ("not live", "its document was removed or has newer content"),
     "alike": ("alike", "it is too like better ones for the diversity asked for"),
     "shown": ("shown", "the text shown around a better one holds it"),
-    "filter": ("filter", "the filter does not select its document"),
     "quoted": ("quoted", "a prompt quotes it"),
     "shortened": ("shortened", "a prompt has room for its beginning"),
     "tail": ("tail", "it is too far behind the best one for a prompt"),
@@ -101,7 +100,7 @@ def _totals(trace: "Trace") -> list[str]:
         rounds = "1 round" if trace.rounds == 1 else f"{trace.rounds} rounds"
         lines.append(f"{trace.depth} hits of each search are candidates, in {rounds} of searching")
     if (chosen := trace.selected) is not None:
-        how = "each of their chunks is a candidate" if chosen.one_by_one else "the searches looked deeper"
+        how = "each of their chunks is a candidate" if chosen.one_by_one else "the searches looked among these"
         lines.append(f"the filter selects {chosen.documents} documents, {chosen.share:.1%} of the chunks; {how}")
     return lines
 

@@ -71,7 +71,7 @@ class LexicalIndex(Protocol):
         self, name: str, question: Terms, *, limit: int, among: Sequence[int] | None = None
     ) -> LexicalResult:
         """The `limit` best entries that share at least one term with the question; of those ids alone where `among` is
-        given, with the scores that they have without it."""
+        given, which may be any number, with the scores that they have without it."""
         ...
 
     async def count(self, name: str) -> int:

@@ -16,6 +16,7 @@ import anyio
 from kbchat import fusion
 from kbchat.errors import BusyError, LexicalIndexError
 from kbchat.lexical import LexicalEntry, LexicalHit, LexicalResult, Weighted
+from kbchat.stores.among import Ids, look_deeper
 from kbchat.text.analysis import JoinedTerms, Terms
 from kbchat.threads import Batches, Threads, lanes
 
@@ -31,6 +32,8 @@ MAX_TERMS = 512
 """Of a question with more known terms in one field only the rarest are looked up, which weigh most."""
 
 
+A_HIT = 8
+"""To find one more hit takes as long as to tell tantivy so many ids more that it may find."""
 _PAUSE = 0.1
 """Seconds between attempts to open a writer."""
 _Asked = tuple[str, Terms, int, Sequence[int] | None]
@@ -73,7 +76,22 @@ class TantivyIndex:
     async def search(
         self, name: str, question: Terms, *, limit: int, among: Sequence[int] | None = None
     ) -> LexicalResult:
-        return await self._searches((name, question, limit, among))
+        ids = None if among is None else Ids.of(among)
+        if ids is None or len(ids) // A_HIT < limit:
+            return await self._searches((name, question, limit, ids))
+        weights = Weighted({}, {}, {})
+
+        async def first(depth: int) -> list[LexicalHit]:
+            nonlocal weights
+            hits, weights = await self._searches((name, question, depth, None))
+            return hits
+
+        size = await self.count(name)
+        found = await look_deeper(first, ids, limit=limit, size=size, most=len(ids) // A_HIT)
+        if found is None:
+            return await self._searches((name, question, limit, ids))
+        # The search is exact: where it has no more to give there is no more.
+        return LexicalResult(found, weights)
 
     async def count(self, name: str) -> int:
         return await self._threads.read(self._space(name).count)

@@ -32,8 +32,6 @@ class Cut(StrEnum):
     """Diversity was asked for, and others that scored less are less like the better ones."""
     SHOWN = "shown"
     """The text shown around a better one holds it."""
-    FILTER = "filter"
-    """The filter does not select its document."""
 
 
 class InPrompt(StrEnum):
@@ -126,7 +124,7 @@ class Selected(Value):
     share: float
     """Of the space's chunks, in [0, 1]."""
     one_by_one: bool
-    """Whether they are so few that each was a candidate; else the searches looked deeper and the others were cut."""
+    """Whether they are so few that each was a candidate; else the searches were asked for the best of them."""
 
 
 Stage = Literal[
@@ -136,7 +134,6 @@ Stage = Literal[
     "dense_search",
     "lexical_search",
     "reading_ahead",
-    "ownership",
     "reading",
     "scoring",
     "confidence",
@@ -156,8 +153,6 @@ class Timings(Value):
     lexical_search: float = 0.0
     reading_ahead: float = 0.0
     """Of those whose words promise most, from the catalog."""
-    ownership: float = 0.0
-    """Which of the hits are of documents that the filter selects."""
     reading: float = 0.0
     """Of the candidates, from the catalog, where not all of the most promising were read ahead."""
     scoring: float = 0.0
@@ -201,8 +196,7 @@ class Trace(Value):
     weighing: Weighing | None = None
     """None where ranks are added up, not scores."""
     candidates: tuple[Candidate, ...] = ()
-    """First those that were scored, best first; then the others, the most promising first; then those of documents that
-    the filter does not select, as far as they would have been candidates without it."""
+    """First those that were scored, best first; then the others, the most promising first."""
     confidence: Score = 0.0
     """How sure it is that the space holds the answer: the best hit's `recall_score`. Below 0.5: it does not."""
     offset: float = 0.0
@@ -282,8 +276,6 @@ class Searched:
     lexical: Mapping[int, float]
     promise: Mapping[int, float]
     """All candidates, in the order in which they are read."""
-    unselected: Sequence[int] = ()
-    """What would be candidates without the filter."""
 
 
 def candidates(
@@ -328,9 +320,8 @@ def candidates(
         candidate(it.chunk.id, it.chunk, cuts(number, share), it, share)
         for number, (it, share) in enumerate(zip(scored, shares, strict=True))
     ]
-    unscored = [(key, Cut.NOT_READ) for key in searched.promise if key not in lifted]
-    unscored += [(key, Cut.FILTER) for key in searched.unselected]
-    found += [candidate(key, others.get(key), cut if key in others else Cut.NOT_LIVE) for key, cut in unscored]
+    unscored = [key for key in searched.promise if key not in lifted]
+    found += [candidate(key, others.get(key), Cut.NOT_READ if key in others else Cut.NOT_LIVE) for key in unscored]
     return tuple(found)
 
 

@@ -105,7 +105,7 @@ class Retriever:
         timings, evidence, confidence = search.clock.read(), way.found.evidence, way.found.confidence
         searched = Searched({}, {}, {}) if way.last is None else way.last.searched()
         known = {it.chunk.id for it in way.scored}
-        rest = [key for key in (*searched.promise, *searched.unselected) if key not in known]
+        rest = [key for key in searched.promise if key not in known]
         others = await self._catalog.live_chunks(space.id, rest) if rest else {}
         shares = fusion.recall_scores([it.final for it in way.scored], confidence)
         return Explanation(

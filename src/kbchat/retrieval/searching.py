@@ -1,6 +1,5 @@
 """One question's way through both indexes of a space: what each brings, and which of it is worth reading."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
@@ -15,6 +14,7 @@ from kbchat.models import Chunk, SpaceInfo
 from kbchat.retrieval.explaining import Clock, Searched, Weighing
 from kbchat.retrieval.selecting import Selection
 from kbchat.stores import VectorHit, VectorStore
+from kbchat.stores.among import Ids
 from kbchat.strategies import Strategy
 from kbchat.text.analysis import Terms
 from kbchat.threads import together
@@ -25,8 +25,6 @@ and what is still missing then scores less than 200 others."""
 AHEAD = 16
 """Number of chunks beyond those wanted that are read while the dense search is under way: for 97 questions in a hundred
 the most promising ones are among those that the lexical search alone puts first."""
-DEEPER = 1.5
-"""A filter's share is an average: the hits of one question may be rarer among what it selects."""
 DEEPEST = 16_000
 """No store answers with more hits than this; the lexical search knows no such end."""
 
@@ -59,11 +57,9 @@ class Round:
     """What one round of both searches brought."""
 
     limit: int
-    answered: tuple[Sequence[VectorHit], Sequence[LexicalHit]]
-    """As the indexes answered, with what a filter does not select."""
     dense: Mapping[int, float]
     lexical: Mapping[int, float]
-    """Scores of what is selected, best first."""
+    """Scores, best first."""
     weights: Weighted
     promise: Mapping[int, float]
     """What may be a hit, in the order in which it is worth reading."""
@@ -73,10 +69,7 @@ class Round:
 
     def searched(self) -> Searched:
         """For who wants to know."""
-        dense, lexical = self.answered
-        first = dict.fromkeys([*(hit.id for hit in dense[: self.limit]), *(hit.id for hit in lexical[: self.limit])])
-        unselected = [key for key in first if key not in self.dense and key not in self.lexical]
-        return Searched(dict(dense), dict(lexical), self.promise, unselected)
+        return Searched(self.dense, self.lexical, self.promise)
 
 
 class Search:
@@ -107,30 +100,27 @@ class Search:
         self._lexical = parts.lexical
         self._store = parts.store
         self._embedder = parts.embedder
-        self._deeper = DEEPER / selection.share if selection is not None and selection.share else 1.0
+        self._among = None if selection is None else selection.chunks
         self._vector: Vector | None = None
 
     async def run(self, limit: int, *, wanted: int = 0) -> Round:
         """What the two searches find, or all of the selected ones where these are few. Where so many of them are
         `wanted`, they are read ahead if that can be."""
         self.rounds += 1
-        depth = self._depth(limit)
-        deepest = min(depth, DEEPEST)
+        few = self._few
         dense, ((lexical, weights), ahead) = await together(
-            lambda: self._search_dense(deepest),
-            lambda: self._search_lexical(self._depth(limit * LEXICAL_DEPTH), wanted),
+            lambda: self._search_dense(min(limit, DEEPEST) if few is None else len(few)),
+            lambda: self._search_lexical(limit * LEXICAL_DEPTH if few is None else len(few), wanted),
         )
-        is_exhausted = self._few is not None or depth > DEEPEST or len(dense) < depth
-        if self._few is None and self.strategy is not Strategy.DENSE:
-            is_exhausted = is_exhausted and len(lexical) < depth
-        chosen_dense, chosen_lexical = await self._selected(dense, lexical)
+        is_exhausted = few is not None or limit > DEEPEST or len(dense) < limit
+        if few is None and self.strategy is not Strategy.DENSE:
+            is_exhausted = is_exhausted and len(lexical) < limit
         return Round(
             limit=limit,
-            answered=(dense, lexical),
-            dense=dict(chosen_dense),
-            lexical=dict(chosen_lexical),
+            dense=dict(dense),
+            lexical=dict(lexical),
             weights=weights,
-            promise=self._promise(chosen_dense, chosen_lexical, limit),
+            promise=self._promise(dense, lexical, limit),
             ahead=ahead,
             is_exhausted=is_exhausted,
         )
@@ -183,25 +173,9 @@ class Search:
         return Weighing(lexical=lexical, dense=cosine, sentence=sentence, lift=lift)
 
     @property
-    def _few(self) -> tuple[int, ...] | None:
-        return None if self.selection is None else self.selection.chunks
-
-    def _depth(self, limit: int) -> int:
-        """How deep to look for so many that are selected."""
-        if self._few is not None:
-            return len(self._few)
-        return max(limit, min(math.ceil(limit * self._deeper), self.space.chunk_count))
-
-    async def _selected(
-        self, dense: list[VectorHit], lexical: list[LexicalHit]
-    ) -> tuple[list[VectorHit], list[LexicalHit]]:
-        selection = self.selection
-        if selection is None or self._few is not None:
-            return dense, lexical
-        with self.clock.time("ownership"):
-            owners = await self._catalog.chunk_owners([*(hit.id for hit in dense), *(hit.id for hit in lexical)])
-        chosen = {key for key, document in owners.items() if document in selection.documents}
-        return [hit for hit in dense if hit.id in chosen], [hit for hit in lexical if hit.id in chosen]
+    def _few(self) -> Ids | None:
+        """What a filter selects, where it is so little that each of it is a candidate."""
+        return self._among if self.selection is not None and self.selection.is_few else None
 
     async def static_vector(self) -> Vector:
         """The question's vector by the static embedder."""
@@ -227,11 +201,11 @@ class Search:
         if not self._vector.any():
             return []
         with self.clock.time("dense_search"):
-            return await self._store.query(self.space.collection, self._vector, limit=limit, among=self._few)
+            return await self._store.query(self.space.collection, self._vector, limit=limit, among=self._among)
 
     async def _search_lexical(self, limit: int, wanted: int) -> tuple[LexicalResult, Ahead | None]:
         with self.clock.time("lexical_search"):
-            found = await self._lexical.search(self.space.lexical_name, self._terms, limit=limit, among=self._few)
+            found = await self._lexical.search(self.space.lexical_name, self._terms, limit=limit, among=self._among)
         if not wanted or self.strategy is not Strategy.HYBRID or self.selection is not None:
             return found, None
         ids = [hit.id for hit in found.hits[: wanted + AHEAD]]

@@ -59,9 +59,9 @@ class VectorStore(Protocol):
     ) -> list[VectorHit]:
         """The `limit` nearest records, best first; ties break by id. Fewer when the collection holds fewer.
 
-        With `among` only those ids are looked at, each of them: their number is what it costs. Ids that are not there
-        are ignored. `limit` is from 0 to 16,000, `InvalidInputError` for others. Raises `VectorError` for a question
-        that is zero, not finite or of another dimension.
+        With `among`, the `limit` nearest of those ids, of which there may be any number. Ids that are not there are
+        ignored. `limit` is from 0 to 16,000, `InvalidInputError` for others. Raises `VectorError` for a question that
+        is zero, not finite or of another dimension.
         """
         ...
 

@@ -7,19 +7,22 @@ change behind our back, reopening and closing under running calls.
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar, TypeVarTuple
+from typing import NamedTuple, TypeVar, TypeVarTuple
 
 import anyio
 
 from kbchat.errors import CollectionNotFoundError, KbchatError, StoreError, VectorError
 from kbchat.stores import Vector, VectorHit, Vectors
+from kbchat.stores.among import Ids, look_deeper
 from kbchat.stores.records import (
+    MAX_LIMIT,
     best_first_of_each,
     check_dimension,
     check_ids,
     check_name,
     check_question,
     check_records,
+    checked,
     in_order,
     slices,
 )
@@ -70,13 +73,30 @@ class BlockingStore:
         self, name: str, vector: Vector, *, limit: int, among: Sequence[int] | None = None
     ) -> list[VectorHit]:
         if among is not None:
-            hits: list[VectorHit] = []
-            for part in await self.threads.read(self._on, name, _cut_among, vector, limit, among):
-                hits += await self.threads.read(self._on, name, _query_among, vector, part)
-            return in_order(hits)[:limit]
+            return await self._query_among(name, vector, limit, among)
         if self._vendor.is_embedded:
             return await self._queries((name, vector, limit))
         (hits,) = await self.threads.read(self._on, name, _query, [vector], limit)
+        return hits
+
+    async def _query_among(self, name: str, vector: Vector, limit: int, among: Sequence[int]) -> list[VectorHit]:
+        ids, size, most_told = await self.threads.read(self._on, name, _plan_among, vector, limit, among)
+        if size:
+            found = await look_deeper(
+                lambda depth: self.query(name, vector, limit=depth),
+                ids,
+                limit=limit,
+                size=size,
+                # Rather than deeper than so many are selected, it is looked at each of these.
+                most=min(MAX_LIMIT, len(ids)),
+            )
+            # An index may have no more to give though there is more.
+            if found is not None and len(found) == limit:
+                return found
+        hits: list[VectorHit] = []
+        for part in ids.parts(most_told):
+            more = await self.threads.read(self._on, name, _nearest_among, vector, limit, part)
+            hits = in_order(hits + more)[:limit]
         return hits
 
     async def fetch(self, name: str, ids: Sequence[int]) -> dict[int, Vector]:
@@ -312,13 +332,23 @@ def _query(known: Collection, vectors: Sequence[Vector], limit: int) -> list[lis
     return best_first_of_each(known.nearest, questions, limit=limit, most=known.most_hits)
 
 
-def _cut_among(known: Collection, vector: Vector, limit: int, ids: Sequence[int]) -> list[list[int]]:
+class _Plan(NamedTuple):
+    """How to look among some ids."""
+
+    ids: Ids
+    size: int
+    """Of the collection; 0 where the ids are so few that nothing else is searched."""
+    most_told: int
+
+
+def _plan_among(known: Collection, vector: Vector, limit: int, ids: Sequence[int]) -> _Plan:
     check_question(vector, dimension=known.dimension, limit=limit)
-    return _cut_ids(known, ids)
+    among = checked(ids)
+    return _Plan(among, known.size() if len(among) > known.few_ids else 0, known.most_told)
 
 
-def _query_among(known: Collection, vector: Vector, ids: list[int]) -> list[VectorHit]:
-    return known.nearest_among(check_question(vector, dimension=known.dimension, limit=len(ids)), ids)
+def _nearest_among(known: Collection, vector: Vector, limit: int, ids: Ids) -> list[VectorHit]:
+    return known.nearest_among(check_question(vector, dimension=known.dimension, limit=limit), ids, limit)
 
 
 def _fetch(known: Collection, ids: list[int]) -> dict[int, Vector]:

@@ -22,6 +22,7 @@ import numpy as np
 from kbchat.addresses import without_credentials
 from kbchat.errors import CollectionNotFoundError, KbchatError, StoreError, StoreUnavailableError, VectorError
 from kbchat.stores import Vector, VectorHit, Vectors
+from kbchat.stores.among import Ids
 from kbchat.stores.blocking import BlockingStore
 from kbchat.stores.records import hits_among
 from kbchat.threads import Threads
@@ -280,11 +281,12 @@ class _Engine:
 
 class _Collection:
     most_hits = 1_000_000
+    few_ids = 2_000
 
     def __init__(self, collection: "chromadb.Collection", dimension: int, most_ids: int, most_vectors: int) -> None:
         self._collection = collection
         self.dimension = dimension
-        self.most_ids = most_ids
+        self.most_ids = self.most_told = most_ids
         self.most_vectors = most_vectors
         # The largest id that was written, while what was looked for last was not there yet; None when nothing is known.
         self._newest: int | None = None
@@ -330,9 +332,9 @@ class _Collection:
             for each in zip(found["ids"], cast("list[list[float]]", found["distances"]), strict=True)
         ]
 
-    def nearest_among(self, question: Vector, ids: list[int]) -> list[VectorHit]:
+    def nearest_among(self, question: Vector, ids: Ids, limit: int) -> list[VectorHit]:
         # Chroma can be told where to look, and takes longer over it than to give the vectors away.
-        return hits_among(question, self.fetch(ids))
+        return hits_among(question, self.fetch(list(ids)))
 
     def fetch(self, ids: list[int]) -> dict[int, Vector]:
         found = self._collection.get(ids=_texts(ids), include=["embeddings"])
@@ -341,6 +343,9 @@ class _Collection:
 
     def count(self) -> int:
         return int(self._collection.count())
+
+    def size(self) -> int:
+        return self.count()
 
     def ids_after(self, last: int | None) -> tuple[list[int], bool]:
         # All at once: pages by offset would miss ids when others are deleted meanwhile.

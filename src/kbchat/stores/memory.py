@@ -11,6 +11,7 @@ from kbchat.stores.records import (
     check_name,
     check_question,
     check_records,
+    checked,
     hits_among,
     in_order,
 )
@@ -61,8 +62,7 @@ class MemoryStore:
     ) -> list[VectorHit]:
         collection = await self._collection(name)
         question = check_question(vector, dimension=collection.dimension, limit=limit)
-        check_ids(among or ())
-        there = collection.vectors if among is None else await self.fetch(name, among)
+        there = collection.vectors if among is None else await self.fetch(name, checked(among))
         return in_order(hits_among(question, there))[:limit]
 
     async def fetch(self, name: str, ids: Sequence[int]) -> dict[int, Vector]:

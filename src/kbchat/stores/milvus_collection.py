@@ -8,8 +8,9 @@ import numpy as np
 
 from kbchat.errors import VectorError
 from kbchat.stores import Vector, VectorHit, Vectors
+from kbchat.stores.among import Ids
 from kbchat.stores.milvus_names import MAX_ID_THERE, id_here, ids_there, theirs_of
-from kbchat.stores.records import hits_among
+from kbchat.stores.records import best_first, hits_among
 
 if TYPE_CHECKING:
     from kbchat.stores.milvus import MilvusEngine
@@ -20,7 +21,10 @@ T = TypeVar("T")
 _SLICE_BYTES = 4 * 1024 * 1024
 _SLICE_IDS = 1000
 # What one search or query answers at most.
-_MOST_HITS = 16_384
+MOST_HITS = 16_384
+# So many ids are told in a filter. Milvus Lite looks at each record anyway. A server takes longer to read the filter
+# than to search deeper when they are more.
+TOLD_LITE, TOLD_SERVER = 20_000, 5_000
 # A server does not index stretches with fewer rows, so that sealing them is not worth its while.
 _WORTH_FLUSHING = 1024
 # Milvus Lite looks through fresh rows in Python, some 70 µs a row, until they are flushed.
@@ -32,7 +36,7 @@ REFUSED = (8, 9)
 
 class MilvusCollection:
     most_ids = _SLICE_IDS
-    most_hits = _MOST_HITS
+    most_hits = MOST_HITS
 
     def __init__(
         self, engine: "MilvusEngine", name: str, dimension: int, number: object, metric: str = "COSINE"
@@ -46,10 +50,19 @@ class MilvusCollection:
         # Milvus's own session does not count. Which of them have been seen.
         self._changes, self._seen = 1, 0
         self._unflushed = 0
+        self._size: int | None = None
         self._metric = metric
         self.dimension = dimension
         self.key = (number, dimension)
         self.most_vectors = max(1, min(_SLICE_IDS, _SLICE_BYTES // (4 * dimension)))
+
+    @property
+    def few_ids(self) -> int:
+        return TOLD_LITE if self._engine.lite else TOLD_SERVER
+
+    @property
+    def most_told(self) -> int:
+        return self.few_ids
 
     def upsert(self, ids: list[int], vectors: Vectors) -> None:
         # The client's own way takes rows, and longer to pack them than a server to take them in.
@@ -81,12 +94,14 @@ class MilvusCollection:
 
     def wrote(self, number: int) -> None:
         self._unflushed += number
+        self._size = None
         if self._engine.lite and self._unflushed >= _LITE_FRESH:
             self._seal()
 
     def delete(self, ids: list[int]) -> None:
         self._client.delete(self._theirs, ids=ids_there(ids), timeout=self._timeout)
         self._changes += 1
+        self._size = None
 
     def nearest(self, questions: list[Vector], limit: int, *, where: str = "") -> list[list[VectorHit]]:
         params = dict(self._engine.settings.search)
@@ -115,11 +130,21 @@ class MilvusCollection:
             self._check_dimension()
         return hits
 
-    def nearest_among(self, question: Vector, ids: list[int]) -> list[VectorHit]:
-        (hits,) = self.nearest([question], len(ids), where=f"id in {ids_there(ids)}")
-        found = {hit.id for hit in hits}
-        # An index may not come to all of them.
-        return hits + hits_among(question, self.fetch([key for key in ids if key not in found]))
+    def nearest_among(self, question: Vector, ids: Ids, limit: int) -> list[VectorHit]:
+        if not ids:
+            return []
+        where = f"id in {ids_there(ids)}"
+        wanted = min(limit, len(ids))
+        hits = best_first(
+            lambda asked: self.nearest([question], asked, where=where)[0], limit=wanted, most=self.most_hits
+        )
+        if len(hits) < wanted:
+            # An index may not come to all of them.
+            found = {hit.id for hit in hits}
+            missing = [key for key in ids if key not in found]
+            for first in range(0, len(missing), self.most_ids):
+                hits += hits_among(question, self.fetch(missing[first : first + self.most_ids]))
+        return hits
 
     def _cosine(self, distance: float) -> float:
         # Between vectors of length 1 the square of the distance is 2 - 2 cos.
@@ -145,11 +170,16 @@ class MilvusCollection:
         (row,) = self._rows("", ["count(*)"], limit=None)
         return int(row["count(*)"])
 
+    def size(self) -> int:
+        if self._size is None:
+            self._size = self.count()
+        return self._size
+
     def ids_after(self, last: int | None) -> tuple[list[int], bool]:
         # Where a limit cuts, Milvus keeps the least, so that the next page follows on.
         after = MAX_ID_THERE - 1 if last is None else ids_there([last])[0]
-        there = sorted(row["id"] for row in self._rows(f"id > {after}", ["id"], limit=_MOST_HITS))
-        return [id_here(key) for key in there], len(there) == _MOST_HITS
+        there = sorted(row["id"] for row in self._rows(f"id > {after}", ["id"], limit=MOST_HITS))
+        return [id_here(key) for key in there], len(there) == MOST_HITS
 
     def _rows(self, where: str, fields: Sequence[str], *, limit: int | None) -> Sequence[Mapping[str, Any]]:
         more = {} if limit is None else {"limit": limit}

@@ -9,8 +9,9 @@ from typing import TypeVar
 
 from kbchat.errors import CollectionNotFoundError, StoreError
 from kbchat.stores import VectorHit
+from kbchat.stores.among import Ids, look_deeper
 from kbchat.stores.milvus import MilvusEngine, MilvusStore
-from kbchat.stores.milvus_collection import MilvusCollection
+from kbchat.stores.milvus_collection import MOST_HITS, MilvusCollection
 from kbchat.stores.milvus_names import TERMS, id_here, ids_there, theirs_of
 from kbchat.stores.records import best_first, slices
 from kbchat.stores.sparse_rows import SparseRow
@@ -73,9 +74,23 @@ class MilvusTerms:
     async def nearest(
         self, name: str, question: Mapping[int, float], *, limit: int, among: Sequence[int] | None = None
     ) -> list[tuple[int, float]]:
-        return await self._store.threads.read(
-            self._on, name, lambda terms: terms.best(question, limit, among), list[tuple[int, float]]()
-        )
+        async def best(depth: int, part: Ids | None = None) -> list[tuple[int, float]]:
+            nothing = list[tuple[int, float]]()
+            return await self._store.threads.read(
+                self._on, name, lambda terms: terms.best(question, depth, part), nothing
+            )
+
+        if among is None:
+            return await best(limit)
+        ids = Ids.of(among)
+        size, most_told = await self._store.threads.read(self._on, name, lambda terms: terms.plan(ids), (0, len(ids)))
+        # The search is exact: where it has no more to give there is no more.
+        if size and (found := await look_deeper(best, ids, limit=limit, size=size, most=MOST_HITS)) is not None:
+            return found
+        hits: list[tuple[int, float]] = []
+        for part in ids.parts(max(1, most_told)):
+            hits = sorted(hits + await best(limit, part), key=lambda hit: (-hit[1], hit[0]))[:limit]
+        return hits
 
     async def iterate(self, name: str) -> AsyncIterator[list[int]]:
         last, more = None, True
@@ -153,7 +168,11 @@ class _Terms(MilvusCollection):
             found = self._rows(f"id < {least}", ["id", "note"], limit=_SLICE_ROWS)
         return sorted(((int(row["id"]), str(row["note"])) for row in found), reverse=True)
 
-    def best(self, question: Mapping[int, float], limit: int, among: Sequence[int] | None) -> list[tuple[int, float]]:
+    def plan(self, ids: Ids) -> tuple[int, int]:
+        """How many rows there are, where those ids are too many to be told, else 0; and how many one request takes."""
+        return self.size() if len(ids) > self.few_ids else 0, self.most_told
+
+    def best(self, question: Mapping[int, float], limit: int, among: Ids | None) -> list[tuple[int, float]]:
         where = "id > -2" if among is None else f"id in {ids_there(among)}"
 
         def search(asked: int) -> list[VectorHit]:

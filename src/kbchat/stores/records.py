@@ -11,6 +11,7 @@ import numpy as np
 from kbchat.errors import InvalidInputError, VectorError
 from kbchat.models import MAX_ID
 from kbchat.stores import Vector, VectorHit, Vectors
+from kbchat.stores.among import Ids
 
 MAX_DIMENSION = 32768
 MAX_LIMIT = 16_000
@@ -39,6 +40,12 @@ def check_ids(ids: Sequence[int]) -> None:
     """Refuse ids outside 0 to 2**63 - 1."""
     if ids and (min(ids) < 0 or max(ids) > MAX_ID):
         raise InvalidInputError("ids", f"each must be from 0 to 2**63 - 1, not {min(ids)} to {max(ids)}")
+
+
+def checked(ids: Sequence[int]) -> Ids:
+    """Ids to look among; refused like others."""
+    check_ids(ids[:1] if isinstance(ids, Ids) else ids)
+    return Ids.of(ids)
 
 
 def check_records(ids: Sequence[int], vectors: Vectors, *, dimension: int) -> tuple[list[int], Vectors]:

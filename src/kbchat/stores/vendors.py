@@ -8,6 +8,7 @@ from typing import Protocol
 
 from kbchat.errors import KbchatError
 from kbchat.stores import Vector, VectorHit, Vectors
+from kbchat.stores.among import Ids
 
 
 class Collection(Protocol):
@@ -36,6 +37,17 @@ class Collection(Protocol):
         """How many hits one request answers."""
         ...
 
+    @property
+    def few_ids(self) -> int:
+        """Of how many ids, at most, it is quicker to tell them, or to look at each, than to search among all there is
+        and drop the others."""
+        ...
+
+    @property
+    def most_told(self) -> int:
+        """How many of them one request takes."""
+        ...
+
     def upsert(self, ids: list[int], vectors: Vectors) -> None: ...
 
     def delete(self, ids: list[int]) -> None: ...
@@ -44,13 +56,17 @@ class Collection(Protocol):
         """Of each question, in any order, ties cut as it likes."""
         ...
 
-    def nearest_among(self, question: Vector, ids: list[int]) -> list[VectorHit]:
-        """Each of these that is there, in any order."""
+    def nearest_among(self, question: Vector, ids: Ids, limit: int) -> list[VectorHit]:
+        """At least the `limit` nearest of these, ties by id, in any order: fewer only where fewer are there."""
         ...
 
     def fetch(self, ids: list[int]) -> dict[int, Vector]: ...
 
     def count(self) -> int: ...
+
+    def size(self) -> int:
+        """About how many there are, where to count them takes long."""
+        ...
 
     def ids_after(self, last: int | None) -> tuple[list[int], bool]:
         """The next ids and whether there may be more, after the last one got (None: from the start)."""

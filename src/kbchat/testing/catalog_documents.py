@@ -268,7 +268,11 @@ class DocumentTests(CatalogFixtures):
         ):
             found = await catalog.matching_documents(space.id, tester(where), must=narrowed(where))
             passing = [number for number, value in enumerate(values) if matches(where, {"k": value})]
-            assert sorted(found) == sorted((ids[f"d{number}"], number + 1) for number in passing), where
+            assert sorted(key for key, _ in found) == sorted(ids[f"d{number}"] for number in passing), where
+            of_each = [len(await catalog.chunks_of([made])) for _, made in sorted(found) if made is not None]
+            assert of_each == [number + 1 for number in passing], where
+            every = await catalog.chunks_of([made for _, made in found if made is not None])
+            assert len(set(every)) == len(every) == sum(of_each), where
 
     async def test_an_edit_is_of_what_is_kept_too(self, catalog: Catalog, space: SpaceInfo) -> None:
         """What was uploaded is indexed under the name, source and metadata that the document has by then."""

@@ -159,6 +159,21 @@ class LexicalIndexSuite:
         for none in ([], [99]):
             assert (await index.search(name, question, limit=9, among=none)).hits == []
 
+    async def test_a_search_among_thousands(self, index: LexicalIndex, name: str) -> None:
+        """The best of those, also where these are the worst of all: what is found without `among`, less the others."""
+        words = ["harbour", "harbour crane", "crane", "ship and river", "lighthouse"]
+        await self.fill(index, name, {key: f"{words[key * 7 % 5]} {'sea ' * (key % 3)}" for key in range(7000)})
+        question = analyse("harbour crane at sea")
+        every = (await index.search(name, question, limit=7000)).hits
+        worst = [hit.id for hit in every[-1000:]] + [key for key in range(7000) if key * 7 % 5 > 2]
+        for some in (range(500, 7000), range(0, 7000, 2), worst, range(2, 7000, 5), range(6000, 20_000)):
+            expected = [hit for hit in every if hit.id in set(some)]
+            for limit in (7, 300):
+                found = await index.search(name, question, limit=limit, among=some)
+                assert [hit.id for hit in found.hits] == [hit.id for hit in expected[:limit]]
+                assert dict(found.hits) == pytest.approx(dict(expected[:limit]), abs=1e-6)
+                assert found.weights == (await index.search(name, question, limit=1)).weights
+
     async def test_ties_break_by_id(self, index: LexicalIndex, name: str) -> None:
         """Of equal texts those with the lowest ids are found, in whatever order they were written."""
         ids = [*range(900, 1000), *range(100, 200)]

@@ -20,10 +20,11 @@ from blockbuster import blockbuster_ctx
 
 from kbchat.errors import CollectionNotFoundError, InvalidInputError, StoreError, VectorError
 from kbchat.stores import Vector, VectorStore
+from kbchat.testing.among_suite import AmongSuite
 from kbchat.testing.vectors import DIMENSION, TOLERANCE, Indexed, alike, all_ids, assert_best, keeps_all, some_vectors
 
 
-class VectorStoreSuite:
+class VectorStoreSuite(AmongSuite):
     """What holds for every store. A subclass gives the fixture `store`, or `open_store` to make one."""
 
     @pytest.fixture
@@ -292,22 +293,6 @@ class VectorStoreSuite:
         for limit in (-1, 16_001):
             with pytest.raises(InvalidInputError):
                 await store.query(kb, some_vectors(1)[0], limit=limit)
-
-    @pytest.mark.parametrize("limit", [1, 40, 1000])
-    async def test_nearest_among(self, store: VectorStore, kb: str, limit: int) -> None:
-        """Of some ids only these are found, each of them that is there."""
-        vectors, ids = some_vectors(3000), range(1000, 4000)
-        await store.upsert(kb, ids, vectors)
-        await store.flush(kb)
-        for step in (3, 200):
-            some = list(ids[::step])
-            for question in some_vectors(2, seed=1):
-                hits = await store.query(kb, question, limit=limit, among=[*some, 7, 5000])
-                assert_best(hits, some, vectors[::step], question, limit)
-        for none in ((), (7, 5000)):
-            assert await store.query(kb, vectors[0], limit=limit, among=none) == []
-        with pytest.raises(InvalidInputError):
-            await store.query(kb, vectors[0], limit=limit, among=[-1])
 
     async def test_ties_break_by_id(self, store: VectorStore, kb: str) -> None:
         """Equal vectors come by id, also where the limit cuts through them."""
