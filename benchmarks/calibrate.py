@@ -166,7 +166,7 @@ def single_words(space: Space, datasets: Sequence[Dataset]) -> Iterable[tuple[st
 async def evidence_of(space: kbchat.KnowledgeSpace, question: str) -> fusion.Evidence | None:
     parts, info = space._parts, await space.refresh()
     store = parts.store(info.vector_type)
-    found = await parts.retriever.retrieve(info, question, Bounds(1), store=store, embedder=parts.embedder)
+    found = await parts.retriever.retrieve(info, question, Bounds(top_k=1), store=store, embedder=parts.embedder)
     return found.evidence
 
 

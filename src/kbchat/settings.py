@@ -21,7 +21,7 @@ from pydantic_settings import SettingsError as UndecodableError
 
 from kbchat.chunking import ChunkStrategy, Splitting
 from kbchat.errors import SettingsError
-from kbchat.strategies import Expand, Strategy
+from kbchat.strategies import RetrievalSettings
 
 TOML = "kbchat.toml"
 """The file of settings, in the working folder."""
@@ -43,7 +43,7 @@ class ModelSettings(BaseModel):
     context_tokens: int = Field(default=8192, ge=256)
 
 
-class Settings(BaseSettings):
+class Settings(RetrievalSettings, BaseSettings):
     """Everything that can be set. Each field is also a variable: `KBCHAT_` and its name in capitals.
 
     What is given goes before the environment, and that before `kbchat.toml`. Raises `SettingsError` that names each
@@ -122,20 +122,7 @@ class Settings(BaseSettings):
     )
     url_timeout: float = Field(default=30.0, gt=0, description="Seconds that fetching one document may take")
 
-    # Retrieval and prompt
-    top_k: int = Field(default=5, ge=1, le=1000)
-    score_threshold: float | None = Field(default=None, ge=0, le=1)
-    strategy: Strategy = Field(default=Strategy.HYBRID, description="Which searches are made, and what orders hits")
-    diversity: float = Field(default=0.0, ge=0, le=1, description="What a hit counts for being unlike better ones")
-    expand: Expand = Field(default=Expand.NONE, description="What is shown around a hit")
-    expand_tokens: int = Field(default=512, ge=1, le=100_000, description="What a hit with that may have")
-    dense_weight: float | None = Field(
-        default=None, ge=0, le=10, description="What a chunk's cosine counts where words count 1; default: by embedder"
-    )
-    sentence_weight: float | None = Field(
-        default=None, ge=0, le=10, description="The same of its best sentence's cosine"
-    )
-    rerank: bool = Field(default=True, description="Whether the reranker is asked, where there is one")
+    # Reranking and prompt; how questions are searched for is in `RetrievalSettings`
     rerank_model: str | None = Field(
         default=None, description="A model at rerank_base_url, or sentence-transformers:NAME_OR_FOLDER; default: none"
     )

@@ -145,10 +145,8 @@ class Parts:
         self, top_k: int | None, score_threshold: float | None, where: Where | None, stages: Stages, *, caller: str
     ) -> Bounds:
         """What is asked for, checked, and for the rest what the settings say. Raises `InvalidInputError`."""
-        reranks = self.reranker is not None
-        return checked_bounds(
-            top_k, score_threshold, where, stages, settings=self.settings, reranks=reranks, caller=caller
-        )
+        given = {"top_k": top_k, "score_threshold": score_threshold, "where": where, **stages}
+        return checked_bounds(given, settings=self.settings, reranks=self.reranker is not None, caller=caller)
 
     def open_stores(self) -> list[VectorStore]:
         """The stores that were asked for so far."""
