@@ -180,8 +180,7 @@ class KnowledgeSpace:
 
         parts, limit = self._parts, self._parts.settings.max_document_bytes
         new = upload(name, data=data, text=text, source=source, metadata=metadata, file_name=file_name, max_bytes=limit)
-        document = await parts.catalog.keep_upload(self.id, new, replace=replace)
-        await self._see()
+        document, self.info = await parts.catalog.keep_upload(self.id, new, replace=replace)
         return document
 
     async def index_documents(
