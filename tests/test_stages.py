@@ -14,7 +14,8 @@ from kbchat.errors import InvalidInputError
 from kbchat.models import Chunk
 from kbchat.retrieval import scoring, selecting
 from kbchat.retrieval.explaining import Cut, Scored
-from kbchat.strategies import Expand, RetrievalSettings, Stages, Strategy
+from kbchat.settings import RetrievalSettings
+from kbchat.strategies import Expand, Stages, Strategy
 
 QUESTION = "How often are the signing keys rotated?"
 NOTES = {

@@ -17,8 +17,8 @@ from kbchat.chunking import Splitting
 from kbchat.errors import InvalidInputError, NotFoundError
 from kbchat.filters import Filter, parse
 from kbchat.models import MAX_ID, Document, Message, Sampling, SpaceInfo, VectorType
-from kbchat.settings import Settings
-from kbchat.strategies import RetrievalSettings, Stages
+from kbchat.settings import RetrievalSettings, Settings
+from kbchat.strategies import Stages
 
 MAX_NAME = 255
 """Characters. Long enough for a path inside a folder, short enough for a list."""

@@ -21,10 +21,11 @@ from pydantic_settings import SettingsError as UndecodableError
 
 from kbchat.chunking import ChunkStrategy, Splitting
 from kbchat.errors import SettingsError
-from kbchat.strategies import RetrievalSettings
+from kbchat.strategies import Expand, Strategy
 
 TOML = "kbchat.toml"
 """The file of settings, in the working folder."""
+MAX_TOP_K = 1000
 ANSWER_SHARE = 0.25
 """What is kept free of a model's context for its answer, when the request does not say how long that may be."""
 
@@ -41,6 +42,24 @@ class ModelSettings(BaseModel):
     model: str
     api_key: SecretStr | None = None
     context_tokens: int = Field(default=8192, ge=256)
+
+
+class RetrievalSettings(BaseModel):
+    """How questions are searched for, with the ranges and defaults that hold everywhere: in the settings, in a call,
+    and in what is tried. `Stages` says what each means.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    top_k: int = Field(default=5, ge=1, le=MAX_TOP_K)
+    score_threshold: float | None = Field(default=None, ge=0, le=1)
+    strategy: Strategy = Field(default=Strategy.HYBRID, strict=False)
+    dense_weight: float | None = Field(default=None, ge=0, le=10)
+    sentence_weight: float | None = Field(default=None, ge=0, le=10)
+    diversity: float = Field(default=0.0, ge=0, le=1)
+    expand: Expand = Field(default=Expand.NONE, strict=False)
+    expand_tokens: int = Field(default=512, ge=1, le=100_000)
+    rerank: bool = True
 
 
 class Settings(RetrievalSettings, BaseSettings):

@@ -3,10 +3,6 @@
 from enum import StrEnum
 from typing import TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field
-
-MAX_TOP_K = 1000
-
 
 class Strategy(StrEnum):
     """Which searches bring candidates, and what orders them."""
@@ -29,24 +25,6 @@ class Expand(StrEnum):
     """The chunks before and after it."""
     SECTION = "section"
     """The chunks around it that stand under the same headings."""
-
-
-class RetrievalSettings(BaseModel):
-    """What there is to choose, with the ranges and the defaults that hold everywhere: in the settings, of which it is a
-    part, in a call, and in what is tried. `Stages` says what each means.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    top_k: int = Field(default=5, ge=1, le=MAX_TOP_K)
-    score_threshold: float | None = Field(default=None, ge=0, le=1)
-    strategy: Strategy = Field(default=Strategy.HYBRID, strict=False)
-    dense_weight: float | None = Field(default=None, ge=0, le=10)
-    sentence_weight: float | None = Field(default=None, ge=0, le=10)
-    diversity: float = Field(default=0.0, ge=0, le=1)
-    expand: Expand = Field(default=Expand.NONE, strict=False)
-    expand_tokens: int = Field(default=512, ge=1, le=100_000)
-    rerank: bool = True
 
 
 class Stages(TypedDict, total=False):

@@ -8,7 +8,7 @@ from kbchat import filters
 from kbchat.errors import InvalidInputError
 from kbchat.models import Reference, SpaceInfo, VectorType
 from kbchat.retrieval.explaining import Trace
-from kbchat.strategies import MAX_TOP_K
+from kbchat.settings import MAX_TOP_K
 from kbchat_aiohttp.answers import Envelope
 from kbchat_aiohttp.schemas.base import (
     NAME,

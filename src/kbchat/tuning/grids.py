@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from kbchat.chunking import ChunkStrategy, Splitting
 from kbchat.errors import InvalidInputError
 from kbchat.inputs import Bounds, checked_bounds
-from kbchat.settings import Settings
-from kbchat.strategies import Expand, RetrievalSettings, Strategy
+from kbchat.settings import RetrievalSettings, Settings
+from kbchat.strategies import Expand, Strategy
 
 _Choice = TypeVar("_Choice")
 

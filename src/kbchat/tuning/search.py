@@ -16,9 +16,9 @@ from kbchat.chat import is_found
 from kbchat.errors import InvalidInputError
 from kbchat.knowledge import KnowledgeBase
 from kbchat.models import DocumentStatus, IngestProgress, Reference, TextDocument
-from kbchat.settings import Settings
+from kbchat.settings import MAX_TOP_K, Settings
 from kbchat.space import KnowledgeSpace
-from kbchat.strategies import MAX_TOP_K, Expand, Strategy
+from kbchat.strategies import Expand, Strategy
 from kbchat.text.splitting import estimate_tokens
 from kbchat.tuning.grids import Configuration, by_embedder
 from kbchat.tuning.questions import Judged
