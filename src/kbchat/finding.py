@@ -58,13 +58,13 @@ async def ready(parts: Parts, space_id: int) -> SpaceInfo:
     if not await parts.fits(info.embedder):
         raise intake.mismatch(info, await parts.pin())
     if info.chunk_count:
-        await parts.see_writes(info)
+        await parts.freshness.see_writes(info)
     return info
 
 
 async def find(parts: Parts, known: SpaceInfo, question: str, bounds: Bounds) -> Found:
     """What is found in a space that was last seen as `known`."""
-    if parts.is_in_step(known):
+    if parts.freshness.is_in_step(known):
         # Most often it still is: what it is now was read with the chunks.
         with suppress(CollectionNotFoundError):
             found = await _search(parts, known, question, bounds)

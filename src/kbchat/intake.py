@@ -86,7 +86,7 @@ async def open_writer(
     if not await parts.fits(info.embedder):
         raise mismatch(info, pin)
     store = parts.store(info.vector_type)
-    await parts.see_vectors(info)
+    await parts.freshness.see_vectors(info)
     if create:
         await clear_leftovers(parts, info, keep=keep)
         if info.chunk_count and info.collection not in await store.list_collections():

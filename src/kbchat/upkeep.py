@@ -39,7 +39,7 @@ async def check(parts: Parts, space_id: int, *, repair: bool) -> CheckReport:
             ingester=writer.ingester,
             dimension=(await parts.pin()).dimension,
             clear=partial(clear_leftovers, parts, writer.info),
-            follow=partial(parts.follow, writer.info),
+            follow=partial(parts.freshness.follow, writer.info),
             repair=repair,
         )
         return await checker.run()
@@ -221,7 +221,7 @@ async def finish_deletions(parts: Parts) -> None:
         except KbchatError as error:
             _log.warning("the deletion of space %s waits for the next opening: %s", info.id, error.message)
     try:
-        await parts.forget_deleted()
+        await parts.freshness.forget_deleted()
     except LexicalIndexError as error:
         _log.warning("the words of deleted spaces stay here until the next opening: %s", error.message)
 
