@@ -109,7 +109,7 @@ async def open_writer(
         embedder=parts.embedder,
         threads=parts.threads,
         preparer=preparer,
-        writer=parts.writer,
+        writer=parts.writer_id,
     )
     return Writer(info, ingester, preparer)
 
@@ -188,7 +188,7 @@ async def _sync(
             ingester=writer.ingester,
             preparer=writer.preparer,
             threads=parts.threads,
-            writer=parts.writer,
+            writer=parts.writer_id,
             max_document_bytes=parts.settings.max_document_bytes,
         )
         return await folders.run(found, progress)

@@ -223,7 +223,7 @@ class KnowledgeSpace:
         async with self._parts.writing(self.id):
             document = await self._document(id_or_name, with_text=False)
             writer = await intake.open_writer(self._parts, self.id)
-            await self._parts.catalog.delete_document(self.id, document.id, writer=self._parts.writer)
+            await self._parts.catalog.delete_document(self.id, document.id, writer=self._parts.writer_id)
             await writer.ingester.collect(pending=True)
         await self._see()
         return document
@@ -320,7 +320,7 @@ class KnowledgeSpace:
         A best hit with a `recall_score` below 0.5 (`kbchat.FOUND`) means that the space does not hold the answer.
         Raises `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
         """
-        bounds = self._bounds(top_k, score_threshold, where, stages, "retrieve()")
+        bounds = self._parts.bounds(top_k, score_threshold, where, stages, caller="retrieve()")
         return list(await self._retrieve(self._question(query), bounds))
 
     async def explain(
@@ -336,7 +336,8 @@ class KnowledgeSpace:
         scores and rank at every stage and why it was cut, how sure the best hit is and why, what a prompt would quote,
         and what took how long. Of a conversation's messages the last is searched for as `stream` does it. Raises what
         `retrieve` does."""
-        parts, bounds = self._parts, self._bounds(top_k, score_threshold, where, stages, "explain()")
+        parts = self._parts
+        bounds = parts.bounds(top_k, score_threshold, where, stages, caller="explain()")
         limit = parts.settings.max_question_chars
         asked = self._question(query) if isinstance(query, str) else inputs.checked_messages(query, limit=limit)
         info = self.info = await finding.ready(self._parts, self.id)
@@ -367,7 +368,8 @@ class KnowledgeSpace:
 
         Raises `ModelNotFoundError` or `InvalidInputError` at once, the errors of parts while it is iterated.
         """
-        return self._answer(messages, model, sampling, self._bounds(top_k, score_threshold, where, stages, "stream()"))
+        bounds = self._parts.bounds(top_k, score_threshold, where, stages, caller="stream()")
+        return self._answer(messages, model, sampling, bounds)
 
     async def chat(
         self,
@@ -382,7 +384,7 @@ class KnowledgeSpace:
     ) -> Answer:
         """The whole answer that `stream` gives in pieces, as it does: by the model that `model` names, one of
         `KnowledgeBase.models()`, or else the first of them, which chooses its words as `sampling` says."""
-        bounds = self._bounds(top_k, score_threshold, where, stages, "chat()")
+        bounds = self._parts.bounds(top_k, score_threshold, where, stages, caller="chat()")
         return await whole(self._answer(messages, model, sampling, bounds))
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -393,11 +395,6 @@ class KnowledgeSpace:
 
     def _question(self, query: str) -> str:
         return inputs.checked_question(query, field="query", limit=self._parts.settings.max_question_chars)
-
-    def _bounds(
-        self, top_k: int | None, score_threshold: float | None, where: Where | None, stages: Stages, caller: str
-    ) -> Bounds:
-        return self._parts.bounds(top_k, score_threshold, where, stages, caller=caller)
 
     def _answer(self, messages: Messages, model: str | None, sampling: Sampling | None, bounds: Bounds) -> AnswerStream:
         turns = inputs.checked_messages(messages, limit=self._parts.settings.max_question_chars)

@@ -71,7 +71,7 @@ class Parts:
         from kbchat.word_indexes import WordIndexes
 
         self.settings = settings
-        self.writer = uuid.uuid4().hex
+        self.writer_id = uuid.uuid4().hex
         """Tells our own changes from those of other processes."""
         self.threads = Threads(settings.threads)
         self.folder: DataFolder = DataFolder(settings.data_dir.expanduser(), threads=self.threads)
@@ -130,7 +130,7 @@ class Parts:
                 timeout=self.settings.busy_timeout,
             )
         return IndexFreshness(
-            writer=self.writer,
+            writer=self.writer_id,
             words=self.words,
             lexical=self.lexical,
             replica=replica,
