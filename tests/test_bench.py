@@ -14,7 +14,7 @@ from commands import Ran, check_mistake, ran
 from kbchat.chunking import ChunkStrategy, Splitting
 from kbchat.cli.exits import Exit
 from kbchat.errors import InvalidInputError
-from kbchat.inputs import Bounds
+from kbchat.inputs import RetrievalOptions
 from kbchat.settings import Settings
 from kbchat.tuning import grids, records, sets, trials
 
@@ -206,7 +206,7 @@ def test_every_combination_is_tried_once() -> None:
     (one,) = grids.Grid().configurations(settings.splitting, settings, top_k=10)
     assert one == grids.Configuration(
         Splitting(strategy=ChunkStrategy.STRUCTURE, max_tokens=100),
-        Bounds(top_k=10, score_threshold=0.25),
+        RetrievalOptions(top_k=10, score_threshold=0.25),
     )
 
 

@@ -17,11 +17,11 @@ from kbchat.errors import InvalidInputError, SpaceNotFoundError
 from kbchat.inputs import (
     MAX_METADATA_DEPTH,
     MAX_NAME,
-    checked_bounds,
     checked_handle,
     checked_messages,
     checked_metadata,
     checked_name,
+    checked_options,
     checked_owner,
     checked_page,
     checked_prose,
@@ -121,7 +121,7 @@ def test_a_conversation_ends_with_a_question() -> None:
 
 def asked(name: str, value: object) -> object:
     """What a call asks for with one argument."""
-    return getattr(checked_bounds({name: value}, settings=kbchat.Settings(), reranks=False, caller="retrieve()"), name)
+    return getattr(checked_options({name: value}, settings=kbchat.Settings(), reranks=False, caller="retrieve()"), name)
 
 
 def refusals() -> Iterator[tuple[str, Callable[[Any], object]]]:

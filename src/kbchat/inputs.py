@@ -290,8 +290,8 @@ def _turn(given: object) -> Message:
             raise InvalidInputError("messages", f"each must be {what}")
 
 
-class Bounds(RetrievalSettings):
-    """What of a space is to be found at most, and how: all that was chosen, with nothing left to the settings."""
+class RetrievalOptions(RetrievalSettings):
+    """What one question is searched for with: all that was chosen, with nothing left to the settings."""
 
     model_config = ConfigDict(strict=True)
 
@@ -306,11 +306,11 @@ class Bounds(RetrievalSettings):
         return operator.index(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
-def checked_bounds(given: Mapping[str, object], *, settings: Settings, reranks: bool, caller: str) -> Bounds:
-    """The bounds as given, by name, and as the settings say where nothing was or None. `reranks` is whether there is a
+def checked_options(given: Mapping[str, object], *, settings: Settings, reranks: bool, caller: str) -> RetrievalOptions:
+    """The options as given, by name, and as the settings say where nothing was or None. `reranks` is whether there is a
     reranker. Raises `InvalidInputError` naming the argument, and `TypeError` naming the method for one that it has
     not."""
-    if unknown := given.keys() - Bounds.model_fields.keys():
+    if unknown := given.keys() - RetrievalOptions.model_fields.keys():
         raise TypeError(f"{caller} has no argument {min(unknown)!r}; {_said_by(min(unknown), caller)}")
     chosen = {name: getattr(settings, name) for name in RetrievalSettings.model_fields}
     chosen |= {name: value for name, value in given.items() if value is not None}
@@ -318,23 +318,23 @@ def checked_bounds(given: Mapping[str, object], *, settings: Settings, reranks: 
     if (where := given.get("where")) is not None:
         chosen["where"] = parse(where, field="where")
     try:
-        return Bounds.model_validate(chosen)
+        return RetrievalOptions.model_validate(chosen)
     except ValidationError as error:
         raise _refused(error) from None
 
 
 def _refused(error: ValidationError) -> InvalidInputError:
-    """What is wrong with the first bound that is, with what it may be."""
+    """What is wrong with the first option that is, and what it may be."""
     problem = error.errors(include_url=False)[0]
     field, value = str(problem["loc"][0]), problem["input"]
     match problem["type"]:
         case "enum":
-            words = cast("type[StrEnum]", Bounds.model_fields[field].annotation)
+            words = cast("type[StrEnum]", RetrievalOptions.model_fields[field].annotation)
             return InvalidInputError(field, f"{value!r} is unknown; use one of: {', '.join(words)}")
         case "int_type":
             return InvalidInputError(field, f"must be a whole number, not {value!r}")
         case _:
-            least, most = Bounds.model_fields[field].metadata
+            least, most = RetrievalOptions.model_fields[field].metadata
             return InvalidInputError(field, f"must be between {least.ge:g} and {most.le:g}, not {value!r}")
 
 

@@ -17,7 +17,7 @@ import anyio
 from pydantic import SecretStr
 
 from kbchat.errors import SettingsError
-from kbchat.inputs import Bounds, Where, checked_bounds
+from kbchat.inputs import RetrievalOptions, Where, checked_options
 from kbchat.models import EmbedderPin, SpaceInfo, VectorType
 from kbchat.settings import ModelSettings, Settings
 from kbchat.strategies import Stages
@@ -150,12 +150,12 @@ class Parts:
             self._stores[vector_type] = make_store(vector_type, self.settings, self.folder, self.threads)
         return self._stores[vector_type]
 
-    def bounds(
+    def options(
         self, top_k: int | None, score_threshold: float | None, where: Where | None, stages: Stages, *, caller: str
-    ) -> Bounds:
+    ) -> RetrievalOptions:
         """What is asked for, checked, and for the rest what the settings say. Raises `InvalidInputError`."""
         given = {"top_k": top_k, "score_threshold": score_threshold, "where": where, **stages}
-        return checked_bounds(given, settings=self.settings, reranks=self.reranker is not None, caller=caller)
+        return checked_options(given, settings=self.settings, reranks=self.reranker is not None, caller=caller)
 
     def open_stores(self) -> list[VectorStore]:
         """The stores that were asked for so far."""

@@ -83,7 +83,7 @@ def grid(
         sizes=numbers(chunk_tokens, "chunk_tokens"),
         overlaps=numbers(chunk_overlap, "chunk_overlap"),
         embedders=parted(embedder),
-        bounds={
+        options={
             "top_k": top_ks,
             "score_threshold": thresholds,
             "strategy": listed(strategy),

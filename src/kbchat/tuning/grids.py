@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from kbchat.chunking import ChunkStrategy, Splitting
 from kbchat.errors import InvalidInputError
-from kbchat.inputs import Bounds, checked_bounds
+from kbchat.inputs import RetrievalOptions, checked_options
 from kbchat.settings import RetrievalSettings, Settings
 from kbchat.strategies import Expand, Strategy
 
@@ -21,14 +21,14 @@ class Configuration:
     """What is tried."""
 
     splitting: Splitting
-    bounds: Bounds = field(default_factory=Bounds)
+    options: RetrievalOptions = field(default_factory=RetrievalOptions)
     embedder: str | None = None
     """None: that of the settings."""
 
     @property
     def label(self) -> str:
         """Tells it from the others of its run: how it splits and embeds, and what is not by default of how it asks."""
-        return self.indexing_label + "".join(f", {part}" for part in _asking(self.bounds) if part)
+        return self.indexing_label + "".join(f", {part}" for part in _asking(self.options) if part)
 
     @property
     def indexing_label(self) -> str:
@@ -41,22 +41,22 @@ class Configuration:
     @property
     def full_label(self) -> str:
         """Tells it from all others: with how much of what is found is used."""
-        least = self.bounds.score_threshold
-        return f"{self.label}, top {self.bounds.top_k}" + ("" if least is None else f", from {least:g}")
+        least = self.options.score_threshold
+        return f"{self.label}, top {self.options.top_k}" + ("" if least is None else f", from {least:g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
     """What is to be tried: every combination. Of what is left out the settings' own is.
 
-    `bounds` are by their names, as in `Bounds`.
+    `options` are by their names in `RetrievalOptions`.
     """
 
     chunk_strategies: Sequence[str] = ()
     sizes: Sequence[int] = ()
     overlaps: Sequence[int] = ()
     embedders: Sequence[str] = ()
-    bounds: Mapping[str, Sequence[object]] = field(default_factory=dict)
+    options: Mapping[str, Sequence[object]] = field(default_factory=dict)
 
     def configurations(self, present: Splitting, settings: Settings, *, top_k: int) -> list[Configuration]:
         """All of them, each once, those of an embedder side by side and of these those that split alike.
@@ -66,15 +66,15 @@ class Grid:
         found: dict[str, Configuration] = {}
         embedders = [None if name == settings.embedder else name for name in self.embedders] or [None]
         splittings = self._splittings(present)
-        for embedder, splitting, bounds in product(embedders, splittings, self._bounds(settings, top_k)):
-            made = Configuration(splitting, bounds, embedder)
+        for embedder, splitting, options in product(embedders, splittings, self._options(settings, top_k)):
+            made = Configuration(splitting, options, embedder)
             found.setdefault(made.full_label, made)
         return list(found.values())
 
     def variants(self, present: Splitting, settings: Settings) -> list[Configuration]:
         """The present configuration, then all others in the same order."""
         found = self.configurations(present, settings, top_k=settings.top_k)
-        now = Configuration(present, _bounds(settings, {}))
+        now = Configuration(present, _options(settings, {}))
         known = {each.full_label: each for each in (now, *found)}
         embedders = list(dict.fromkeys(each.embedder for each in known.values()))
         indexes = list(dict.fromkeys(each.indexing_label for each in known.values()))
@@ -107,11 +107,11 @@ class Grid:
             _each(self.overlaps, present.overlap),
         )
 
-    def _bounds(self, settings: Settings, top_k: int) -> list[Bounds]:
-        given = {"top_k": (top_k,), **{name: values for name, values in self.bounds.items() if values}}
+    def _options(self, settings: Settings, top_k: int) -> list[RetrievalOptions]:
+        given = {"top_k": (top_k,), **{name: values for name, values in self.options.items() if values}}
         names = [name for name in RetrievalSettings.model_fields if name in given]
         return [
-            _bounds(settings, dict(zip(names, chosen, strict=True)))
+            _options(settings, dict(zip(names, chosen, strict=True)))
             for chosen in product(*(given[name] for name in names))
         ]
 
@@ -121,23 +121,23 @@ def by_embedder(tried: Iterable[Configuration]) -> list[tuple[str | None, list[C
     return [(embedder, list(each)) for embedder, each in groupby(tried, key=lambda one: one.embedder)]
 
 
-def _bounds(settings: Settings, given: Mapping[str, object]) -> Bounds:
+def _options(settings: Settings, given: Mapping[str, object]) -> RetrievalOptions:
     """Other strategies than the hybrid one have no weights, so that they are not tried once for each."""
     reranks = settings.rerank_model is not None
-    found = checked_bounds(given, settings=settings, reranks=reranks, caller="a trial")
+    found = checked_options(given, settings=settings, reranks=reranks, caller="a trial")
     unweighed = {"dense_weight": None, "sentence_weight": None}
     return found if found.strategy is Strategy.HYBRID else found.model_copy(update=unweighed)
 
 
-def _asking(bounds: Bounds) -> list[str]:
+def _asking(options: RetrievalOptions) -> list[str]:
     """How a question is searched for, where that is not as it is by default."""
     return [
-        "" if bounds.strategy is Strategy.HYBRID else f"{bounds.strategy}",
-        "" if bounds.dense_weight is None else f"dense weight {bounds.dense_weight:g}",
-        "" if bounds.sentence_weight is None else f"sentence weight {bounds.sentence_weight:g}",
-        "" if not bounds.diversity else f"diversity {bounds.diversity:g}",
-        "" if bounds.expand is Expand.NONE else f"with {bounds.expand}",
-        "reranked" if bounds.rerank else "",
+        "" if options.strategy is Strategy.HYBRID else f"{options.strategy}",
+        "" if options.dense_weight is None else f"dense weight {options.dense_weight:g}",
+        "" if options.sentence_weight is None else f"sentence weight {options.sentence_weight:g}",
+        "" if not options.diversity else f"diversity {options.diversity:g}",
+        "" if options.expand is Expand.NONE else f"with {options.expand}",
+        "reranked" if options.rerank else "",
     ]
 
 

@@ -122,7 +122,7 @@ def _settings(configuration: Configuration, embedder: str) -> dict[str, bool | s
         "chunk_strategy": how.strategy.value,
         "chunk_overlap": how.overlap,
         "embedder": configuration.embedder or embedder,
-        **configuration.bounds.model_dump(mode="json", exclude={"where"}),
+        **configuration.options.model_dump(mode="json", exclude={"where"}),
     }
     if how.strategy != "document":
         found["chunk_tokens"] = how.size

@@ -156,7 +156,7 @@ class Asked:
 
     async def put(self, question: str, configuration: Configuration) -> list[Reference]:
         """What is found with a configuration."""
-        return await self.ask(question, **configuration.bounds.model_dump())
+        return await self.ask(question, **configuration.options.model_dump())
 
     async def ask(self, question: str, *, top_k: int, **others: Any) -> list[Reference]:
         """What `retrieve` finds with these arguments. A blank question, which there are in real sets, finds nothing."""
@@ -236,7 +236,7 @@ async def _measure(
     found: Mapping[str, Sequence[Reference]],
     names: Mapping[str, str],
 ) -> dict[str, list[float]]:
-    questions, k = dataset.questions, configuration.bounds.top_k
+    questions, k = dataset.questions, configuration.options.top_k
     if by_passages([dataset]):
         chunks = [(chunk.start, chunk.end) for name in names.values() for chunk in await space.document_chunks(name)]
         values = excerpt_values(questions, found, chunks, k=k)
