@@ -217,15 +217,15 @@ class Retriever:
         """What speaks for the best hit."""
         held = await self._run(analyse, text_of(best.chunk))
         weights = found.weights
-        covered = fusion.coverage(weights.uni, frozenset(held.uni))
+        covered = fusion.coverage(weights.unigrams, frozenset(held.unigrams))
         return fusion.Evidence(
             lexical=best.lexical,
             covered=covered,
-            pairs_covered=fusion.coverage(weights.bi, frozenset(held.bi)) if weights.bi else covered,
+            pairs_covered=fusion.coverage(weights.bigrams, frozenset(held.bigrams)) if weights.bigrams else covered,
             flatness=fusion.flatness(list(islice(found.lexical.values(), 10))),
             sentence=best.sentence,
             size=math.log(max(search.space.chunk_count, 1)),
-            by_characters=bool(weights.c1),
+            by_characters=bool(weights.characters),
         )
 
     async def _reranked(self, reranker: Reranker, search: Search, scored: Sequence[Scored], top_k: int) -> list[Scored]:
