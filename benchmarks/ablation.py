@@ -44,8 +44,8 @@ def stages(weights: fusion.Weights) -> dict[str, Change]:
         "the best sentence": weighed(weights.cosine, 0.0),
         "both cosines: words alone": weighed(0.0, 0.0),
         "words: the cosine alone": weighed(1.0, 0.0, lexical=0.0),
-        "pairs of stems": {"FIELD_WEIGHTS": {**fields, "bi": 0.0}},
-        "single characters": {"FIELD_WEIGHTS": {**fields, "c1": 0.0}},
+        "pairs of stems": {"FIELD_WEIGHTS": {**fields, "bigrams": 0.0}},
+        "single characters": {"FIELD_WEIGHTS": {**fields, "characters": 0.0}},
         "rare terms' extra weight (idf^1)": {"IDF_POWER": 1.0},
         "the lift by neighbours": weighed(weights.cosine, weights.sentence, lift=0.0),
     }

@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 import kbchat
 from kbchat import fusion
-from kbchat.inputs import Bounds
+from kbchat.inputs import RetrievalOptions
 from kbchat.tuning.sets import Dataset, Question, read
 from reporting import about, add_outputs, save
 
@@ -166,7 +166,9 @@ def single_words(space: Space, datasets: Sequence[Dataset]) -> Iterable[tuple[st
 async def evidence_of(space: kbchat.KnowledgeSpace, question: str) -> fusion.Evidence | None:
     parts, info = space._parts, await space.refresh()
     store = parts.store(info.vector_type)
-    found = await parts.retriever.retrieve(info, question, Bounds(1), store=store, embedder=parts.embedder)
+    found = await parts.retriever.retrieve(
+        info, question, RetrievalOptions(top_k=1), store=store, embedder=parts.embedder
+    )
     return found.evidence
 
 

@@ -22,19 +22,19 @@ SOME_TEXT = st.text(
 def test_words_are_folded_stemmed_and_paired() -> None:
     """Stems of words without stop words, adjacent ones in pairs."""
     assert analyse("How are the KEYS rotated daily?") == Terms(
-        uni=("key", "rotat", "daili"), bi=("key_rotat", "rotat_daili"), c1=()
+        unigrams=("key", "rotat", "daili"), bigrams=("key_rotat", "rotat_daili"), characters=()
     )
 
 
 def test_chinese_gives_pairs_and_single_characters() -> None:
     """Where words are not separated, adjacent characters are the terms; a lone character is its own."""
     assert analyse("密钥轮换。我") == Terms(
-        uni=("密钥", "钥轮", "轮换", "我"), bi=(), c1=("密", "钥", "轮", "换", "我")
+        unigrams=("密钥", "钥轮", "轮换", "我"), bigrams=(), characters=("密", "钥", "轮", "换", "我")
     )
 
 
 @pytest.mark.parametrize(
-    ("text", "uni"),
+    ("text", "unigrams"),
     [
         ("東京タワー", {"東京", "京タ", "タワ", "ワー"}),
         ("한국어 문서", {"한국", "국어", "문서"}),
@@ -45,16 +45,16 @@ def test_chinese_gives_pairs_and_single_characters() -> None:
         ("المستخدمين", {"مستخدم"}),
     ],
 )
-def test_a_script_has_its_own_analysis(text: str, uni: set[str]) -> None:
+def test_a_script_has_its_own_analysis(text: str, unigrams: set[str]) -> None:
     """Pairs for scripts without spaces, the stemmer of the script's largest language for others."""
-    assert set(analyse(text).uni) == uni
+    assert set(analyse(text).unigrams) == unigrams
 
 
 def test_languages_mix() -> None:
     """Words of one script stay neighbours across words of another."""
     terms = analyse("使用 FastAPI 的 OAuth2 登录")
-    assert terms.bi == ("fastapi_oauth2",)
-    assert set(terms.uni) == {"fastapi", "oauth2", "使用", "的", "登录"}
+    assert terms.bigrams == ("fastapi_oauth2",)
+    assert set(terms.unigrams) == {"fastapi", "oauth2", "使用", "的", "登录"}
 
 
 def test_forms_of_a_character_are_one() -> None:
@@ -66,22 +66,22 @@ def test_forms_of_a_character_are_one() -> None:
 
 def test_only_stop_words_are_kept_when_there_is_nothing_else() -> None:
     """A question of nothing but stop words still has terms; beside another word they vanish."""
-    assert analyse("The Who").uni == ("the", "who")
-    assert analyse("the who sang").uni == ("sang",)
-    assert analyse("the 书").uni == ("书",)
+    assert analyse("The Who").unigrams == ("the", "who")
+    assert analyse("the who sang").unigrams == ("sang",)
+    assert analyse("the 书").unigrams == ("书",)
 
 
 def test_contractions_are_stop_words_as_well() -> None:
     """`don't` is no `don`, and what a suffix hangs on is judged without it."""
-    assert analyse("don't it'd we'll rotate").uni == ("rotat",)
-    assert analyse("l'avion O'Neil").uni == ("l", "avion", "o", "neil")
+    assert analyse("don't it'd we'll rotate").unigrams == ("rotat",)
+    assert analyse("l'avion O'Neil").unigrams == ("l", "avion", "o", "neil")
 
 
 def test_names_of_code_fall_into_words() -> None:
     """Identifiers are found by their parts, and their pairs keep them apart from the same words elsewhere."""
     terms = analyse("create_space(vector_type)")
-    assert terms.uni == ("creat", "space", "vector", "type")
-    assert "creat_space" in terms.bi
+    assert terms.unigrams == ("creat", "space", "vector", "type")
+    assert "creat_space" in terms.bigrams
 
 
 @pytest.mark.parametrize("text", ["", " \n", "🙂🙂", "...", "👩\u200d👩\u200d👧", "\u0301", "_"])
@@ -92,7 +92,7 @@ def test_what_holds_no_word_has_no_terms(text: str) -> None:
 
 def test_endless_words_are_cut() -> None:
     """A key of a megabyte is a term of at most 64 characters."""
-    (term,) = analyse("x" * 1_000_000).uni
+    (term,) = analyse("x" * 1_000_000).unigrams
     assert len(term) <= MAX_TERM_CHARS
 
 
@@ -114,7 +114,7 @@ def test_terms_are_single_words(text: str) -> None:
 def test_what_stands_beside_a_word_does_not_change_it(text: str, other: str) -> None:
     """Plain and folded reading agree: a text's stems are the same when other scripts follow it."""
     alone, beside = analyse(text + " word"), analyse(text + " word" + other)
-    assert set(alone.uni) <= set(beside.uni)
+    assert set(alone.unigrams) <= set(beside.unigrams)
 
 
 @given(SOME_TEXT)
@@ -173,5 +173,5 @@ def test_a_question_of_nothing_else_keeps_its_terms(question: str) -> None:
 def test_a_question_asks_for_nothing_that_its_text_does_not_hold(text: str) -> None:
     """Its single characters are among its text's, and it has terms whenever the text has."""
     asked, held = analyse_question(text), analyse(text)
-    assert set(asked.c1) <= set(held.c1)
-    assert bool(asked.uni) == bool(held.uni)
+    assert set(asked.characters) <= set(held.characters)
+    assert bool(asked.unigrams) == bool(held.unigrams)

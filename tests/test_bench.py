@@ -14,6 +14,7 @@ from commands import Ran, check_mistake, ran
 from kbchat.chunking import ChunkStrategy, Splitting
 from kbchat.cli.exits import Exit
 from kbchat.errors import InvalidInputError
+from kbchat.inputs import RetrievalOptions
 from kbchat.settings import Settings
 from kbchat.tuning import grids, records, sets, trials
 
@@ -204,7 +205,8 @@ def test_every_combination_is_tried_once() -> None:
     ]
     (one,) = grids.Grid().configurations(settings.splitting, settings, top_k=10)
     assert one == grids.Configuration(
-        Splitting(strategy=ChunkStrategy.STRUCTURE, max_tokens=100), top_k=10, score_threshold=0.25
+        Splitting(strategy=ChunkStrategy.STRUCTURE, max_tokens=100),
+        RetrievalOptions(top_k=10, score_threshold=0.25),
     )
 
 
@@ -305,7 +307,7 @@ def test_passages_are_measured_as_in_chromas_report(bench: Bench, tmp_path: Path
 def test_values_that_are_no_numbers_are_told(tmp_path: Path) -> None:
     """A score of NaN is not averaged away."""
     given = sets.read(write_beir(tmp_path / "set"))
-    tried = grids.Configuration(Splitting(), top_k=10)
+    tried = grids.Configuration(Splitting())
     trial = trials.Trial(tried, 1, 1, 0, 0.1, {"ndcg@10": [0.5, math.nan]}, [0.1])
     with pytest.raises(InvalidInputError, match="not finite"):
         records.record(given, [trial], embedder="static", measure="ndcg@10")

@@ -138,7 +138,7 @@ async def test_what_is_dead_is_told_apart(tmp_path: Path) -> None:
         assert parts is not None
         # What a process that was killed between publishing and collecting leaves behind.
         document = await space.get_document("n1")
-        await parts.catalog.delete_document(space.id, document.id, writer=parts.writer)
+        await parts.catalog.delete_document(space.id, document.id, writer=parts.writer_id)
         explained = await space.explain(QUESTION)
         assert {it.name for it in explained.references} == {"n0", "n2"}
         [candidate] = [it for it in explained.candidates if it.cut is Cut.NOT_LIVE]

@@ -26,7 +26,7 @@ async def asked(kb: kbchat.KnowledgeBase) -> kbchat.KnowledgeSpace:
     await space.ingest(KEYS)
     for _ in range(2):
         assert [it.name for it in await space.retrieve(QUESTION)] == ["keys"]
-    assert kb._open.is_in_step(space.info)
+    assert kb._open.freshness.is_in_step(space.info)
     return space
 
 

@@ -45,7 +45,7 @@ def test_idf_is_bm25s() -> None:
 
 def test_the_top_counts_fields_by_their_weight() -> None:
     """A question's most possible BM25: 2.2 times the weight of its terms, pairs and characters counting less."""
-    weights = {"uni": {"a": 2.0, "b": 1.0}, "bi": {"a_b": 3.0}, "c1": {"的": 0.5}}
+    weights = {"unigrams": {"a": 2.0, "b": 1.0}, "bigrams": {"a_b": 3.0}, "characters": {"的": 0.5}}
     assert lexical_top(weights) == pytest.approx(2.2 * (3.0 + 0.3 * 3.0 + 0.4 * 0.5))
 
 

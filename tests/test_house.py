@@ -61,7 +61,7 @@ FLOORS = {
         "rerankers",
         "stores",
     },
-    3: {"chat", "ingestion", "maintenance", "retrieval", "word_indexes"},
+    3: {"chat", "freshness", "ingestion", "maintenance", "retrieval", "word_indexes"},
     4: {"answers", "conversations", "finding", "intake", "keys", "knowledge", "several", "space", "upkeep", "wiring"},
     5: {"__main__", "agents", "cli", "doctor", "integrations", "kbchat_aiohttp", "sync", "testing", "tuning"},
 }
@@ -84,6 +84,8 @@ NEIGHBOURS = {
     ("rerankers", "posting"),
     ("lexical", "stores"),  # Sparse rows are a store's.
     ("word_indexes", "maintenance"),
+    ("freshness", "maintenance"),
+    ("freshness", "word_indexes"),
     ("knowledge", "answers"),
     ("knowledge", "conversations"),
     ("knowledge", "finding"),

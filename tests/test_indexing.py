@@ -346,6 +346,17 @@ asyncio.run(main())
 
 
 @pytest.mark.timeout(60)
+async def test_a_space_is_as_its_last_upload_left_it(space: kbchat.KnowledgeSpace) -> None:
+    """Also where many come at once: its `info` is never of one before the last."""
+    before = space.info.document_count
+    async with anyio.create_task_group() as tasks:
+        for n in range(40):
+            tasks.start_soon(partial(space.add_document, f"upload {n}", text="One."))
+    known = space.info
+    assert known.document_count == before + 40
+    assert await space.refresh() == known
+
+
 async def test_what_another_process_wrote_is_seen_after_an_upload_here(
     space: kbchat.KnowledgeSpace, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,16 @@ from kbchat.errors import InvalidInputError, SpaceNotFoundError
 from kbchat.inputs import (
     MAX_METADATA_DEPTH,
     MAX_NAME,
-    checked_bounds,
     checked_handle,
     checked_messages,
     checked_metadata,
     checked_name,
+    checked_options,
     checked_owner,
     checked_page,
     checked_prose,
     checked_question,
     checked_text,
-    checked_threshold,
-    checked_top_k,
     checked_vector_type,
     named_or_numbered,
 )
@@ -120,6 +119,11 @@ def test_a_conversation_ends_with_a_question() -> None:
             checked_messages(wrong, limit=10)
 
 
+def asked(name: str, value: object) -> object:
+    """What a call asks for with one argument."""
+    return getattr(checked_options({name: value}, settings=kbchat.Settings(), reranks=False, caller="retrieve()"), name)
+
+
 def refusals() -> Iterator[tuple[str, Callable[[Any], object]]]:
     """What takes a value, and what the value is called."""
     yield "name", lambda value: checked_name(value, field="name")
@@ -129,8 +133,8 @@ def refusals() -> Iterator[tuple[str, Callable[[Any], object]]]:
     yield "vector_type", checked_vector_type
     yield "messages", lambda value: checked_messages(value, limit=10)
     yield "metadata", lambda value: checked_metadata(value, field="metadata")
-    yield "top_k", checked_top_k
-    yield "score_threshold", checked_threshold
+    for name in ("top_k", "score_threshold", "diversity", "expand", "strategy"):
+        yield name, partial(asked, name)
     yield "offset", lambda value: checked_page(value, 1)
     yield "limit", lambda value: checked_page(0, value)
     yield "spaces", several.checked
@@ -147,23 +151,16 @@ def test_what_is_of_another_kind_is_refused_by_name(field: str, check: Callable[
 
 def test_any_whole_number_will_do() -> None:
     """Numbers of numpy are none of Python's, and count things as well."""
-    assert checked_top_k(np.int64(5)) == 5  # type: ignore[arg-type]
-    assert checked_threshold(np.float32(0.5)) == 0.5  # type: ignore[arg-type]
-    stages = {"diversity": np.float32(0.25), "expand_tokens": np.int64(7), "dense_weight": np.float64(2)}
-    bounds = checked_bounds(
-        None,
-        None,
-        None,
-        stages,  # type: ignore[arg-type]
-        settings=kbchat.Settings(),
-        reranks=False,
-        caller="retrieve()",
-    )
-    assert (bounds.diversity, bounds.expand_tokens, bounds.dense_weight) == (0.25, 7, 2.0)
-    assert {type(it) for it in (bounds.diversity, bounds.dense_weight)} == {float}
+    assert asked("top_k", np.int64(5)) == asked("top_k", 5) == 5
+    assert asked("expand_tokens", np.int64(7)) == 7
+    for name in ("score_threshold", "diversity", "dense_weight"):
+        for half in (np.float32(0.5), np.float64(0.5), 0.5):
+            assert (asked(name, half), type(asked(name, half))) == (0.5, float)
+        assert (asked(name, 1), type(asked(name, 1))) == (1.0, float)
     assert checked_page(np.int32(1), None) == (1, None)  # type: ignore[arg-type]
-    with pytest.raises(InvalidInputError, match=r"top_k: must be a whole number, not 2\.0"):
-        checked_top_k(2.0)  # type: ignore[arg-type]
+    for name, wrong in (("top_k", 2.0), ("top_k", True), ("top_k", "2"), ("expand_tokens", 2.5)):
+        with pytest.raises(InvalidInputError, match=f"^{name}: must be a whole number, not {wrong!r}$"):
+            asked(name, wrong)
 
 
 def deep(levels: int, *, inside: Callable[[Any], Any]) -> dict[str, Any]:
@@ -223,14 +220,14 @@ def test_nothing_has_a_name_that_cannot_be_kept(handle: str) -> None:
 def test_top_k_has_bounds(top_k: int) -> None:
     """0 and 10,000 are refused by name."""
     with pytest.raises(InvalidInputError, match=f"top_k: must be between 1 and 1000, not {top_k}"):
-        checked_top_k(top_k)
+        asked("top_k", top_k)
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
 def test_a_threshold_is_a_score(threshold: float) -> None:
     """A threshold outside of [0, 1] would drop all or nothing."""
     with pytest.raises(InvalidInputError, match="score_threshold: must be between 0 and 1"):
-        checked_threshold(threshold)
+        asked("score_threshold", threshold)
 
 
 async def test_a_word_is_a_name_or_else_an_id() -> None:

@@ -180,7 +180,7 @@ async def test_of_an_endless_question_the_rarest_terms_are_looked_up(folder: Pat
     await index.upsert(NAME, [LexicalEntry(1, analyse(" ".join(words))), LexicalEntry(2, analyse(words[-1]))])
     await index.commit(NAME)
     result = await index.search(NAME, Terms(tuple(words), (), ()), limit=5)
-    assert len(result.weights.uni) == MAX_TERMS + 1
+    assert len(result.weights.unigrams) == MAX_TERMS + 1
     assert [hit.id for hit in result.hits] == [1]
     await index.aclose()
 

@@ -70,7 +70,7 @@ def assert_alike(one: list[LexicalResult], other: list[LexicalResult]) -> tuple[
     """Weights are the same, scores within the tolerance, the best ten by 95 %; returns what was measured."""
     worst, shared, best = 0.0, 0, 0
     for left, right in zip(one, other, strict=True):
-        assert left.weights.uni == pytest.approx(right.weights.uni)
+        assert left.weights.unigrams == pytest.approx(right.weights.unigrams)
         first, second = dict(left.hits), dict(right.hits)
         worst = max([worst, *(abs(first[key] - second[key]) for key in first.keys() & second.keys())])
         ten = [{hit.id for hit in side.hits[:10]} for side in (left, right)]

@@ -90,10 +90,10 @@ def an_index(rows: MemoryRows) -> SparseIndex:
 async def assert_counts(index: SparseIndex, texts: Mapping[int, str]) -> None:
     """Every term of the texts weighs what it weighs in them, and every score is the formula's."""
     assert await index.count(NAME) == len(texts)
-    words = sorted({word for text in texts.values() for word in analyse(text).uni} | {"nowher"})
+    words = sorted({word for text in texts.values() for word in analyse(text).unigrams} | {"nowher"})
     found = await index.search(NAME, Terms(tuple(words), (), ()), limit=1000)
-    holding = {word: sum(word in analyse(text).uni for text in texts.values()) for word in words}
-    assert found.weights.uni == {word: fusion.term_weight(len(texts), many) for word, many in holding.items()}
+    holding = {word: sum(word in analyse(text).unigrams for text in texts.values()) for word in words}
+    assert found.weights.unigrams == {word: fusion.term_weight(len(texts), many) for word, many in holding.items()}
     for question in ("alpha beta", "gamma", "alpha delta 密钥"):
         scores = exact_scores(dict(texts), analyse(question)) if texts else {}
         hits = (await index.search(NAME, analyse(question), limit=1000)).hits

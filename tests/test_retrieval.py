@@ -17,7 +17,7 @@ from kbchat.errors import CollectionNotFoundError, EmbedderUnavailableError, Spa
 from kbchat.fusion import cosine
 from kbchat.ingestion.ingest import Ingester
 from kbchat.ingestion.preparing import Preparer
-from kbchat.inputs import Bounds
+from kbchat.inputs import RetrievalOptions
 from kbchat.lexical.tantivy import TantivyIndex
 from kbchat.loaders.processes import DocumentReaders
 from kbchat.models import SpaceInfo, TextDocument, VectorType
@@ -73,7 +73,11 @@ class Bench:
     async def ask(self, question: str, *, top_k: int = 5, score_threshold: float | None = None) -> Retrieval:
         retriever = self.retriever()
         return await retriever.retrieve(
-            self.space, question, Bounds(top_k, score_threshold), store=self.store, embedder=self.embedder
+            self.space,
+            question,
+            RetrievalOptions(top_k=top_k, score_threshold=score_threshold),
+            store=self.store,
+            embedder=self.embedder,
         )
 
     def retriever(self) -> Retriever:
@@ -393,7 +397,7 @@ async def test_a_store_that_hangs_holds_up_nobody_else(bench: Bench) -> None:
 
     async def ask(store: VectorStore) -> Retrieval:
         return await retriever.retrieve(
-            bench.space, "When is lunch served?", Bounds(1), store=store, embedder=bench.embedder
+            bench.space, "When is lunch served?", RetrievalOptions(top_k=1), store=store, embedder=bench.embedder
         )
 
     async with anyio.create_task_group() as group:

@@ -14,7 +14,8 @@ from kbchat.errors import InvalidInputError
 from kbchat.models import Chunk
 from kbchat.retrieval import scoring, selecting
 from kbchat.retrieval.explaining import Cut, Scored
-from kbchat.strategies import Expand, Strategy
+from kbchat.settings import RetrievalSettings
+from kbchat.strategies import Expand, Stages, Strategy
 
 QUESTION = "How often are the signing keys rotated?"
 NOTES = {
@@ -130,6 +131,15 @@ async def test_a_filter_adds_no_hits(kb: kbchat.KnowledgeBase, few: int, monkeyp
     assert [it.name for it in explained.references] == ["zoo"]
     assert [it.name for it in explained.candidates] == ["zoo"]
     assert await space.retrieve("zoo ice cream", where={"field": "zoo", "eq": False}, strategy="lexical") == []
+
+
+def test_whatever_is_chosen_is_chosen_once() -> None:
+    """What a call may choose is what the settings may, with one range for both."""
+    assert {"top_k", "score_threshold", *Stages.__annotations__} == RetrievalSettings.model_fields.keys()
+    for name, most in (("top_k", 1000), ("expand_tokens", 100_000), ("diversity", 1), ("dense_weight", 10)):
+        assert getattr(kbchat.Settings.model_validate({name: most}), name) == most
+        with pytest.raises(kbchat.errors.SettingsError, match=name):
+            kbchat.Settings.model_validate({name: most + 1})
 
 
 async def test_settings_choose_too(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import assert_type, get_args, get_type_hints
 
@@ -51,6 +52,20 @@ def test_things_of_this_face_are_taken(kb: kbchat.sync.KnowledgeBase) -> None:
     assert kb.retrieve("How often are keys rotated?", spaces=[space])[0].name == "keys"
     assert space.delete_document(space.documents()[0]).name == "keys"
     assert kb.delete_space(space).document_count == 0
+
+
+def test_every_argument_arrives(kb: kbchat.sync.KnowledgeBase) -> None:
+    """Those that a method takes by name as well: a stage that is chosen is, and one that there is not is refused."""
+    space = filled(kb)
+    asked = "How often are keys rotated?"
+    for retrieve in (space.retrieve, partial(kb.retrieve, spaces=[space])):
+        assert [it.dense is None for it in retrieve(asked, strategy="lexical")] == [True]
+    assert space.explain(asked, strategy="ranks").strategy == "ranks"
+    for ask in (space.chat, space.stream, partial(kb.chat, spaces=[space]), partial(kb.stream, spaces=[space])):
+        with pytest.raises(kbchat.errors.InvalidInputError, match="strategy: 'guess' is unknown"):
+            ask(asked, strategy="guess")
+    with pytest.raises(TypeError, match=r"retrieve\(\) has no argument 'stratgy'"):
+        space.retrieve(asked, stratgy="lexical")  # type: ignore[call-arg]
 
 
 class Backwards:

@@ -291,7 +291,7 @@ def test_values_that_are_no_numbers_are_told(values: list[list[float]]) -> None:
 
 def test_every_variant_is_tried_once() -> None:
     """The present one first, those that split alike side by side, each once."""
-    grid = grids.Grid(sizes=[128, 256], top_ks=[5, 3])
+    grid = grids.Grid(sizes=[128, 256], options={"top_k": [5, 3]})
     assert [each.full_label for each in grid.variants(Splitting(), Settings())] == [
         *("structure 256, top 5", "structure 256, top 3", "structure 128, top 5", "structure 128, top 3"),
     ]
@@ -301,7 +301,7 @@ def test_every_variant_is_tried_once() -> None:
 
 def test_ways_to_ask_are_part_of_the_grid() -> None:
     """Strategies, diversities and what is shown around hits are multiplied; the settings say what is not given."""
-    grid = grids.Grid(sizes=[64, 256], strategies=["hybrid", "dense"], diversities=[0, 0.25])
+    grid = grids.Grid(sizes=[64, 256], options={"strategy": ["hybrid", "dense"], "diversity": [0, 0.25]})
     assert [each.full_label for each in grid.variants(Splitting(), Settings(expand="section"))] == [
         "structure 256, with section, top 5",
         "structure 256, diversity 0.25, with section, top 5",
@@ -317,7 +317,7 @@ def test_ways_to_ask_are_part_of_the_grid() -> None:
 def test_weights_belong_to_the_hybrid_strategy() -> None:
     """Each is tried with it, once for all of them with another; the settings say what is not given."""
     settings = Settings(sentence_weight=0.5)
-    grid = grids.Grid(strategies=["hybrid", "lexical"], dense_weights=[0, 0.3])
+    grid = grids.Grid(options={"strategy": ["hybrid", "lexical"], "dense_weight": [0, 0.3]})
     assert [each.label for each in grid.variants(Splitting(), settings)] == [
         "structure 256, sentence weight 0.5",
         "structure 256, dense weight 0, sentence weight 0.5",
@@ -329,13 +329,14 @@ def test_weights_belong_to_the_hybrid_strategy() -> None:
 def test_a_reranker_can_be_left_out() -> None:
     """Where one is set it is asked unless the grid says no; where none is, it cannot be tried."""
     settings = Settings(rerank_model="m", rerank_base_url="http://localhost:1/v1")
-    assert [each.label for each in grids.Grid(reranks=[True, False]).variants(Splitting(), settings)] == [
+    assert [each.label for each in grids.Grid(options={"rerank": [True, False]}).variants(Splitting(), settings)] == [
         *("structure 256, reranked", "structure 256"),
     ]
     unasked = settings.model_copy(update={"rerank": False})
-    assert grids.present_asking(unasked).rerank is False
+    (now,) = grids.Grid().variants(Splitting(), unasked)
+    assert now.options.rerank is False
     with pytest.raises(InvalidInputError, match="rerank: no reranker is configured"):
-        grids.Grid(reranks=[True]).variants(Splitting(), Settings())
+        grids.Grid(options={"rerank": [True]}).variants(Splitting(), Settings())
 
 
 def test_embedders_are_tried_one_after_the_other() -> None:
@@ -351,14 +352,14 @@ async def test_longer_chunks_show_no_more() -> None:
     texts = {f"{n}.md": " ".join(f"Sentence {n} {m} is about word{n}x{m}." for m in range(200)) for n in range(4)}
     asked = [Judged("word1x7", {"1.md": 1.0})]
     with tempfile.TemporaryDirectory() as folder:
-        wide = grids.Grid(sizes=[32, 128], expands=["none", "neighbours"])
+        wide = grids.Grid(sizes=[32, 128], options={"expand": ["none", "neighbours"]})
         grid = wide.variants(Splitting(max_tokens=64), Settings(top_k=8))
         ran = await search.Search(texts, asked, equal_room=True).run(grid, settings=Settings(), folder=Path(folder))
-    assert ran[0].configuration.top_k == 8
+    assert ran[0].configuration.options.top_k == 8
     shown = {trial.configuration.label: trial.values["tokens"][0] for trial in ran}
     del shown["structure 128, with neighbours"]  # One is too little, two too much.
     assert shown == pytest.approx(dict.fromkeys(shown, shown["structure 64"]), rel=0.35)
-    places = {trial.configuration.label: trial.configuration.top_k for trial in ran}
+    places = {trial.configuration.label: trial.configuration.options.top_k for trial in ran}
     assert places["structure 32, with neighbours"] < places["structure 64"] == 8 < places["structure 32"]
 
 

@@ -13,6 +13,7 @@ import kbchat
 from commands import Ran, check_mistake, ran
 from kbchat.chunking import Splitting
 from kbchat.cli.exits import Exit
+from kbchat.inputs import RetrievalOptions
 from kbchat.models import Reference
 from kbchat.settings import Settings
 from kbchat.tuning import grids, plots, records, sets, trials
@@ -249,9 +250,8 @@ def test_a_question_that_cannot_be_asked_is_found_when_it_is_read(handbook: Run,
 def test_a_line_joins_what_differs_in_size_alone(tmp_path: Path) -> None:
     """Ways to ask, embedders and overlaps have lines of their own; so has a `top_k` that was tried with each size."""
     given = sets.read(write(tmp_path / "set"))
-    grid = grids.Grid(
-        sizes=[256, 64], overlaps=[0, 8], strategies=["hybrid", "dense"], embedders=["static", "openai:m"]
-    )
+    ways = {"strategy": ["hybrid", "dense"]}
+    grid = grids.Grid(sizes=[256, 64], overlaps=[0, 8], embedders=["static", "openai:m"], options=ways)
     tried = grid.configurations(Splitting(), Settings(), top_k=10)
     ran = [trials.Trial(each, 1, 1, 0, 0.1, {"ndcg@10": [0.5]}, [0.1]) for each in tried]
     results = records.record(given, ran, embedder="static", measure="ndcg@10").results
@@ -264,7 +264,7 @@ def test_a_line_joins_what_differs_in_size_alone(tmp_path: Path) -> None:
     }
 
     def tuned(*tops: tuple[int, int]) -> list[records.Result]:
-        sized = [grids.Configuration(Splitting(max_tokens=size), top) for size, top in tops]
+        sized = [grids.Configuration(Splitting(max_tokens=size), RetrievalOptions(top_k=top)) for size, top in tops]
         trial = [trials.Trial(each, 1, 1, 0, 0.1, {"ndcg": [0.5]}, [0.1]) for each in sized]
         return [records.result_of(each, each.configuration.full_label) for each in trial]
 

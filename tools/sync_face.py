@@ -241,6 +241,8 @@ def method(function: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
 def arguments(args: ast.arguments) -> Iterator[str]:
     yield from (it.arg for it in args.args if it.arg != "self")
     yield from (f"{it.arg}={it.arg}" for it in args.kwonlyargs)
+    if args.kwarg is not None:
+        yield f"**{args.kwarg.arg}"
 
 
 def tidy(text: str) -> str:

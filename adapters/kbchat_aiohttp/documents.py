@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from kbchat.chunking import Splitting, requested
+from kbchat.chunking import Splitting
 from kbchat.errors import DocumentNotFoundError, InvalidInputError, SpaceNotFoundError
 from kbchat.knowledge import KnowledgeBase
 from kbchat.models import Document
@@ -14,12 +14,12 @@ from kbchat.space import KnowledgeSpace
 from kbchat_aiohttp.answers import Envelope, Page, success
 from kbchat_aiohttp.auth import Principal, Role
 from kbchat_aiohttp.bodies import Upload, media_type, read_form, read_json, read_query, validate
+from kbchat_aiohttp.chunking import chunking
 from kbchat_aiohttp.errors import InvalidRequestError, in_wire_words
 from kbchat_aiohttp.indexer import Indexer
 from kbchat_aiohttp.routes import Call, route
 from kbchat_aiohttp.schemas.base import ID
 from kbchat_aiohttp.schemas.documents import (
-    ChunkParameters,
     ContentRange,
     CreateDocument,
     DocumentContent,
@@ -234,16 +234,6 @@ class Documents:
         if not ID.fullmatch(document_id):
             raise DocumentNotFoundError(document_id)
         return await self._kb.get_document(int(document_id), owner=principal.scope, with_text=with_text)
-
-
-def chunking(asked: ChunkParameters | None, *, at: str = "") -> Splitting | None:
-    """How documents are split when a client asks for it in these words; None: as the space says. `at` is where in the
-    body they stand."""
-    try:
-        return None if asked is None else requested(asked.model_dump())
-    except InvalidInputError as error:
-        place = f"{at}chunk_parameters."
-        raise InvalidRequestError(f"{place}{error.message}", param=f"{place}{error.field}") from None
 
 
 def _part(text: str, start: int, end: int | None) -> str:

@@ -50,10 +50,10 @@ def bm25s_terms(chunks: Sequence[str]) -> Ask:
     from kbchat.text.analysis import analyse
 
     index = library.BM25()
-    index.index([list(analyse(chunk).uni) for chunk in chunks], show_progress=False)
+    index.index([list(analyse(chunk).unigrams) for chunk in chunks], show_progress=False)
 
     def ask(question: str) -> list[int]:
-        found, scores = index.retrieve([list(analyse(question).uni)], k=min(TOP, len(chunks)), show_progress=False)
+        found, scores = index.retrieve([list(analyse(question).unigrams)], k=min(TOP, len(chunks)), show_progress=False)
         return [int(key) for key, score in zip(found[0], scores[0], strict=True) if score > 0]
 
     return ask

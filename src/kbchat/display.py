@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import JsonValue
 
@@ -25,31 +25,31 @@ Metadata = Mapping[str, JsonValue]
 class ShownReference:
     """What makes a reference show itself."""
 
-    def __str__(self) -> str:
-        return reference_text(cast("Reference", self))
+    def __str__(self: Reference) -> str:
+        return reference_text(self)
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self: Reference) -> str:
         """How a notebook shows it."""
-        return reference_html(cast("Reference", self))
+        return reference_html(self)
 
-    def __rich__(self) -> RenderableType:
+    def __rich__(self: Reference) -> RenderableType:
         """How `rich.print` shows it."""
-        return reference_rich(cast("Reference", self))
+        return reference_rich(self)
 
 
 class ShownAnswer:
     """What makes an answer show itself: what nothing carries is marked, and so is what carries the rest."""
 
-    def __str__(self) -> str:
-        return answer_text(cast("Answer", self))
+    def __str__(self: Answer) -> str:
+        return answer_text(self)
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self: Answer) -> str:
         """How a notebook shows it."""
-        return answer_html(cast("Answer", self))
+        return answer_html(self)
 
-    def __rich__(self) -> RenderableType:
+    def __rich__(self: Answer) -> RenderableType:
         """How `rich.print` shows it."""
-        return answer_rich(cast("Answer", self))
+        return answer_rich(self)
 
 
 class Reference(Chunk, Protocol):

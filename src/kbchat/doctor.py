@@ -62,9 +62,12 @@ class Setting(BaseModel):
 
 def settings_in_use(settings: Settings, *, given: Mapping[str, object], toml: Mapping[str, object]) -> list[Setting]:
     """Every setting with its source: an argument, a variable, `kbchat.toml` or the default. Secrets are hidden."""
+    from kbchat.settings import RetrievalSettings
+
     variables = {name.upper() for name in os.environ}
     found = []
-    for name in type(settings).model_fields:
+    # Where things are comes first, how they are searched last.
+    for name in sorted(type(settings).model_fields, key=RetrievalSettings.model_fields.__contains__):
         variable = f"KBCHAT_{name.upper()}"
         if name in given:
             source = "argument"

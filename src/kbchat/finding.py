@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kbchat import inputs, intake
 from kbchat.errors import AmbiguousSpaceError, CollectionNotFoundError, DocumentNotFoundError, SpaceNotFoundError
-from kbchat.inputs import Bounds, DocumentHandle, SpaceHandle
+from kbchat.inputs import DocumentHandle, RetrievalOptions, SpaceHandle
 from kbchat.models import Document, Reference, SpaceInfo
 
 if TYPE_CHECKING:
@@ -58,27 +58,27 @@ async def ready(parts: Parts, space_id: int) -> SpaceInfo:
     if not await parts.fits(info.embedder):
         raise intake.mismatch(info, await parts.pin())
     if info.chunk_count:
-        await parts.see_writes(info)
+        await parts.freshness.see_writes(info)
     return info
 
 
-async def find(parts: Parts, known: SpaceInfo, question: str, bounds: Bounds) -> Found:
+async def find(parts: Parts, known: SpaceInfo, question: str, options: RetrievalOptions) -> Found:
     """What is found in a space that was last seen as `known`."""
-    if parts.is_in_step(known):
+    if parts.freshness.is_in_step(known):
         # Most often it still is: what it is now was read with the chunks.
         with suppress(CollectionNotFoundError):
-            found = await _search(parts, known, question, bounds)
+            found = await _search(parts, known, question, options)
             now = found.space or await ready(parts, known.id)
             if now.revision == known.revision:
                 return now, found.references
-    return await find_in(parts, await ready(parts, known.id), question, bounds)
+    return await find_in(parts, await ready(parts, known.id), question, options)
 
 
-async def find_in(parts: Parts, info: SpaceInfo, question: str, bounds: Bounds) -> Found:
+async def find_in(parts: Parts, info: SpaceInfo, question: str, options: RetrievalOptions) -> Found:
     """What is found in a space that is ready."""
     while info.chunk_count:
         try:
-            return info, (await _search(parts, info, question, bounds)).references
+            return info, (await _search(parts, info, question, options)).references
         except CollectionNotFoundError:
             # Another collection may have taken its place meanwhile.
             was, info = info, await ready(parts, info.id)
@@ -87,6 +87,6 @@ async def find_in(parts: Parts, info: SpaceInfo, question: str, bounds: Bounds) 
     return info, ()
 
 
-async def _search(parts: Parts, info: SpaceInfo, question: str, bounds: Bounds) -> Retrieval:
+async def _search(parts: Parts, info: SpaceInfo, question: str, options: RetrievalOptions) -> Retrieval:
     store = parts.store(info.vector_type)
-    return await parts.retriever.retrieve(info, question, bounds, store=store, embedder=parts.embedder)
+    return await parts.retriever.retrieve(info, question, options, store=store, embedder=parts.embedder)

@@ -38,7 +38,7 @@ def is_follow_up(question: str) -> bool:
         _OPENING.match(question)
         or _REFERRING.search(question)
         or _PARTICLE.match(question.rstrip())
-        or len(set(analyse(question[:LONGEST]).uni)) <= 1
+        or len(set(analyse(question[:LONGEST]).unigrams)) <= 1
     )
 
 

@@ -19,7 +19,7 @@ B = 0.75
 BM25_TOP = K1 + 1.0
 """What BM25 tends to for a term of weight 1 that fills a chunk."""
 
-FIELD_WEIGHTS = {"uni": 1.0, "bi": 0.3, "c1": 0.4}
+FIELD_WEIGHTS = {"unigrams": 1.0, "bigrams": 0.3, "characters": 0.4}
 """What a term counts by its field: stems and character pairs, pairs of stems, single characters."""
 IDF_POWER = 1.3
 PRIOR_CHUNKS = 50.0

@@ -7,18 +7,18 @@ import re
 import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
-from numbers import Real
+from numbers import Integral
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
-from pydantic import JsonValue, ValidationError
+from pydantic import ConfigDict, JsonValue, ValidationError, field_validator
 
 from kbchat.chunking import Splitting
 from kbchat.errors import InvalidInputError, NotFoundError
 from kbchat.filters import Filter, parse
 from kbchat.models import MAX_ID, Document, Message, Sampling, SpaceInfo, VectorType
-from kbchat.settings import Settings
-from kbchat.strategies import Expand, Stages, Strategy
+from kbchat.settings import RetrievalSettings, Settings
+from kbchat.strategies import Stages
 
 MAX_NAME = 255
 """Characters. Long enough for a path inside a folder, short enough for a list."""
@@ -27,9 +27,6 @@ MAX_PROSE = 10_000
 MAX_METADATA_DEPTH = 64
 """Lists and mappings of metadata within each other, the outermost one counted. Far below what any reader of JSON takes:
 pydantic's, which reads what is kept and sent, takes 200, of which an answer around the metadata needs a few."""
-MAX_TOP_K = 1000
-MAX_EXPAND_TOKENS = 100_000
-MAX_WEIGHT = 10.0
 
 _UNKEEPABLE = re.compile("[\x00\ud800-\udfff]")
 """What no database can keep, so that nothing has it in its name."""
@@ -293,60 +290,52 @@ def _turn(given: object) -> Message:
             raise InvalidInputError("messages", f"each must be {what}")
 
 
-def checked_top_k(top_k: int) -> int:
-    """How many hits, from 1 to 1000."""
-    if not 1 <= (number := _whole(top_k, field="top_k")) <= MAX_TOP_K:
-        raise InvalidInputError("top_k", f"must be between 1 and {MAX_TOP_K}, not {number}")
-    return number
+class RetrievalOptions(RetrievalSettings):
+    """What one question is searched for with: all that was chosen, with nothing left to the settings."""
 
+    model_config = ConfigDict(strict=True)
 
-def checked_threshold(score_threshold: float | None) -> float | None:
-    """A score below which hits are dropped, from 0 to 1; None drops none."""
-    return None if score_threshold is None else _between(score_threshold, 0.0, 1.0, field="score_threshold")
-
-
-class Bounds(NamedTuple):
-    """What of a space is to be found at most."""
-
-    top_k: int
-    score_threshold: float | None = None
-    where: Filter | None = None
-    strategy: Strategy = Strategy.HYBRID
     rerank: bool = False
-    diversity: float = 0.0
-    expand: Expand = Expand.NONE
-    expand_tokens: int = 512
-    dense_weight: float | None = None
-    sentence_weight: float | None = None
+    """Only ever True where there is a reranker."""
+    where: Filter | None = None
+
+    @field_validator("top_k", "expand_tokens", mode="before")
+    @classmethod
+    def _plain(cls, value: object) -> object:
+        """numpy has whole numbers of its own."""
+        return operator.index(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
-def checked_bounds(
-    top_k: int | None,
-    score_threshold: float | None,
-    where: Where | None,
-    stages: Stages,
-    *,
-    settings: Settings,
-    reranks: bool,
-    caller: str,
-) -> Bounds:
-    """The bounds, as the settings say where nothing was said. `reranks` is whether there is a reranker. Raises
-    `InvalidInputError` naming the argument, and `TypeError` naming the method for one that it has not."""
-    if unknown := stages.keys() - Stages.__annotations__.keys():
+def checked_options(given: Mapping[str, object], *, settings: Settings, reranks: bool, caller: str) -> RetrievalOptions:
+    """The options as given, by name, and as the settings say where nothing was or None. `reranks` is whether there is a
+    reranker. Raises `InvalidInputError` naming the argument, and `TypeError` naming the method for one that it has
+    not."""
+    if unknown := given.keys() - RetrievalOptions.model_fields.keys():
         raise TypeError(f"{caller} has no argument {min(unknown)!r}; {_said_by(min(unknown), caller)}")
-    given = {name: value for name, value in stages.items() if value is not None}
-    return Bounds(
-        checked_top_k(settings.top_k if top_k is None else top_k),
-        checked_threshold(settings.score_threshold if score_threshold is None else score_threshold),
-        None if where is None else parse(where, field="where"),
-        checked_word(Strategy, given.get("strategy", settings.strategy), field="strategy"),
-        _checked_rerank(given.get("rerank"), settings, there_is_one=reranks),
-        _between(given.get("diversity", settings.diversity), 0.0, 1.0, field="diversity"),
-        checked_word(Expand, given.get("expand", settings.expand), field="expand"),
-        int(_between(given.get("expand_tokens", settings.expand_tokens), 1, MAX_EXPAND_TOKENS, field="expand_tokens")),
-        _weight(given.get("dense_weight", settings.dense_weight), field="dense_weight"),
-        _weight(given.get("sentence_weight", settings.sentence_weight), field="sentence_weight"),
-    )
+    chosen = {name: getattr(settings, name) for name in RetrievalSettings.model_fields}
+    chosen |= {name: value for name, value in given.items() if value is not None}
+    chosen["rerank"] = _checked_rerank(given.get("rerank"), settings, there_is_one=reranks)
+    if (where := given.get("where")) is not None:
+        chosen["where"] = parse(where, field="where")
+    try:
+        return RetrievalOptions.model_validate(chosen)
+    except ValidationError as error:
+        raise _refused(error) from None
+
+
+def _refused(error: ValidationError) -> InvalidInputError:
+    """What is wrong with the first option that is, and what it may be."""
+    problem = error.errors(include_url=False)[0]
+    field, value = str(problem["loc"][0]), problem["input"]
+    match problem["type"]:
+        case "enum":
+            words = cast("type[StrEnum]", RetrievalOptions.model_fields[field].annotation)
+            return InvalidInputError(field, f"{value!r} is unknown; use one of: {', '.join(words)}")
+        case "int_type":
+            return InvalidInputError(field, f"must be a whole number, not {value!r}")
+        case _:
+            least, most = RetrievalOptions.model_fields[field].metadata
+            return InvalidInputError(field, f"must be between {least.ge:g} and {most.le:g}, not {value!r}")
 
 
 def _said_by(name: str, caller: str) -> str:
@@ -362,17 +351,6 @@ def checked_word(words: type[Word], value: object, *, field: str) -> Word:
         return words(str(value))
     except ValueError:
         raise InvalidInputError(field, f"{value!r} is unknown; use one of: {', '.join(words)}") from None
-
-
-def _between(value: object, least: float, most: float, *, field: str) -> float:
-    # numpy's numbers are real ones too, which the type says of no operator.
-    if not isinstance(value, Real) or not least <= value <= most:  # type: ignore[operator]
-        raise InvalidInputError(field, f"must be between {least:g} and {most:g}, not {value!r}")
-    return float(value)
-
-
-def _weight(value: object, *, field: str) -> float | None:
-    return None if value is None else _between(value, 0.0, MAX_WEIGHT, field=field)
 
 
 def _checked_rerank(wanted: object, settings: Settings, *, there_is_one: bool) -> bool:

@@ -86,7 +86,7 @@ async def open_writer(
     if not await parts.fits(info.embedder):
         raise mismatch(info, pin)
     store = parts.store(info.vector_type)
-    await parts.see_vectors(info)
+    await parts.freshness.see_vectors(info)
     if create:
         await clear_leftovers(parts, info, keep=keep)
         if info.chunk_count and info.collection not in await store.list_collections():
@@ -109,7 +109,7 @@ async def open_writer(
         embedder=parts.embedder,
         threads=parts.threads,
         preparer=preparer,
-        writer=parts.writer,
+        writer=parts.writer_id,
     )
     return Writer(info, ingester, preparer)
 
@@ -188,7 +188,7 @@ async def _sync(
             ingester=writer.ingester,
             preparer=writer.preparer,
             threads=parts.threads,
-            writer=parts.writer,
+            writer=parts.writer_id,
             max_document_bytes=parts.settings.max_document_bytes,
         )
         return await folders.run(found, progress)

@@ -16,7 +16,7 @@ from kbchat.answers import AnswerStream, open_answer, whole
 from kbchat.chunking import Splitting
 from kbchat.errors import DocumentNotFoundError, SpaceExistsError
 from kbchat.finding import find_space
-from kbchat.inputs import Bounds, Messages, SpaceHandle, Where
+from kbchat.inputs import Messages, RetrievalOptions, SpaceHandle, Where
 from kbchat.models import Answer, Document, IngestProgress, Reference, Sampling, SpaceInfo, VectorType
 from kbchat.space import KnowledgeSpace
 from kbchat.strategies import Stages
@@ -316,8 +316,8 @@ class KnowledgeBase:
         """Answer from several spaces, by name or id. `spaces=None` asks the model alone: nothing is retrieved, and the
         answer is from no document. The rest is as in `retrieve` and `KnowledgeSpace.stream`. Raises
         `ModelNotFoundError` or `InvalidInputError`; spaces are looked up while it is iterated."""
-        bounds = self._open.bounds(top_k, score_threshold, where, stages, caller="stream()")
-        return self._answer(messages, spaces, owner, model, sampling, bounds)
+        options = self._open.options(top_k, score_threshold, where, stages, caller="stream()")
+        return self._answer(messages, spaces, owner, model, sampling, options)
 
     async def chat(
         self,
@@ -334,8 +334,8 @@ class KnowledgeBase:
     ) -> Answer:
         """The whole answer that `stream` gives in pieces, as it does: by the model that `model` names, one of
         `models()`, or else the first of them, which chooses its words as `sampling` says."""
-        bounds = self._open.bounds(top_k, score_threshold, where, stages, caller="chat()")
-        return await whole(self._answer(messages, spaces, owner, model, sampling, bounds))
+        options = self._open.options(top_k, score_threshold, where, stages, caller="chat()")
+        return await whole(self._answer(messages, spaces, owner, model, sampling, options))
 
     # -- several spaces ----------------------------------------------------------------------------------------------
 
@@ -356,8 +356,8 @@ class KnowledgeBase:
         every space. Raises `SpaceNotFoundError` or `AmbiguousSpaceError` when one of them is not there.
         """
         question = inputs.checked_question(query, field="query", limit=self.settings.max_question_chars)
-        bounds = self._open.bounds(top_k, score_threshold, where, stages, caller="retrieve()")
-        return await several.retrieve(await self._spaces(spaces, owner), question, bounds)
+        options = self._open.options(top_k, score_threshold, where, stages, caller="retrieve()")
+        return await several.retrieve(await self._spaces(spaces, owner), question, options)
 
     async def ping(self) -> None:
         """Return when the catalog and the stores in use answer; else raise their error."""
@@ -381,7 +381,7 @@ class KnowledgeBase:
         owner: str | None,
         model: str | None,
         sampling: Sampling | None,
-        bounds: Bounds,
+        options: RetrievalOptions,
     ) -> AnswerStream:
         parts = self._open
         turns = inputs.checked_messages(messages, limit=self.settings.max_question_chars)
@@ -390,7 +390,7 @@ class KnowledgeBase:
         names, owner = several.checked(spaces), inputs.asked_owner(owner)
 
         async def retrieve(question: str) -> Sequence[Reference]:
-            return await several.retrieve(await self._spaces(names, owner), question, bounds)
+            return await several.retrieve(await self._spaces(names, owner), question, options)
 
         return open_answer(parts, turns, model=model, sampling=sampling, retrieve=retrieve)
 

@@ -45,7 +45,7 @@ class VectorType(StrEnum):
     MILVUS = "Milvus"
 
 
-Words = Literal["embedded", "milvus"]
+LexicalPlace = Literal["embedded", "milvus"]
 """Where the words of a space are searched: in the embedded index, or in Milvus beside its vectors."""
 
 
@@ -107,7 +107,7 @@ class SpaceInfo(Value):
     """Kept for clients of the HTTP interface, which has such a field; without effect."""
     collection: str
     embedder: EmbedderPin | None = None
-    words: Words | None = None
+    words: LexicalPlace | None = None
     """Where its words are searched; None while nothing was written to it."""
     splitting: Splitting | None = None
     """How its documents are split; None as the settings say."""

@@ -25,6 +25,7 @@ from kbchat.strategies import Expand, Strategy
 
 TOML = "kbchat.toml"
 """The file of settings, in the working folder."""
+MAX_TOP_K = 1000
 ANSWER_SHARE = 0.25
 """What is kept free of a model's context for its answer, when the request does not say how long that may be."""
 
@@ -43,7 +44,25 @@ class ModelSettings(BaseModel):
     context_tokens: int = Field(default=8192, ge=256)
 
 
-class Settings(BaseSettings):
+class RetrievalSettings(BaseModel):
+    """How questions are searched for, with the ranges and defaults that hold everywhere: in the settings, in a call,
+    and in what is tried. `Stages` says what each means.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    top_k: int = Field(default=5, ge=1, le=MAX_TOP_K)
+    score_threshold: float | None = Field(default=None, ge=0, le=1)
+    strategy: Strategy = Field(default=Strategy.HYBRID, strict=False)
+    dense_weight: float | None = Field(default=None, ge=0, le=10)
+    sentence_weight: float | None = Field(default=None, ge=0, le=10)
+    diversity: float = Field(default=0.0, ge=0, le=1)
+    expand: Expand = Field(default=Expand.NONE, strict=False)
+    expand_tokens: int = Field(default=512, ge=1, le=100_000)
+    rerank: bool = True
+
+
+class Settings(RetrievalSettings, BaseSettings):
     """Everything that can be set. Each field is also a variable: `KBCHAT_` and its name in capitals.
 
     What is given goes before the environment, and that before `kbchat.toml`. Raises `SettingsError` that names each
@@ -122,20 +141,7 @@ class Settings(BaseSettings):
     )
     url_timeout: float = Field(default=30.0, gt=0, description="Seconds that fetching one document may take")
 
-    # Retrieval and prompt
-    top_k: int = Field(default=5, ge=1, le=1000)
-    score_threshold: float | None = Field(default=None, ge=0, le=1)
-    strategy: Strategy = Field(default=Strategy.HYBRID, description="Which searches are made, and what orders hits")
-    diversity: float = Field(default=0.0, ge=0, le=1, description="What a hit counts for being unlike better ones")
-    expand: Expand = Field(default=Expand.NONE, description="What is shown around a hit")
-    expand_tokens: int = Field(default=512, ge=1, le=100_000, description="What a hit with that may have")
-    dense_weight: float | None = Field(
-        default=None, ge=0, le=10, description="What a chunk's cosine counts where words count 1; default: by embedder"
-    )
-    sentence_weight: float | None = Field(
-        default=None, ge=0, le=10, description="The same of its best sentence's cosine"
-    )
-    rerank: bool = Field(default=True, description="Whether the reranker is asked, where there is one")
+    # Reranking and prompt; how questions are searched for is in `RetrievalSettings`
     rerank_model: str | None = Field(
         default=None, description="A model at rerank_base_url, or sentence-transformers:NAME_OR_FOLDER; default: none"
     )

@@ -11,16 +11,16 @@ from kbchat.models import SpaceInfo
 from kbchat.threads import side_by_side
 
 if TYPE_CHECKING:
-    from kbchat.inputs import Bounds, SpaceHandle
+    from kbchat.inputs import RetrievalOptions, SpaceHandle
     from kbchat.models import Reference
     from kbchat.space import KnowledgeSpace
 
 MOST_SPACES = 100
 
 
-async def retrieve(spaces: Sequence[KnowledgeSpace], question: str, bounds: Bounds) -> list[Reference]:
+async def retrieve(spaces: Sequence[KnowledgeSpace], question: str, options: RetrievalOptions) -> list[Reference]:
     """The best hits of all the spaces, each with the name of its own; at most `top_k` together."""
-    found = await side_by_side([partial(space._retrieve, question, bounds) for space in spaces])
+    found = await side_by_side([partial(space._retrieve, question, options) for space in spaces])
     named = [
         reference.model_copy(update={"space": space.name})
         for space, references in zip(spaces, found, strict=True)
@@ -28,7 +28,7 @@ async def retrieve(spaces: Sequence[KnowledgeSpace], question: str, bounds: Boun
     ]
     # Ids are unique in a catalog, so ties stand the same whatever the order of the spaces.
     named.sort(key=lambda it: (-it.recall_score, it.chunk_id))
-    return named[: bounds.top_k]
+    return named[: options.top_k]
 
 
 def checked(spaces: Iterable[SpaceHandle]) -> list[SpaceHandle]:

@@ -11,7 +11,7 @@ from kbchat import finding, inputs, intake
 from kbchat.answers import AnswerStream, explain_answer, open_answer, whole
 from kbchat.chunking import Splitting
 from kbchat.errors import SpaceNotFoundError
-from kbchat.inputs import Bounds, DocumentHandle, Messages, Where
+from kbchat.inputs import DocumentHandle, Messages, RetrievalOptions, Where
 from kbchat.models import (
     Answer,
     Chunk,
@@ -180,8 +180,7 @@ class KnowledgeSpace:
 
         parts, limit = self._parts, self._parts.settings.max_document_bytes
         new = upload(name, data=data, text=text, source=source, metadata=metadata, file_name=file_name, max_bytes=limit)
-        document = await parts.catalog.keep_upload(self.id, new, replace=replace)
-        await self._see()
+        document, self.info = await parts.catalog.keep_upload(self.id, new, replace=replace)
         return document
 
     async def index_documents(
@@ -224,7 +223,7 @@ class KnowledgeSpace:
         async with self._parts.writing(self.id):
             document = await self._document(id_or_name, with_text=False)
             writer = await intake.open_writer(self._parts, self.id)
-            await self._parts.catalog.delete_document(self.id, document.id, writer=self._parts.writer)
+            await self._parts.catalog.delete_document(self.id, document.id, writer=self._parts.writer_id)
             await writer.ingester.collect(pending=True)
         await self._see()
         return document
@@ -321,8 +320,8 @@ class KnowledgeSpace:
         A best hit with a `recall_score` below 0.5 (`kbchat.FOUND`) means that the space does not hold the answer.
         Raises `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
         """
-        bounds = self._bounds(top_k, score_threshold, where, stages, "retrieve()")
-        return list(await self._retrieve(self._question(query), bounds))
+        options = self._parts.options(top_k, score_threshold, where, stages, caller="retrieve()")
+        return list(await self._retrieve(self._question(query), options))
 
     async def explain(
         self,
@@ -337,14 +336,15 @@ class KnowledgeSpace:
         scores and rank at every stage and why it was cut, how sure the best hit is and why, what a prompt would quote,
         and what took how long. Of a conversation's messages the last is searched for as `stream` does it. Raises what
         `retrieve` does."""
-        parts, bounds = self._parts, self._bounds(top_k, score_threshold, where, stages, "explain()")
+        parts = self._parts
+        options = parts.options(top_k, score_threshold, where, stages, caller="explain()")
         limit = parts.settings.max_question_chars
         asked = self._question(query) if isinstance(query, str) else inputs.checked_messages(query, limit=limit)
         info = self.info = await finding.ready(self._parts, self.id)
         store = parts.store(info.vector_type)
 
         async def explain(question: str) -> Explanation:
-            return await parts.retriever.explain(info, question, bounds, store=store, embedder=parts.embedder)
+            return await parts.retriever.explain(info, question, options, store=store, embedder=parts.embedder)
 
         return await explain_answer(parts, asked, explain=explain)
 
@@ -368,7 +368,8 @@ class KnowledgeSpace:
 
         Raises `ModelNotFoundError` or `InvalidInputError` at once, the errors of parts while it is iterated.
         """
-        return self._answer(messages, model, sampling, self._bounds(top_k, score_threshold, where, stages, "stream()"))
+        options = self._parts.options(top_k, score_threshold, where, stages, caller="stream()")
+        return self._answer(messages, model, sampling, options)
 
     async def chat(
         self,
@@ -383,8 +384,8 @@ class KnowledgeSpace:
     ) -> Answer:
         """The whole answer that `stream` gives in pieces, as it does: by the model that `model` names, one of
         `KnowledgeBase.models()`, or else the first of them, which chooses its words as `sampling` says."""
-        bounds = self._bounds(top_k, score_threshold, where, stages, "chat()")
-        return await whole(self._answer(messages, model, sampling, bounds))
+        options = self._parts.options(top_k, score_threshold, where, stages, caller="chat()")
+        return await whole(self._answer(messages, model, sampling, options))
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -395,18 +396,15 @@ class KnowledgeSpace:
     def _question(self, query: str) -> str:
         return inputs.checked_question(query, field="query", limit=self._parts.settings.max_question_chars)
 
-    def _bounds(
-        self, top_k: int | None, score_threshold: float | None, where: Where | None, stages: Stages, caller: str
-    ) -> Bounds:
-        return self._parts.bounds(top_k, score_threshold, where, stages, caller=caller)
-
-    def _answer(self, messages: Messages, model: str | None, sampling: Sampling | None, bounds: Bounds) -> AnswerStream:
+    def _answer(
+        self, messages: Messages, model: str | None, sampling: Sampling | None, options: RetrievalOptions
+    ) -> AnswerStream:
         turns = inputs.checked_messages(messages, limit=self._parts.settings.max_question_chars)
-        retrieve = partial(self._retrieve, bounds=bounds)
+        retrieve = partial(self._retrieve, options=options)
         return open_answer(self._parts, turns, model=model, sampling=sampling, retrieve=retrieve)
 
-    async def _retrieve(self, question: str, bounds: Bounds) -> Sequence[Reference]:
-        self.info, found = await finding.find(self._parts, self.info, question, bounds)
+    async def _retrieve(self, question: str, options: RetrievalOptions) -> Sequence[Reference]:
+        self.info, found = await finding.find(self._parts, self.info, question, options)
         return found
 
     async def _document(self, asked: DocumentHandle, *, with_text: bool) -> Document:

@@ -39,7 +39,7 @@ async def check(parts: Parts, space_id: int, *, repair: bool) -> CheckReport:
             ingester=writer.ingester,
             dimension=(await parts.pin()).dimension,
             clear=partial(clear_leftovers, parts, writer.info),
-            follow=partial(parts.follow, writer.info),
+            follow=partial(parts.freshness.follow, writer.info),
             repair=repair,
         )
         return await checker.run()
@@ -58,7 +58,7 @@ async def reembed(parts: Parts, space_id: int, *, progress: Progress) -> SpaceIn
             store=store,
             embedder=parts.embedder,
             pin=pin,
-            writer=parts.writer,
+            writer=parts.writer_id,
             progress=progress,
         )
         info = await parts.catalog.get_space(space_id)
@@ -91,11 +91,11 @@ async def move(
             await parts.catalog.note_leftover(space_id, Leftover(kind, info.terms_collection))
         await parts.words.fill(info, words)
         if info.vector_type is kind:
-            await parts.catalog.move_space(space_id, kind, words=words, writer=parts.writer, revision=info.revision)
+            await parts.catalog.move_space(space_id, kind, words=words, writer=parts.writer_id, revision=info.revision)
         else:
             source, target = parts.store(info.vector_type), parts.store(kind)
             await target.refresh()
-            mover = Mover(info, catalog=parts.catalog, source=source, target=target, writer=parts.writer)
+            mover = Mover(info, catalog=parts.catalog, source=source, target=target, writer=parts.writer_id)
             await mover.run(kind, words=words, progress=progress, before_switch=before_switch)
         info = await parts.catalog.get_space(space_id)
         await clear_leftovers(parts, info)
@@ -221,7 +221,7 @@ async def finish_deletions(parts: Parts) -> None:
         except KbchatError as error:
             _log.warning("the deletion of space %s waits for the next opening: %s", info.id, error.message)
     try:
-        await parts.forget_deleted()
+        await parts.freshness.forget_deleted()
     except LexicalIndexError as error:
         _log.warning("the words of deleted spaces stay here until the next opening: %s", error.message)
 

@@ -17,7 +17,7 @@ import anyio
 from pydantic import SecretStr
 
 from kbchat.errors import SettingsError
-from kbchat.inputs import Bounds, Where, checked_bounds
+from kbchat.inputs import RetrievalOptions, Where, checked_options
 from kbchat.models import EmbedderPin, SpaceInfo, VectorType
 from kbchat.settings import ModelSettings, Settings
 from kbchat.strategies import Stages
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from kbchat.datafolder import DataFolder
     from kbchat.embedders import Embedder
     from kbchat.embedders.static import StaticEmbedder
+    from kbchat.freshness import IndexFreshness
     from kbchat.generators import Generator
     from kbchat.loaders.processes import DocumentReaders
-    from kbchat.maintenance.replica import Replica
     from kbchat.rerankers import Reranker
     from kbchat.retrieval.retriever import Retriever
     from kbchat.stores import VectorStore
@@ -71,7 +71,7 @@ class Parts:
         from kbchat.word_indexes import WordIndexes
 
         self.settings = settings
-        self.writer = uuid.uuid4().hex
+        self.writer_id = uuid.uuid4().hex
         """Tells our own changes from those of other processes."""
         self.threads = Threads(settings.threads)
         self.folder: DataFolder = DataFolder(settings.data_dir.expanduser(), threads=self.threads)
@@ -101,12 +101,8 @@ class Parts:
             threads=self.threads,
             reranker=self.reranker,
         )
-        # Where the catalog is shared, other servers write to it, and none of them to our files.
-        self._replica: Replica | None = self._make_replica() if self.catalog.is_shared else None
         self._stores: dict[VectorType, VectorStore] = dict(own.stores)
         self._space_locks: WeakValueDictionary[int, anyio.Lock] = WeakValueDictionary()
-        self._seen: dict[int, int] = {}
-        self._levelled: dict[int, int] = {}
         self.words: WordIndexes = WordIndexes(
             settings=settings,
             catalog=self.catalog,
@@ -114,19 +110,32 @@ class Parts:
             threads=self.threads,
             milvus=lambda: self.store(VectorType.MILVUS),
         )
+        self.freshness: IndexFreshness = self._make_freshness()
         self._tokens: dict[int, tuple[int, int]] = {}
         self._pin: EmbedderPin | None = None
 
-    def _make_replica(self) -> Replica:
+    def _make_freshness(self) -> IndexFreshness:
+        from kbchat.freshness import IndexFreshness
         from kbchat.maintenance.replica import Replica
 
-        return Replica(
-            catalog=self.catalog,
-            lexical=self.lexical.usual,
-            folder=self.folder.lexical,
-            threads=self.threads,
-            writing=partial(self.folder.writing, prepare=self._refresh),
-            timeout=self.settings.busy_timeout,
+        # Where the catalog is shared, other servers write to it, and none of them to our files.
+        replica = None
+        if self.catalog.is_shared:
+            replica = Replica(
+                catalog=self.catalog,
+                lexical=self.lexical.usual,
+                folder=self.folder.lexical,
+                threads=self.threads,
+                writing=partial(self.folder.writing, prepare=self._refresh),
+                timeout=self.settings.busy_timeout,
+            )
+        return IndexFreshness(
+            writer=self.writer_id,
+            words=self.words,
+            lexical=self.lexical,
+            replica=replica,
+            store=self.store,
+            writing=self.writing,
         )
 
     def while_open(self) -> Self:
@@ -141,14 +150,12 @@ class Parts:
             self._stores[vector_type] = make_store(vector_type, self.settings, self.folder, self.threads)
         return self._stores[vector_type]
 
-    def bounds(
+    def options(
         self, top_k: int | None, score_threshold: float | None, where: Where | None, stages: Stages, *, caller: str
-    ) -> Bounds:
+    ) -> RetrievalOptions:
         """What is asked for, checked, and for the rest what the settings say. Raises `InvalidInputError`."""
-        reranks = self.reranker is not None
-        return checked_bounds(
-            top_k, score_threshold, where, stages, settings=self.settings, reranks=reranks, caller=caller
-        )
+        given = {"top_k": top_k, "score_threshold": score_threshold, "where": where, **stages}
+        return checked_options(given, settings=self.settings, reranks=self.reranker is not None, caller=caller)
 
     def open_stores(self) -> list[VectorStore]:
         """The stores that were asked for so far."""
@@ -175,51 +182,6 @@ class Parts:
         if foreign:
             for store in self.open_stores():
                 await store.refresh()
-
-    def is_in_step(self, info: SpaceInfo) -> bool:
-        """Whether a space that is still as its row says can be asked at once: there is something in it, the indexes
-        were seen at that revision, and are ours alone."""
-        own = self._replica is None and not self.lexical.is_chosen(info.lexical_name)
-        return own and info.chunk_count > 0 and self._seen.get(info.id) == info.revision
-
-    async def see_vectors(self, info: SpaceInfo) -> None:
-        """Let a space's indexes be used as its catalog row says they are."""
-        await self.words.choose(info)
-        if info.last_writer != self.writer and self._seen.get(info.id) != info.revision:
-            await self.store(info.vector_type).refresh()
-            await self.lexical.refresh(info.lexical_name)
-        self._seen[info.id] = info.revision
-
-    async def see_writes(self, info: SpaceInfo) -> None:
-        """Let a space be read as its catalog row says it is, also where another process or server made the last
-        change."""
-        await self.see_vectors(info)
-        if not info.chunk_count:
-            return
-        if self.lexical.is_chosen(info.lexical_name):
-            await self._level(info)
-        else:
-            await self.follow(info)
-
-    async def follow(self, info: SpaceInfo) -> None:
-        """Let this folder's own index of a space's words hold what other servers wrote, where it has one beside
-        theirs."""
-        if self._replica is not None and not self.lexical.is_chosen(info.lexical_name):
-            await self._replica.catch_up(info)
-
-    async def forget_deleted(self) -> None:
-        """Remove from this folder's own indexes the words of spaces that other servers deleted."""
-        if self._replica is not None:
-            await self._replica.sweep()
-
-    async def _level(self, info: SpaceInfo) -> None:
-        """Write to a space's index what it lacks because it was not there, or not in use, when that was taken in."""
-        if self._levelled.get(info.id) == info.revision:
-            return
-        if await self.lexical.count(info.lexical_name) < info.chunk_count:
-            async with self.writing(info.id):
-                await self.words.level(info)
-        self._levelled[info.id] = info.revision
 
     async def pin(self) -> EmbedderPin:
         """What identifies the configured embedder; asked of it once."""

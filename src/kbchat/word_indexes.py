@@ -10,7 +10,7 @@ import anyio
 from kbchat.errors import SettingsError
 from kbchat.lexical.chosen import ChosenIndex
 from kbchat.maintenance.replica import level
-from kbchat.models import SpaceInfo, VectorType, Words
+from kbchat.models import LexicalPlace, SpaceInfo, VectorType
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
@@ -44,7 +44,7 @@ class WordIndexes:
         self._is_known = False
         self._opening = anyio.Lock()
 
-    async def planned(self, vector_type: VectorType) -> Words:
+    async def planned(self, vector_type: VectorType) -> LexicalPlace:
         """Where the settings want the words of a space that comes to such a store: by themselves in Milvus where
         several servers share one that can have them. Raises `SettingsError` where they want what it cannot."""
         wanted = self._settings.lexical
@@ -75,7 +75,7 @@ class WordIndexes:
         await self._lexical.refresh(space.lexical_name)
         await level(space, catalog=self._catalog, lexical=self._lexical, threads=self._threads)
 
-    async def fill(self, space: SpaceInfo, words: Words) -> None:
+    async def fill(self, space: SpaceInfo, words: LexicalPlace) -> None:
         """Make another index hold them, for the space to be searched there from some moment on."""
         if words == "embedded" and self._catalog.is_shared:
             return  # Each server's catches up by itself.

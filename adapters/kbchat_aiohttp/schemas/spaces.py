@@ -8,6 +8,7 @@ from kbchat import filters
 from kbchat.errors import InvalidInputError
 from kbchat.models import Reference, SpaceInfo, VectorType
 from kbchat.retrieval.explaining import Trace
+from kbchat.settings import MAX_TOP_K
 from kbchat_aiohttp.answers import Envelope
 from kbchat_aiohttp.schemas.base import (
     NAME,
@@ -127,7 +128,7 @@ class Retrieve(RequestModel):
     """A question to find passages for."""
 
     query: str = Field(json_schema_extra={"minLength": 1, "maxLength": 100_000, "pattern": r"^[^\x00]*\S[^\x00]*$"})
-    top_k: Whole | None = Field(default=None, ge=1, le=1000)
+    top_k: Whole | None = Field(default=None, ge=1, le=MAX_TOP_K)
     score_threshold: Number | None = Field(default=None, ge=0, le=1)
     filter: Annotated[filters.Filter, BeforeValidator(_as_filter)] | None = Field(
         default=None,

@@ -295,9 +295,10 @@ class Catalog(Places):
 
     # -- uploads -----------------------------------------------------------------------------------------------------
 
-    async def keep_upload(self, space_id: int, upload: Upload, *, replace: bool) -> Document:
+    async def keep_upload(self, space_id: int, upload: Upload, *, replace: bool) -> tuple[Document, SpaceInfo]:
         """Keep a document that is to be indexed later: it is TODO from now on, also when it was FINISHED before, and
-        what readers find of it stays until then. Raises `DocumentExistsError` unless it may `replace` one."""
+        what readers find of it stays until then. Returns it and the space, as they are then. Raises
+        `DocumentExistsError` unless it may `replace` one."""
         now = self._clock()
         return await self._write_in_company(
             lambda connection: upload_sql.keep(connection, space_id, upload, replace=replace, now=now)

@@ -10,13 +10,13 @@ from sqlalchemy import Connection, select
 from kbchat.catalog import schema, spaces
 from kbchat.catalog.records import Leftover
 from kbchat.errors import BusyError
-from kbchat.models import EmbedderPin, SpaceInfo, VectorType, Words
+from kbchat.models import EmbedderPin, LexicalPlace, SpaceInfo, VectorType
 
 _spaces = schema.spaces
 _leftovers = schema.leftovers
 
 
-def pin(conn: Connection, space_id: int, wanted: EmbedderPin, words: Words | None) -> SpaceInfo:
+def pin(conn: Connection, space_id: int, wanted: EmbedderPin, words: LexicalPlace | None) -> SpaceInfo:
     space = spaces.lock(conn, space_id)
     values = {} if space.embedder else spaces.pin_values(wanted)
     if words is not None and space.words is None:
@@ -55,7 +55,7 @@ def move(
     space_id: int,
     to: VectorType,
     *,
-    words: Words,
+    words: LexicalPlace,
     writer: str,
     revision: int | None,
     now: datetime,

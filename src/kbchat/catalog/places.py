@@ -3,7 +3,7 @@
 from kbchat.catalog import moves, spaces
 from kbchat.catalog.people import People
 from kbchat.catalog.records import Leftover
-from kbchat.models import EmbedderPin, SpaceInfo, VectorType, Words
+from kbchat.models import EmbedderPin, LexicalPlace, SpaceInfo, VectorType
 
 
 class Places(People):
@@ -18,7 +18,7 @@ class Places(People):
         hidden, when its name was taken meanwhile."""
         return await self._write_in_turn(space_id, lambda connection: spaces.reveal(connection, space_id))
 
-    async def pin_embedder(self, space_id: int, pin: EmbedderPin, *, words: Words | None = None) -> SpaceInfo:
+    async def pin_embedder(self, space_id: int, pin: EmbedderPin, *, words: LexicalPlace | None = None) -> SpaceInfo:
         """Pin the embedder unless one is pinned, and say where the words are unless that is said; returns the space
         with what holds now."""
         return await self._write(lambda connection: moves.pin(connection, space_id, pin, words))
@@ -37,7 +37,9 @@ class Places(People):
             ),
         )
 
-    async def move_space(self, space_id: int, to: VectorType, *, words: Words, writer: str, revision: int) -> None:
+    async def move_space(
+        self, space_id: int, to: VectorType, *, words: LexicalPlace, writer: str, revision: int
+    ) -> None:
         """Say that the space's collection, under its name, is now on another store and its words there; raises its
         revision, and what it was in is left over. Raises `BusyError` when that is no longer the `revision` given:
         somebody wrote what the collection there does not hold."""

@@ -13,7 +13,7 @@ from kbchat.catalog import documents, schema, spaces
 from kbchat.catalog.records import KeptUpload, Upload
 from kbchat.catalog.schema import among
 from kbchat.errors import DocumentExistsError
-from kbchat.models import Document, DocumentStatus
+from kbchat.models import Document, DocumentStatus, SpaceInfo
 
 _documents = schema.documents
 _uploads = schema.uploads
@@ -38,7 +38,9 @@ _STATES = select(_uploads.c.document_id, _uploads.c.id, _uploads.c.size).where(
 )
 
 
-def keep(conn: Connection, space_id: int, upload: Upload, *, replace: bool, now: datetime) -> Document:
+def keep(
+    conn: Connection, space_id: int, upload: Upload, *, replace: bool, now: datetime
+) -> tuple[Document, SpaceInfo]:
     spaces.lock(conn, space_id)
     there = conn.execute(_NAMED, {"space_id": space_id, "name": upload.name}).one_or_none()
     if there is not None and there.visible and not replace:
@@ -52,7 +54,7 @@ def keep(conn: Connection, space_id: int, upload: Upload, *, replace: bool, now:
     conn.execute(_KEEP, _upload_row(space_id, document_id, upload))
     if there is None or not there.visible:
         spaces.changed(conn, space_id, documents=1, chunks=0, writer=None, now=now)
-    return documents.one(conn, space_id, document_id)
+    return documents.one(conn, space_id, document_id), spaces.get(conn, space_id)
 
 
 def _new_row(space_id: int, upload: Upload, now: datetime) -> dict[str, Any]:

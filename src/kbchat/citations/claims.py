@@ -112,7 +112,7 @@ def _word(word: str, start: int, opening: bool) -> Unit | None:
     head = word.replace("’", "'").partition("'")[0]
     if not head or word.lower() in STOP_WORDS or head.lower() in STOP_WORDS:
         return None
-    terms = analyse(head).uni
+    terms = analyse(head).unigrams
     key = terms[0] if terms else head.lower()
     if any(char.isdigit() for char in head):
         if head[0].isdigit() and numbers.find(head):

@@ -1,7 +1,6 @@
 """The commands. Each one is: arguments, one call of the face, output."""
 
 import gc
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
@@ -9,18 +8,14 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 import typer
 from typer.core import TyperGroup
 
-from kbchat.cli import bench, doctor, documents, keys, moving, screen, spaces, tune
+from kbchat.cli import asking, bench, doctor, documents, keys, moving, screen, spaces, tune
 from kbchat.cli.exits import Exit, say
-from kbchat.cli.explained import print_trace
 from kbchat.cli.session import AsJson, DataDir, find_space, read_settings, run
 from kbchat.cli.spaces import Space
-from kbchat.cli.stages import Diversity, Expanded, Rerank, Strategies
 from kbchat.errors import SpaceNotFoundError
-from kbchat.strategies import Stages
 
 if TYPE_CHECKING:
-    from kbchat import AnswerStream, KnowledgeBase, KnowledgeSpace
-    from kbchat.filters import Filter
+    from kbchat import KnowledgeBase, KnowledgeSpace
     from kbchat.maintenance.checking import CheckReport
     from kbchat.models import IngestReport
 
@@ -42,6 +37,8 @@ app = typer.Typer(
 app.add_typer(spaces.app, name="spaces")
 app.add_typer(documents.app, name="documents")
 app.add_typer(keys.app, name="keys")
+app.command(epilog='Example: kbchat search handbook "key rotation" --top-k 3')(asking.search)
+app.command(epilog='Example: kbchat ask handbook "How often are keys rotated?"')(asking.ask)
 app.command(epilog="Example: kbchat migrate handbook --to Milvus")(moving.migrate)
 app.command(epilog="Example: kbchat reembed handbook --embedder openai:bge-m3")(moving.reembed)
 app.command(epilog="Example: kbchat doctor --data-dir ./kb-data")(doctor.doctor)
@@ -55,29 +52,6 @@ class Chosen(TypedDict):
     include: Sequence[str]
     exclude: Sequence[str]
     gitignore: bool
-
-
-TopK = Annotated[
-    int | None, typer.Option(help="How many passages at most. Default: 5, or KBCHAT_TOP_K.", show_default=False)
-]
-Threshold = Annotated[
-    float | None, typer.Option(help="Leave out passages that score less, from 0 to 1.", show_default=False)
-]
-
-Where = Annotated[
-    str | None,
-    typer.Option(
-        metavar="JSON",
-        help='Only documents whose metadata fits, such as {"field": "lang", "eq": "de"}.',
-        show_default=False,
-    ),
-]
-
-
-def _filter(text: str | None) -> "Filter | None":
-    from kbchat.filters import loads
-
-    return None if text is None else loads(text, field="--where")
 
 
 def _print_version(wanted: bool) -> None:
@@ -224,82 +198,6 @@ def formats(json: AsJson = False) -> int:
     return Exit.DONE
 
 
-@app.command(epilog='Example: kbchat search handbook "key rotation" --top-k 3')
-def search(
-    space: Space,
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.", show_default=False)],
-    top_k: TopK = None,
-    score_threshold: Threshold = None,
-    where: Where = None,
-    strategy: Strategies = None,
-    rerank: Rerank = None,
-    diversity: Diversity = None,
-    expand: Expanded = None,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Show how each passage came to its place, and what was cut and why.")
-    ] = False,
-    data_dir: DataDir = None,
-    json: AsJson = False,
-) -> int:
-    """Find passages, best first, with their scores. A best score below 0.5 means: the answer is not here."""
-
-    async def action(kb: "KnowledgeBase") -> None:
-        target = await find_space(kb, space)
-        chosen = _filter(where)
-        stages = Stages(strategy=strategy, rerank=rerank, diversity=diversity, expand=expand)
-        if explain:
-            trace = await target.explain(query, top_k=top_k, score_threshold=score_threshold, where=chosen, **stages)
-            screen.print_json(trace.model_dump(mode="json")) if json else print_trace(trace)
-            return
-        found = await target.retrieve(query, top_k=top_k, score_threshold=score_threshold, where=chosen, **stages)
-        if json:
-            screen.print_json([reference.model_dump(mode="json") for reference in found])
-        elif found:
-            screen.print_hits(found)
-        else:
-            say("nothing was found")
-
-    return run(read_settings(data_dir), action)
-
-
-@app.command(epilog='Example: kbchat ask handbook "How often are keys rotated?"')
-def ask(
-    space: Space,
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to answer.", show_default=False)],
-    model: Annotated[
-        str | None, typer.Option(help="One of the configured models. Default: the default one.", show_default=False)
-    ] = None,
-    top_k: TopK = None,
-    score_threshold: Threshold = None,
-    where: Where = None,
-    strategy: Strategies = None,
-    rerank: Rerank = None,
-    diversity: Diversity = None,
-    expand: Expanded = None,
-    data_dir: DataDir = None,
-    json: AsJson = False,
-) -> int:
-    """Answer a question from a space. The answer streams; the passages it was given follow as a table."""
-
-    async def action(kb: "KnowledgeBase") -> None:
-        target = await find_space(kb, space)
-        chosen = _filter(where)
-        stages = Stages(strategy=strategy, rerank=rerank, diversity=diversity, expand=expand)
-        if json:
-            answer = await target.chat(
-                question, model=model, top_k=top_k, score_threshold=score_threshold, where=chosen, **stages
-            )
-            screen.print_json(answer.model_dump(mode="json"))
-        else:
-            await _print_answer(
-                target.stream(
-                    question, model=model, top_k=top_k, score_threshold=score_threshold, where=chosen, **stages
-                )
-            )
-
-    return run(read_settings(data_dir), action)
-
-
 @app.command(epilog="Example: kbchat serve --host 0.0.0.0 --port 8000")
 def serve(
     host: Annotated[
@@ -384,34 +282,3 @@ def _print_check(report: "CheckReport") -> None:
 
 def _moves(report: "IngestReport") -> list[tuple[int, str]]:
     return [(report.moved, "moved"), (report.removed, "removed")]
-
-
-async def _print_answer(stream: "AnswerStream") -> None:
-    from kbchat.display import doubt_text
-    from kbchat.events import Delta, Done, References, Retrieved
-    from kbchat.models import Citation
-
-    numbers: dict[int, int] = {}
-    doubtful: list[Citation] = []
-    references: References | None = None
-    async with stream as events:
-        async for event in events:
-            match event:
-                case Retrieved(passages=passages):
-                    numbers = {it.chunk_id: passage.number for passage in passages for it in passage.references}
-                case Delta(text=text):
-                    sys.stdout.write(screen.safe(text))
-                    sys.stdout.flush()
-                case Citation(supported=False):
-                    doubtful.append(event)
-                case References():
-                    references = event
-                case Done(finish_reason=reason):
-                    sys.stdout.write("\n")
-                    if reason == "length":
-                        say("the answer was cut at the model's limit")
-    if references is not None:
-        screen.console().print()
-        screen.print_references(references.references, numbers)
-    for doubt in dict.fromkeys(map(doubt_text, doubtful)):
-        say(screen.one_line(doubt))

@@ -75,7 +75,7 @@ def bench(
     )
     most = trials.customary_top_k(given) if top_k is None else top_k
     tried = grid.configurations(settings.splitting, settings, top_k=most)
-    decides = trials.measure_named(measure, trials.measures(given, tried[0].top_k))
+    decides = trials.measure_named(measure, trials.measures(given, tried[0].options.top_k))
     trying.check_files(gate, out, plot)
     recorded = records.read_record(gate) if gate else None
     differing = records.check_comparable(recorded, given, tried, embedder=settings.embedder) if recorded else None

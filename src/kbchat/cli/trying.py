@@ -83,14 +83,16 @@ def grid(
         sizes=numbers(chunk_tokens, "chunk_tokens"),
         overlaps=numbers(chunk_overlap, "chunk_overlap"),
         embedders=parted(embedder),
-        strategies=listed(strategy),
-        dense_weights=shares(dense_weight, "dense_weight"),
-        sentence_weights=shares(sentence_weight, "sentence_weight"),
-        diversities=shares(diversity, "diversity"),
-        expands=listed(expand),
-        reranks=switches(rerank, "rerank"),
-        top_ks=top_ks,
-        thresholds=thresholds,
+        options={
+            "top_k": top_ks,
+            "score_threshold": thresholds,
+            "strategy": listed(strategy),
+            "dense_weight": shares(dense_weight, "dense_weight"),
+            "sentence_weight": shares(sentence_weight, "sentence_weight"),
+            "diversity": shares(diversity, "diversity"),
+            "expand": listed(expand),
+            "rerank": switches(rerank, "rerank"),
+        },
     )
 
 

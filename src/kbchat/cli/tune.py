@@ -188,7 +188,7 @@ def _tuned(
     decides = trials.measure_named(measure, search.measures(given))
     trying.tell_left_out(grid, own or settings.splitting)
     with trying.working_folder("kbchat-tune-") as folder, screen.progress_bar() as advance:
-        searching = search.Search(texts, given, equal_room=not grid.top_ks, progress=advance)
+        searching = search.Search(texts, given, equal_room=not grid.options["top_k"], progress=advance)
         ran = anyio.run(lambda: searching.run(tried, settings=settings, folder=folder, cache=cache))
     made = recommending.summed_up(ran, given, texts, space=name, embedder=settings.embedder, measure=decides)
     if plot:

@@ -26,9 +26,9 @@ class LexicalHit(NamedTuple):
 class Weighted(NamedTuple):
     """A question's terms with their weight w(t) in this index, one mapping a field."""
 
-    uni: dict[str, float]
-    bi: dict[str, float]
-    c1: dict[str, float]
+    unigrams: dict[str, float]
+    bigrams: dict[str, float]
+    characters: dict[str, float]
 
 
 class LexicalResult(NamedTuple):

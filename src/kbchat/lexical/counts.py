@@ -20,7 +20,7 @@ Dimensions = npt.NDArray[np.uint32]
 Ids = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.int32]
 Lengths = tuple[float, float, float]
-"""Of each field: `uni`, `bi`, `c1`."""
+"""Of each field: `unigrams`, `bigrams`, `characters`."""
 
 PLACES = 1_431_655_764
 """For each field's terms: vectors have 2**32 - 1 dimensions."""
@@ -46,7 +46,7 @@ class Counted(NamedTuple):
 
 
 def lengths_of(terms: Terms) -> Lengths:
-    return (float(len(terms.uni)), float(len(terms.bi)), float(len(terms.c1)))
+    return (float(len(terms.unigrams)), float(len(terms.bigrams)), float(len(terms.characters)))
 
 
 class Change(NamedTuple):
@@ -91,15 +91,17 @@ class Tally:
 
     def means(self) -> Lengths:
         """How long a field is on average; 1 where it is nowhere."""
-        uni, bi, c1 = (total / max(1, len(self.ids)) or 1.0 for total in self.lengths)
-        return uni, bi, c1
+        unigrams, bigrams, characters = (total / max(1, len(self.ids)) or 1.0 for total in self.lengths)
+        return unigrams, bigrams, characters
 
     def plus(self, change: Change) -> "Tally":
         before = Tally() if change.is_whole else self
-        uni, bi, c1 = (max(0.0, old + new) for old, new in zip(before.lengths, change.lengths, strict=True))
+        unigrams, bigrams, characters = (
+            max(0.0, old + new) for old, new in zip(before.lengths, change.lengths, strict=True)
+        )
         dimensions, counts = before._count(change.dimensions, change.counts)
         ids = np.union1d(np.setdiff1d(before.ids, change.removed), change.added)
-        return Tally(ids, (uni, bi, c1), dimensions, counts, change.pins)
+        return Tally(ids, (unigrams, bigrams, characters), dimensions, counts, change.pins)
 
     def _count(self, dimensions: Dimensions, changes: Counts) -> tuple[Dimensions, Counts]:
         """Both are sorted, so that taking a batch in costs one copy of what is there."""
@@ -131,10 +133,12 @@ def change(added: dict[int, Counted], removed: dict[int, Counted]) -> Change:
     dimensions, places = np.unique(np.concatenate(every), return_inverse=True)
     counts = np.zeros(len(dimensions), np.int32)
     np.add.at(counts, places, signs)
-    uni, bi, c1 = (float(sum(sign * each.lengths[number] for sign, each in parts)) for number in range(3))
+    unigrams, bigrams, characters = (
+        float(sum(sign * each.lengths[number] for sign, each in parts)) for number in range(3)
+    )
     changed = counts != 0
     gone = [key for key in removed if key not in added]
-    return Change(_ids(added), _ids(gone), (uni, bi, c1), dimensions[changed], counts[changed])
+    return Change(_ids(added), _ids(gone), (unigrams, bigrams, characters), dimensions[changed], counts[changed])
 
 
 class _Written(msgspec.Struct, array_like=True):

@@ -230,8 +230,10 @@ def _last(entries: Sequence[LexicalEntry]) -> dict[int, Terms]:
 
 
 def _means(terms: Sequence[Terms]) -> Lengths:
-    uni, bi, c1 = (sum(len(each[number]) for each in terms) / len(terms) or 1.0 for number in range(3))
-    return uni, bi, c1
+    unigrams, bigrams, characters = (
+        sum(len(each[number]) for each in terms) / len(terms) or 1.0 for number in range(3)
+    )
+    return unigrams, bigrams, characters
 
 
 def _mark(place: int) -> int:
@@ -276,9 +278,9 @@ def _note(lengths: Lengths, pins: Lengths) -> str:
 
 
 def _counted(row: SparseRow) -> Counted:
-    uni, bi, c1 = map(float, row.note.split()[:3])
+    unigrams, bigrams, characters = map(float, row.note.split()[:3])
     dimensions = [key for key in row.vector if key < counts.NO_TERMS]
-    return Counted(np.asarray(dimensions, np.uint32), (uni, bi, c1))
+    return Counted(np.asarray(dimensions, np.uint32), (unigrams, bigrams, characters))
 
 
 def _repinned(rows: Sequence[SparseRow], pins: Lengths) -> list[SparseRow]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FIELDS = ("uni", "bi", "c1")
+FIELDS = ("unigrams", "bigrams", "characters")
 WRITER_BYTES = 32_000_000
 """What a writer gathers in memory before it writes a segment. tantivy's least is 15 MB."""
 MAX_TERMS = 512

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kbchat.catalog import Leftover
 from kbchat.errors import StoreError
 from kbchat.maintenance import BATCH_CHUNKS
-from kbchat.models import IngestProgress, SpaceInfo, Value, VectorType, Words
+from kbchat.models import IngestProgress, LexicalPlace, SpaceInfo, Value, VectorType
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
@@ -53,7 +53,7 @@ class Mover:
         self,
         to: VectorType,
         *,
-        words: Words,
+        words: LexicalPlace,
         progress: Callable[[IngestProgress], None] | None,
         before_switch: Callable[[Agreement], None] | None,
     ) -> None:

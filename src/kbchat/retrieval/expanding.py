@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kbchat.catalog import Catalog, Surroundings
-from kbchat.inputs import Bounds
+from kbchat.inputs import RetrievalOptions
 from kbchat.models import Chunk, Metadata, Reference
 from kbchat.strategies import Expand
 from kbchat.text.tokens import estimate
@@ -18,7 +18,9 @@ class Expander:
     def __init__(self, *, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    async def expand(self, space_id: int, references: Sequence[Reference], bounds: Bounds) -> list[Reference]:
+    async def expand(
+        self, space_id: int, references: Sequence[Reference], options: RetrievalOptions
+    ) -> list[Reference]:
         """The references with the text around them, each within the token budget, in their order.
 
         `document.text[start:end] == content` holds as before. No chunk is shown twice: a hit that stands in the text of
@@ -26,7 +28,7 @@ class Expander:
         these overlap. One whose document was replaced meanwhile stays as it is.
         """
         ids = [reference.chunk_id for reference in references]
-        around = await self._catalog.surroundings(space_id, ids, reach=REACH[bounds.expand])
+        around = await self._catalog.surroundings(space_id, ids, reach=REACH[options.expand])
         shown: set[int] = set()
         expanded = []
         for reference in references:
@@ -34,25 +36,25 @@ class Expander:
                 continue
             shown.add(reference.chunk_id)
             if (place := around.get(reference.chunk_id)) is not None:
-                taken = _taken(place, reference.chunk_id, shown, bounds)
+                taken = _taken(place, reference.chunk_id, shown, options)
                 shown.update(chunk.id for chunk in taken)
                 reference = _widened(reference, taken, place)
             expanded.append(reference)
         return expanded
 
 
-def _taken(place: Surroundings, key: int, shown: set[int], bounds: Bounds) -> Sequence[Chunk]:
+def _taken(place: Surroundings, key: int, shown: set[int], options: RetrievalOptions) -> Sequence[Chunk]:
     """The chunks to show: from the hit on to both sides, the nearer ones first, while there is room."""
     chunks = place.chunks
     first = last = next(number for number, chunk in enumerate(chunks) if chunk.id == key)
     headings = chunks[first].metadata.get("headings")
-    left = bounds.expand_tokens - estimate(chunks[first].content)
+    left = options.expand_tokens - estimate(chunks[first].content)
     is_open = {-1: True, 1: True}
     while any(is_open.values()):
         for side in (1, -1):
             number = last + 1 if side == 1 else first - 1
             fits = is_open[side] and 0 <= number < len(chunks) and chunks[number].id not in shown
-            if fits and bounds.expand is Expand.SECTION:
+            if fits and options.expand is Expand.SECTION:
                 fits = chunks[number].metadata.get("headings") == headings
             cost = estimate(chunks[number].content) if fits else 0
             is_open[side] = fits and cost <= left

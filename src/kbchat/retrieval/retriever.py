@@ -17,7 +17,7 @@ from kbchat.catalog import Catalog
 from kbchat.embedders import Embedder, passages
 from kbchat.embedders.static import StaticEmbedder
 from kbchat.errors import RerankerError
-from kbchat.inputs import Bounds
+from kbchat.inputs import RetrievalOptions
 from kbchat.lexical import LexicalIndex
 from kbchat.models import Chunk, Reference, SpaceInfo
 from kbchat.rerankers import Reranker
@@ -87,21 +87,21 @@ class Retriever:
         self._expander = Expander(catalog=catalog)
 
     async def retrieve(
-        self, space: SpaceInfo, question: str, bounds: Bounds, *, store: VectorStore, embedder: Embedder
+        self, space: SpaceInfo, question: str, options: RetrievalOptions, *, store: VectorStore, embedder: Embedder
     ) -> Retrieval:
-        """The best live chunks within the bounds, best first; ties break by chunk id. Raises the error of a part that
+        """The best live chunks by these options, best first; ties break by chunk id. Raises the error of a part that
         failed."""
-        search = await self._prepare(space, question, bounds, store=store, embedder=embedder)
-        return (await self._find(search, bounds)).found
+        search = await self._prepare(space, question, options, store=store, embedder=embedder)
+        return (await self._find(search, options)).found
 
     async def explain(
-        self, space: SpaceInfo, question: str, bounds: Bounds, *, store: VectorStore, embedder: Embedder
+        self, space: SpaceInfo, question: str, options: RetrievalOptions, *, store: VectorStore, embedder: Embedder
     ) -> Explanation:
         """The same, with what became of every chunk on the way. An empty space is not searched."""
         if not space.chunk_count:
-            return Explanation(question=question, top_k=bounds.top_k, score_threshold=bounds.score_threshold)
-        search = await self._prepare(space, question, bounds, store=store, embedder=embedder)
-        way = await self._find(search, bounds)
+            return Explanation(question=question, top_k=options.top_k, score_threshold=options.score_threshold)
+        search = await self._prepare(space, question, options, store=store, embedder=embedder)
+        way = await self._find(search, options)
         timings, evidence, confidence = search.clock.read(), way.found.evidence, way.found.confidence
         searched = Searched({}, {}, {}) if way.last is None else way.last.searched()
         known = {it.chunk.id for it in way.scored}
@@ -111,17 +111,17 @@ class Retriever:
         return Explanation(
             references=way.found.references,
             question=question,
-            top_k=bounds.top_k,
-            score_threshold=bounds.score_threshold,
-            strategy=bounds.strategy,
-            reranker=self._reranker.name if self._reranker is not None and bounds.rerank else None,
-            diversity=bounds.diversity,
-            expand=bounds.expand,
+            top_k=options.top_k,
+            score_threshold=options.score_threshold,
+            strategy=options.strategy,
+            reranker=self._reranker.name if self._reranker is not None and options.rerank else None,
+            diversity=options.diversity,
+            expand=options.expand,
             selected=None if search.selection is None else search.selection.described(),
             rounds=search.rounds,
             depth=0 if way.last is None else way.last.limit,
             weighing=search.weighed(),
-            candidates=explaining.candidates(searched, way.scored, others, shares=shares, cuts=_cuts(way, bounds)),
+            candidates=explaining.candidates(searched, way.scored, others, shares=shares, cuts=_cuts(way, options)),
             confidence=confidence,
             offset=0.0 if evidence is None else fusion.constants(evidence).offset,
             clues=() if evidence is None else explaining.clues(evidence),
@@ -129,36 +129,36 @@ class Retriever:
         )
 
     async def _prepare(
-        self, space: SpaceInfo, question: str, bounds: Bounds, *, store: VectorStore, embedder: Embedder
+        self, space: SpaceInfo, question: str, options: RetrievalOptions, *, store: VectorStore, embedder: Embedder
     ) -> Search:
-        clock, where = Clock(), bounds.where
+        clock, where = Clock(), options.where
         with clock.time("analysis"):
             terms = await self._run(analyse_question, question)
         with clock.time("filter"):
             selection = None if where is None else await self._selector.select(space, where)
         parts = SearchParts(self._catalog, self._lexical, store, embedder, self._static)
-        return Search(space, question, terms, parts, selection, clock, bounds)
+        return Search(space, question, terms, parts, selection, clock, options)
 
-    async def _find(self, search: Search, bounds: Bounds) -> _Way:
-        last, scored = await self._scored(search, bounds.top_k)
+    async def _find(self, search: Search, options: RetrievalOptions) -> _Way:
+        last, scored = await self._scored(search, options.top_k)
         if last is None or not scored:
             return _Way(Retrieval((), space=search.seen), last)
         with search.clock.time("confidence"):
             evidence = await self._evidence(search, last, scored[0])
         confidence = fusion.confidence(evidence)
-        if self._reranker is not None and bounds.rerank:
+        if self._reranker is not None and options.rerank:
             with search.clock.time("reranking"):
-                scored = await self._reranked(self._reranker, search, scored, bounds.top_k)
-        chosen = _diverse(scored, bounds) if bounds.diversity else scored[: bounds.top_k]
+                scored = await self._reranked(self._reranker, search, scored, options.top_k)
+        chosen = _diverse(scored, options) if options.diversity else scored[: options.top_k]
         shares = fusion.recall_scores([it.final for it in chosen], confidence)
         references: Sequence[Reference] = [
             it.reference(share)
             for it, share in zip(chosen, shares, strict=True)
-            if bounds.score_threshold is None or share >= bounds.score_threshold
+            if options.score_threshold is None or share >= options.score_threshold
         ]
-        if bounds.expand is not Expand.NONE:
+        if options.expand is not Expand.NONE:
             with search.clock.time("expanding"):
-                references = await self._expander.expand(search.space.id, references, bounds)
+                references = await self._expander.expand(search.space.id, references, options)
         return _Way(Retrieval(tuple(references), confidence, evidence, search.seen), last, scored, chosen)
 
     async def _scored(self, search: Search, top_k: int) -> tuple[Round | None, Sequence[Scored]]:
@@ -217,15 +217,15 @@ class Retriever:
         """What speaks for the best hit."""
         held = await self._run(analyse, text_of(best.chunk))
         weights = found.weights
-        covered = fusion.coverage(weights.uni, frozenset(held.uni))
+        covered = fusion.coverage(weights.unigrams, frozenset(held.unigrams))
         return fusion.Evidence(
             lexical=best.lexical,
             covered=covered,
-            pairs_covered=fusion.coverage(weights.bi, frozenset(held.bi)) if weights.bi else covered,
+            pairs_covered=fusion.coverage(weights.bigrams, frozenset(held.bigrams)) if weights.bigrams else covered,
             flatness=fusion.flatness(list(islice(found.lexical.values(), 10))),
             sentence=best.sentence,
             size=math.log(max(search.space.chunk_count, 1)),
-            by_characters=bool(weights.c1),
+            by_characters=bool(weights.characters),
         )
 
     async def _reranked(self, reranker: Reranker, search: Search, scored: Sequence[Scored], top_k: int) -> list[Scored]:
@@ -248,12 +248,12 @@ def _first(top_k: int) -> int:
     return max(READ, top_k + READ // 2)
 
 
-def _diverse(scored: Sequence[Scored], bounds: Bounds) -> list[Scored]:
+def _diverse(scored: Sequence[Scored], options: RetrievalOptions) -> list[Scored]:
     cosines = passages.cosines([it.packed for it in scored])
-    return scoring.diverse(scored, bounds.top_k, bounds.diversity, lambda one, other: float(cosines[one, other]))
+    return scoring.diverse(scored, options.top_k, options.diversity, lambda one, other: float(cosines[one, other]))
 
 
-def _cuts(way: _Way, bounds: Bounds) -> Callable[[int, float], Cut | None]:
+def _cuts(way: _Way, options: RetrievalOptions) -> Callable[[int, float], Cut | None]:
     """Tells why the candidate that is at a place of the order and has a score is not among the references."""
     chosen = {it.chunk.id for it in way.chosen}
     shown = {it.chunk_id for it in way.found.references}
@@ -263,7 +263,7 @@ def _cuts(way: _Way, bounds: Bounds) -> Callable[[int, float], Cut | None]:
         key = way.scored[place].chunk.id
         if key not in chosen:
             return Cut.ALIKE if place < last else Cut.TOP_K
-        if bounds.score_threshold is not None and score < bounds.score_threshold:
+        if options.score_threshold is not None and score < options.score_threshold:
             return Cut.SCORE_THRESHOLD
         return None if key in shown else Cut.SHOWN
 

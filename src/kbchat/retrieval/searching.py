@@ -8,7 +8,7 @@ from kbchat import fusion
 from kbchat.catalog import Catalog
 from kbchat.embedders import Embedder, Vector
 from kbchat.embedders.static import StaticEmbedder
-from kbchat.inputs import Bounds
+from kbchat.inputs import RetrievalOptions
 from kbchat.lexical import LexicalHit, LexicalIndex, LexicalResult, Weighted
 from kbchat.models import Chunk, SpaceInfo
 from kbchat.retrieval.explaining import Clock, Searched, Weighing
@@ -83,15 +83,15 @@ class Search:
         parts: SearchParts,
         selection: Selection | None,
         clock: Clock,
-        bounds: Bounds,
+        options: RetrievalOptions,
     ) -> None:
         self.space = space
         self.selection = selection
         self.clock = clock
-        self.strategy = bounds.strategy
+        self.strategy = options.strategy
         self.rounds = 0
         self.static = parts.static
-        self.weighing = _weighing(bounds, is_static=parts.embedder is parts.static)
+        self.weighing = _weighing(options, is_static=parts.embedder is parts.static)
         self.seen: SpaceInfo | None = None
         """The space as it was when chunks were last read."""
         self.question = question
@@ -226,18 +226,18 @@ def _by_ranks(lists: Sequence[Sequence[int]]) -> dict[int, float]:
     return {key: fusion.fuse_ranks(each) for key, each in ranks.items()}
 
 
-def _weighing(bounds: Bounds, *, is_static: bool) -> fusion.Weights:
+def _weighing(options: RetrievalOptions, *, is_static: bool) -> fusion.Weights:
     """What the parts of a score count for."""
-    match bounds.strategy:
+    match options.strategy:
         case Strategy.DENSE:
             return fusion.DENSE
         case Strategy.LEXICAL:
             return fusion.LEXICAL
         case Strategy.HYBRID:
             usual = fusion.STATIC if is_static else fusion.MODEL
-            given = {"cosine": bounds.dense_weight, "sentence": bounds.sentence_weight}
+            given = {"cosine": options.dense_weight, "sentence": options.sentence_weight}
             return usual._replace(**{name: weight for name, weight in given.items() if weight is not None})
         case Strategy.RANKS:
             return fusion.Weights(cosine=0.0, sentence=0.0, lexical=0.0, lift=0.0)
         case _:
-            assert_never(bounds.strategy)
+            assert_never(options.strategy)

@@ -303,6 +303,7 @@ class KnowledgeBase(_Delegate):
                 score_threshold=score_threshold,
                 where=where,
                 sampling=sampling,
+                **stages,
             ),
             self,
         )
@@ -332,6 +333,7 @@ class KnowledgeBase(_Delegate):
             score_threshold=score_threshold,
             where=where,
             sampling=sampling,
+            **stages,
         )
 
     def retrieve(
@@ -358,6 +360,7 @@ class KnowledgeBase(_Delegate):
             top_k=top_k,
             score_threshold=score_threshold,
             where=where,
+            **stages,
         )
 
     def ping(self) -> None:
@@ -627,7 +630,9 @@ class KnowledgeSpace(_Delegate):
         A best hit with a `recall_score` below 0.5 (`kbchat.FOUND`) means that the space does not hold the answer.
         Raises `InvalidInputError` naming the argument, `EmbedderMismatchError`, or the error of a part that failed.
         """
-        return self._loop.call(self._async.retrieve, query, top_k=top_k, score_threshold=score_threshold, where=where)
+        return self._loop.call(
+            self._async.retrieve, query, top_k=top_k, score_threshold=score_threshold, where=where, **stages
+        )
 
     def explain(
         self,
@@ -642,7 +647,9 @@ class KnowledgeSpace(_Delegate):
         scores and rank at every stage and why it was cut, how sure the best hit is and why, what a prompt would quote,
         and what took how long. Of a conversation's messages the last is searched for as `stream` does it. Raises what
         `retrieve` does."""
-        return self._loop.call(self._async.explain, query, top_k=top_k, score_threshold=score_threshold, where=where)
+        return self._loop.call(
+            self._async.explain, query, top_k=top_k, score_threshold=score_threshold, where=where, **stages
+        )
 
     def stream(
         self,
@@ -667,7 +674,13 @@ class KnowledgeSpace(_Delegate):
         return AnswerStream(
             self._loop,
             self._async.stream(
-                messages, model=model, top_k=top_k, score_threshold=score_threshold, where=where, sampling=sampling
+                messages,
+                model=model,
+                top_k=top_k,
+                score_threshold=score_threshold,
+                where=where,
+                sampling=sampling,
+                **stages,
             ),
             self,
         )
@@ -693,6 +706,7 @@ class KnowledgeSpace(_Delegate):
             score_threshold=score_threshold,
             where=where,
             sampling=sampling,
+            **stages,
         )
 
 

@@ -277,7 +277,7 @@ class DocumentTests(CatalogFixtures):
     async def test_an_edit_is_of_what_is_kept_too(self, catalog: Catalog, space: SpaceInfo) -> None:
         """What was uploaded is indexed under the name, source and metadata that the document has by then."""
         ids = [
-            (await catalog.keep_upload(space.id, Upload(name, b"One.", "TEXT", name, suffix=end), replace=False)).id
+            (await catalog.keep_upload(space.id, Upload(name, b"One.", "TEXT", name, suffix=end), replace=False))[0].id
             for name, end in (("a", ".md"), ("b", None))
         ]
         edit = DocumentEdit(name="c", source="s", metadata=METADATA)
@@ -302,8 +302,8 @@ class DocumentTests(CatalogFixtures):
         """An upload and an edit change the space and not its vectors: who wrote those is still told."""
         await put(catalog, space, generation("a", "one"), writer="other")
         upload = Upload("b", b"Two.", "TEXT")
-        kept = await catalog.keep_upload(space.id, upload, replace=False)
-        after = await catalog.get_space(space.id)
+        kept, after = await catalog.keep_upload(space.id, upload, replace=False)
+        assert after == await catalog.get_space(space.id)
         assert (after.revision, after.last_writer, after.document_count) == (2, "other", 2)
         await catalog.edit_document(space.id, kept.id, DocumentEdit(name="c"))
         after = await catalog.get_space(space.id)

@@ -94,7 +94,7 @@ class LexicalIndexSuite:
         assert await all_ids(index, name) == []
         result = await index.search(name, analyse("rotated keys"), limit=5)
         assert result.hits == []
-        assert result.weights.uni == pytest.approx(dict.fromkeys(["rotat", "key"], fusion.term_weight(0, 0)))
+        assert result.weights.unigrams == pytest.approx(dict.fromkeys(["rotat", "key"], fusion.term_weight(0, 0)))
         await index.delete(name, [1])
         await index.commit(name)
         await index.drop(name)
@@ -136,9 +136,9 @@ class LexicalIndexSuite:
         weights = (await index.search(name, analyse("keys keys rotated zeppelin 午餐"), limit=1)).weights
         total = len(TEXTS)
         known = {"key": 3, "rotat": 2, "zeppelin": 0, "午餐": 1}
-        assert weights.uni == pytest.approx({t: fusion.term_weight(total, n) for t, n in known.items()})
-        assert set(weights.bi) == {"key_key", "key_rotat", "rotat_zeppelin"}
-        assert set(weights.c1) == {"午", "餐"}
+        assert weights.unigrams == pytest.approx({t: fusion.term_weight(total, n) for t, n in known.items()})
+        assert set(weights.bigrams) == {"key_key", "key_rotat", "rotat_zeppelin"}
+        assert set(weights.characters) == {"午", "餐"}
 
     async def test_the_limit_keeps_the_best(self, index: LexicalIndex, name: str) -> None:
         """Fewer hits are the first of more; none at all for a limit of 0."""

@@ -22,29 +22,29 @@ MAX_TERM_CHARS = 64
 class Terms(NamedTuple):
     """A text's terms by field, in order, repeats kept."""
 
-    uni: tuple[str, ...]
+    unigrams: tuple[str, ...]
     """Stems of words without stop words, and pairs of adjacent characters where words are not separated."""
-    bi: tuple[str, ...]
+    bigrams: tuple[str, ...]
     """Adjacent pairs of those stems, joined by `_`."""
-    c1: tuple[str, ...]
+    characters: tuple[str, ...]
     """Single characters where words are not separated."""
 
     def joined(self) -> "JoinedTerms":
         """The same, in one text a field."""
-        return JoinedTerms(" ".join(self.uni), " ".join(self.bi), " ".join(self.c1))
+        return JoinedTerms(" ".join(self.unigrams), " ".join(self.bigrams), " ".join(self.characters))
 
 
 class JoinedTerms(NamedTuple):
     """A text's terms by field, joined by blanks, which no term holds: what goes from process to process, and into
     indexes that take texts. Making a hundred words of each text and one text of them again would take longer."""
 
-    uni: str
-    bi: str
-    c1: str
+    unigrams: str
+    bigrams: str
+    characters: str
 
     def split(self) -> Terms:
         """The terms one by one."""
-        return Terms(tuple(self.uni.split()), tuple(self.bi.split()), tuple(self.c1.split()))
+        return Terms(tuple(self.unigrams.split()), tuple(self.bigrams.split()), tuple(self.characters.split()))
 
 
 def analyse(text: str) -> Terms:
@@ -56,17 +56,17 @@ def analyse(text: str) -> Terms:
     stems = [stem for stem in map(_STEMS.__getitem__, words) if stem]
     if words and not stems and not runs:
         stems = [_stem(word.partition("'")[0]) for word in words]
-    bi = tuple([f"{left}_{right}" for left, right in pairwise(stems)])
+    bigrams = tuple([f"{left}_{right}" for left, right in pairwise(stems)])
     if not runs:
-        return Terms(tuple(stems), bi, ())
-    c1: list[str] = []
+        return Terms(tuple(stems), bigrams, ())
+    characters: list[str] = []
     for run in runs:
-        c1.extend(run)
+        characters.extend(run)
         if len(run) == 1:
             stems.append(run)
         else:
             stems.extend([left + right for left, right in pairwise(run)])
-    return Terms(tuple(stems), bi, tuple(c1))
+    return Terms(tuple(stems), bigrams, tuple(characters))
 
 
 def analyse_question(text: str) -> Terms:
@@ -75,7 +75,7 @@ def analyse_question(text: str) -> Terms:
     if text.isascii():
         return analyse(text)
     terms = analyse(_ASKING.sub(" ", text))
-    return terms if terms.uni else analyse(text)
+    return terms if terms.unigrams else analyse(text)
 
 
 _ASKING = re.compile(

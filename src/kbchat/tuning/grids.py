@@ -1,7 +1,7 @@
 """Configurations of retrieval, and the grids that they come from."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby, product
 from typing import TypeVar
 
@@ -9,54 +9,11 @@ from pydantic import ValidationError
 
 from kbchat.chunking import ChunkStrategy, Splitting
 from kbchat.errors import InvalidInputError
-from kbchat.inputs import Bounds, checked_bounds, checked_threshold, checked_top_k
-from kbchat.settings import Settings
-from kbchat.strategies import Expand, Stages, Strategy
+from kbchat.inputs import RetrievalOptions, checked_options
+from kbchat.settings import RetrievalSettings, Settings
+from kbchat.strategies import Expand, Strategy
 
 _Choice = TypeVar("_Choice")
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """How a question is searched for."""
-
-    strategy: Strategy = Strategy.HYBRID
-    dense_weight: float | None = None
-    sentence_weight: float | None = None
-    """None: by the embedder."""
-    diversity: float = 0.0
-    expand: Expand = Expand.NONE
-    rerank: bool = False
-
-    @classmethod
-    def of(cls, bounds: Bounds) -> "Asking":
-        """The part of the bounds that says how. Other strategies than the hybrid one have no weights."""
-        weights = (bounds.dense_weight, bounds.sentence_weight) if bounds.strategy is Strategy.HYBRID else (None, None)
-        return cls(bounds.strategy, *weights, bounds.diversity, bounds.expand, bounds.rerank)
-
-    @property
-    def stages(self) -> Stages:
-        return {
-            "strategy": self.strategy,
-            "dense_weight": self.dense_weight,
-            "sentence_weight": self.sentence_weight,
-            "diversity": self.diversity,
-            "expand": self.expand,
-            "rerank": self.rerank,
-        }
-
-    @property
-    def label(self) -> str:
-        """What is not as it is by default."""
-        parts = [
-            "" if self.strategy is Strategy.HYBRID else f"{self.strategy}",
-            "" if self.dense_weight is None else f"dense weight {self.dense_weight:g}",
-            "" if self.sentence_weight is None else f"sentence weight {self.sentence_weight:g}",
-            "" if not self.diversity else f"diversity {self.diversity:g}",
-            "" if self.expand is Expand.NONE else f"with {self.expand}",
-            "reranked" if self.rerank else "",
-        ]
-        return "".join(f", {part}" for part in parts if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +21,14 @@ class Configuration:
     """What is tried."""
 
     splitting: Splitting
-    top_k: int
-    score_threshold: float | None = None
-    asking: Asking = Asking()
+    options: RetrievalOptions = field(default_factory=RetrievalOptions)
     embedder: str | None = None
     """None: that of the settings."""
 
     @property
     def label(self) -> str:
         """Tells it from the others of its run: how it splits and embeds, and what is not by default of how it asks."""
-        return self.indexing_label + self.asking.label
+        return self.indexing_label + "".join(f", {part}" for part in _asking(self.options) if part)
 
     @property
     def indexing_label(self) -> str:
@@ -86,26 +41,22 @@ class Configuration:
     @property
     def full_label(self) -> str:
         """Tells it from all others: with how much of what is found is used."""
-        floor = "" if self.score_threshold is None else f", from {self.score_threshold:g}"
-        return f"{self.label}, top {self.top_k}{floor}"
+        least = self.options.score_threshold
+        return f"{self.label}, top {self.options.top_k}" + ("" if least is None else f", from {least:g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """What is to be tried: every combination. Of what is left out the settings' own is."""
+    """What is to be tried: every combination. Of what is left out the settings' own is.
+
+    `options` are by their names in `RetrievalOptions`.
+    """
 
     chunk_strategies: Sequence[str] = ()
     sizes: Sequence[int] = ()
     overlaps: Sequence[int] = ()
     embedders: Sequence[str] = ()
-    strategies: Sequence[str] = ()
-    dense_weights: Sequence[float] = ()
-    sentence_weights: Sequence[float] = ()
-    diversities: Sequence[float] = ()
-    expands: Sequence[str] = ()
-    reranks: Sequence[bool] = ()
-    top_ks: Sequence[int] = ()
-    thresholds: Sequence[float] = ()
+    options: Mapping[str, Sequence[object]] = field(default_factory=dict)
 
     def configurations(self, present: Splitting, settings: Settings, *, top_k: int) -> list[Configuration]:
         """All of them, each once, those of an embedder side by side and of these those that split alike.
@@ -115,18 +66,15 @@ class Grid:
         found: dict[str, Configuration] = {}
         embedders = [None if name == settings.embedder else name for name in self.embedders] or [None]
         splittings = self._splittings(present)
-        askings = self._askings(settings)
-        top_ks = [checked_top_k(k) for k in _each(self.top_ks, top_k)]
-        floors = [checked_threshold(floor) for floor in _each(self.thresholds, settings.score_threshold)]
-        for embedder, splitting, k, floor, asking in product(embedders, splittings, top_ks, floors, askings):
-            made = Configuration(splitting, k, floor, asking, embedder)
+        for embedder, splitting, options in product(embedders, splittings, self._options(settings, top_k)):
+            made = Configuration(splitting, options, embedder)
             found.setdefault(made.full_label, made)
         return list(found.values())
 
     def variants(self, present: Splitting, settings: Settings) -> list[Configuration]:
         """The present configuration, then all others in the same order."""
         found = self.configurations(present, settings, top_k=settings.top_k)
-        now = Configuration(present, settings.top_k, settings.score_threshold, present_asking(settings))
+        now = Configuration(present, _options(settings, {}))
         known = {each.full_label: each for each in (now, *found)}
         embedders = list(dict.fromkeys(each.embedder for each in known.values()))
         indexes = list(dict.fromkeys(each.indexing_label for each in known.values()))
@@ -159,35 +107,13 @@ class Grid:
             _each(self.overlaps, present.overlap),
         )
 
-    def _askings(self, settings: Settings) -> list[Asking]:
-        none: tuple[None] = (None,)
-        chosen = product(
-            self.strategies or none,
-            self.dense_weights or none,
-            self.sentence_weights or none,
-            self.diversities or none,
-            self.expands or none,
-            self.reranks or none,
-        )
+    def _options(self, settings: Settings, top_k: int) -> list[RetrievalOptions]:
+        given = {"top_k": (top_k,), **{name: values for name, values in self.options.items() if values}}
+        names = [name for name in RetrievalSettings.model_fields if name in given]
         return [
-            _asking(
-                settings,
-                {
-                    "strategy": strategy,
-                    "dense_weight": dense,
-                    "sentence_weight": sentence,
-                    "diversity": diversity,
-                    "expand": expand,
-                    "rerank": rerank,
-                },
-            )
-            for strategy, dense, sentence, diversity, expand, rerank in chosen
+            _options(settings, dict(zip(names, chosen, strict=True)))
+            for chosen in product(*(given[name] for name in names))
         ]
-
-
-def present_asking(settings: Settings) -> Asking:
-    """How the settings ask."""
-    return _asking(settings, {})
 
 
 def by_embedder(tried: Iterable[Configuration]) -> list[tuple[str | None, list[Configuration]]]:
@@ -195,9 +121,24 @@ def by_embedder(tried: Iterable[Configuration]) -> list[tuple[str | None, list[C
     return [(embedder, list(each)) for embedder, each in groupby(tried, key=lambda one: one.embedder)]
 
 
-def _asking(settings: Settings, stages: Stages) -> Asking:
+def _options(settings: Settings, given: Mapping[str, object]) -> RetrievalOptions:
+    """Other strategies than the hybrid one have no weights, so that they are not tried once for each."""
     reranks = settings.rerank_model is not None
-    return Asking.of(checked_bounds(None, None, None, stages, settings=settings, reranks=reranks, caller="a trial"))
+    found = checked_options(given, settings=settings, reranks=reranks, caller="a trial")
+    unweighed = {"dense_weight": None, "sentence_weight": None}
+    return found if found.strategy is Strategy.HYBRID else found.model_copy(update=unweighed)
+
+
+def _asking(options: RetrievalOptions) -> list[str]:
+    """How a question is searched for, where that is not as it is by default."""
+    return [
+        "" if options.strategy is Strategy.HYBRID else f"{options.strategy}",
+        "" if options.dense_weight is None else f"dense weight {options.dense_weight:g}",
+        "" if options.sentence_weight is None else f"sentence weight {options.sentence_weight:g}",
+        "" if not options.diversity else f"diversity {options.diversity:g}",
+        "" if options.expand is Expand.NONE else f"with {options.expand}",
+        "reranked" if options.rerank else "",
+    ]
 
 
 def _each(given: Sequence[_Choice], otherwise: _Choice) -> Sequence[_Choice]:

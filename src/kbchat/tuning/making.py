@@ -73,7 +73,7 @@ def by_rule(texts: Mapping[str, str], count: int, *, seed: int = 0) -> list[Judg
     held = _sentences(texts)
     often = Counter(text[start:end] for text, spans in held.values() for start, end in spans)
     holding = Counter(
-        term for text, spans in held.values() for start, end in spans for term in set(analyse(text[start:end]).uni)
+        term for text, spans in held.values() for start, end in spans for term in set(analyse(text[start:end]).unigrams)
     )
     total = sum(often.values())
     found: dict[str, Judged] = {}
@@ -171,7 +171,7 @@ def _keywords(sentence: str, holding: Mapping[str, int], total: int) -> str | No
     """Words of a sentence that few others hold, without the rarest, which people seldom know; None for too few."""
     units: dict[str, float] = {}
     for match in _UNIT.finditer(sentence):
-        terms = analyse(match[0]).uni
+        terms = analyse(match[0]).unigrams
         weights = [math.log1p(total / (1 + holding[term])) for term in terms if term in holding]
         if weights and not match[0].isdigit():
             units.setdefault(match[0].lower(), sum(weights) / len(weights))
@@ -186,6 +186,6 @@ def _stretches(text: str, spans: Sequence[sentences.Offsets]) -> Iterator[senten
     first: int | None = None
     for start, end in spans:
         first = start if first is None or end - first > LONGEST else first
-        if end - first >= SHORTEST and len(analyse(text[first:end]).uni) >= FEWEST:
+        if end - first >= SHORTEST and len(analyse(text[first:end]).unigrams) >= FEWEST:
             yield first, end
             first = None

@@ -116,21 +116,13 @@ def _changed(present: Configuration, chosen: Configuration, embedder: str) -> li
 
 
 def _settings(configuration: Configuration, embedder: str) -> dict[str, bool | str | int | float]:
-    """The settings that mean a configuration. Whoever gives it another field gives it a line here."""
+    """The settings that mean a configuration."""
     how: Splitting = configuration.splitting
-    asking = configuration.asking
     found: dict[str, bool | str | int | float | None] = {
         "chunk_strategy": how.strategy.value,
         "chunk_overlap": how.overlap,
         "embedder": configuration.embedder or embedder,
-        "top_k": configuration.top_k,
-        "score_threshold": configuration.score_threshold,
-        "strategy": asking.strategy.value,
-        "dense_weight": asking.dense_weight,
-        "sentence_weight": asking.sentence_weight,
-        "diversity": asking.diversity,
-        "expand": asking.expand.value,
-        "rerank": asking.rerank,
+        **configuration.options.model_dump(mode="json", exclude={"where"}),
     }
     if how.strategy != "document":
         found["chunk_tokens"] = how.size

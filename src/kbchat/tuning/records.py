@@ -122,12 +122,13 @@ def check_comparable(
     if recorded.data != fingerprint(datasets):
         what = f"was recorded on other texts, questions or judgements ({recorded.dataset}); record it anew with --out"
         raise InvalidInputError("gate", what)
-    if (k := recorded.results[0].top_k) != tried[0].top_k:
-        raise InvalidInputError("gate", f"was recorded with a top_k of {k}, not {tried[0].top_k}; give the same")
-    if {*recorded.results[0].figures} != {*(now := measures(datasets, k))}:
-        raise InvalidInputError("gate", f"has other measures than {', '.join(now)}; record it anew with --out")
+    now, k = tried[0].options.top_k, recorded.results[0].top_k
+    if k != now:
+        raise InvalidInputError("gate", f"was recorded with a top_k of {k}, not {now}; give the same")
+    if {*recorded.results[0].figures} != {*(names := measures(datasets, k))}:
+        raise InvalidInputError("gate", f"has other measures than {', '.join(names)}; record it anew with --out")
     known = [_named(each.label, each.score_threshold, recorded.embedder) for each in recorded.results]
-    wanted = [_named(each.label, each.score_threshold, embedder) for each in tried]
+    wanted = [_named(each.label, each.options.score_threshold, embedder) for each in tried]
     missing = [name for name in wanted if name not in known]
     if not missing:
         return None
@@ -168,8 +169,8 @@ def result_of(trial: Trial, label: str) -> Result:
         strategy=tried.splitting.strategy,
         chunk_tokens=tried.splitting.size,
         chunk_overlap=tried.splitting.overlap,
-        top_k=tried.top_k,
-        score_threshold=tried.score_threshold,
+        top_k=tried.options.top_k,
+        score_threshold=tried.options.score_threshold,
         documents=trial.documents,
         chunks=trial.chunks,
         failed=trial.failed,

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 from kbchat import evaluation
 from kbchat.chat import is_found
 from kbchat.errors import InvalidInputError
-from kbchat.inputs import MAX_TOP_K
 from kbchat.knowledge import KnowledgeBase
 from kbchat.models import DocumentStatus, IngestProgress, Reference, TextDocument
-from kbchat.settings import Settings
+from kbchat.settings import MAX_TOP_K, Settings
 from kbchat.space import KnowledgeSpace
 from kbchat.strategies import Expand, Strategy
 from kbchat.text.splitting import estimate_tokens
@@ -82,7 +81,7 @@ class Search:
         length = await self._tokens_a_chunk(space)
         trials = []
         for given in group:
-            is_embedded = given.asking.strategy is not Strategy.LEXICAL
+            is_embedded = given.options.strategy is not Strategy.LEXICAL
             asked = Asked(space, self._embedding if is_embedded else {})
             configuration = await self._fitted(asked, given, length)
             found = await self._ask(asked, configuration)
@@ -113,12 +112,13 @@ class Search:
         """With as many passages as there is room for, where that is to be equal."""
         if not self.equal_room:
             return configuration
-        if configuration.asking.expand is not Expand.NONE:  # What stands around hits is seen when they are shown.
+        if configuration.options.expand is not Expand.NONE:  # What stands around hits is seen when they are shown.
             shown = [it for each in self.questions[:SAMPLE] for it in await asked.put(each.text, configuration)]
             length = sum(estimate_tokens(it.content) for it in shown) / len(shown) if shown else length
             asked.seconds.clear()
-        self._room = self._room or configuration.top_k * length
-        return replace(configuration, top_k=min(MAX_TOP_K, max(1, round(self._room / length))))
+        self._room = self._room or configuration.options.top_k * length
+        top_k = min(MAX_TOP_K, max(1, round(self._room / length)))
+        return replace(configuration, options=configuration.options.model_copy(update={"top_k": top_k}))
 
     async def _tokens_a_chunk(self, space: KnowledgeSpace) -> float:
         tokens = [estimate_tokens(chunk.content) for name in self.texts for chunk in await space.document_chunks(name)]

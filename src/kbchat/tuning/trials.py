@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kbchat import evaluation
 from kbchat.chat import is_found
@@ -16,7 +17,6 @@ from kbchat.knowledge import KnowledgeBase
 from kbchat.models import IngestProgress, Reference, TextDocument
 from kbchat.settings import Settings
 from kbchat.space import KnowledgeSpace
-from kbchat.strategies import Stages
 from kbchat.tuning.grids import Configuration, by_embedder
 from kbchat.tuning.sets import Dataset, Question
 
@@ -156,23 +156,16 @@ class Asked:
 
     async def put(self, question: str, configuration: Configuration) -> list[Reference]:
         """What is found with a configuration."""
-        return await self.ask(
-            question,
-            top_k=configuration.top_k,
-            score_threshold=configuration.score_threshold,
-            stages=configuration.asking.stages,
-        )
+        return await self.ask(question, **configuration.options.model_dump())
 
-    async def ask(
-        self, question: str, *, top_k: int, score_threshold: float | None = None, stages: Stages | None = None
-    ) -> list[Reference]:
-        """What is found. A blank question, which there are in real sets, finds nothing."""
+    async def ask(self, question: str, *, top_k: int, **others: Any) -> list[Reference]:
+        """What `retrieve` finds with these arguments. A blank question, which there are in real sets, finds nothing."""
         if not question or question.isspace():
             return []
         if not self.seconds:
-            await self.space.retrieve(question, top_k=top_k, **(stages or {}))  # The first one loads the parts.
+            await self.space.retrieve(question, top_k=top_k, **others)  # The first one loads the parts.
         began = time.perf_counter()
-        found = await self.space.retrieve(question, top_k=top_k, score_threshold=score_threshold, **(stages or {}))
+        found = await self.space.retrieve(question, top_k=top_k, **others)
         self.seconds.append(time.perf_counter() - began + self.embedding.get(question, 0.0))
         return found
 
@@ -243,7 +236,7 @@ async def _measure(
     found: Mapping[str, Sequence[Reference]],
     names: Mapping[str, str],
 ) -> dict[str, list[float]]:
-    questions, k = dataset.questions, configuration.top_k
+    questions, k = dataset.questions, configuration.options.top_k
     if by_passages([dataset]):
         chunks = [(chunk.start, chunk.end) for name in names.values() for chunk in await space.document_chunks(name)]
         values = excerpt_values(questions, found, chunks, k=k)
