@@ -6,7 +6,7 @@ make a character of each.
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -43,6 +43,8 @@ class Patterns:
     latest_first: tuple[_Pattern, ...]
     void: tuple[str, ...] = field(default=(), compare=False)
     """Lines that no path can fit."""
+    _above: dict[str, list[bool]] = field(default_factory=dict, compare=False, repr=False)
+    """For each folder that was asked about, which of the patterns fit it or one above it: its files are as many."""
 
     @classmethod
     def of(cls, lines: Iterable[str]) -> "Patterns":
@@ -75,14 +77,13 @@ class Patterns:
 
     def covers(self, path: str) -> bool:
         """Whether the last pattern that fits a file, or a folder above it, takes it."""
-        above = list(_above(path))
-        name = path[path.rfind("/") + 1 :]
-        for pattern in self.latest_first:
-            fits, by_path = pattern.fits.fullmatch, pattern.by_path
-            if (not pattern.folders_only and fits(path if by_path else name)) or any(
-                fits(folder if by_path else folder[folder.rfind("/") + 1 :]) for folder in above
-            ):
-                return pattern.takes
+        folder, _, name = path.rpartition("/")
+        above = self._above.get(folder)
+        if above is None:
+            above = self._above[folder] = [_fits_above(pattern, folder) for pattern in self.latest_first]
+        for (fits, takes, folders_only, by_path), is_above in zip(self.latest_first, above, strict=True):
+            if is_above or (not folders_only and fits.fullmatch(path if by_path else name)):
+                return takes
         return False
 
 
@@ -91,12 +92,14 @@ def in_bytes(path: str) -> str:
     return path if path.isascii() else os.fsencode(path).decode("latin-1")
 
 
-def _above(path: str) -> Iterator[str]:
-    at = path.rfind("/")
-    while at > 0:
-        path = path[:at]
-        yield path
-        at = path.rfind("/")
+def _fits_above(pattern: _Pattern, folder: str) -> bool:
+    """Whether a pattern fits a folder, or one above it."""
+    while folder:
+        above, _, name = folder.rpartition("/")
+        if pattern.fits.fullmatch(folder if pattern.by_path else name):
+            return True
+        folder = above
+    return False
 
 
 def _without_blanks(line: str) -> str:
