@@ -13,7 +13,6 @@ only.
 import argparse
 import json
 import os
-import random
 import signal
 import sqlite3
 import subprocess
@@ -23,6 +22,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from reporting import about, add_outputs, canvas, draw, save
 
@@ -38,21 +39,26 @@ def make(folder: Path, megabytes: int) -> int:
     """Make the files that are not there yet; returns how many bytes there are in all."""
     folder.mkdir(parents=True, exist_ok=True)
     number = megabytes * 1_000_000 // FILE_BYTES
-    for place in range(number):
+    missing = [it for it in range(number) if not (folder / f"{it // 1000}" / f"{it}.md").exists()]
+    vocabulary = [word(it) for it in range(WORDS)] if missing else []
+    for place in missing:
         path = folder / f"{place // 1000}" / f"{place}.md"
-        if path.exists():
-            continue
         path.parent.mkdir(exist_ok=True)
-        choose = random.Random(place)
-        lines, size = [f"# File {place}"], 0
-        while size < FILE_BYTES:
-            # Common words are commoner, as in any language.
-            words = [word(int(WORDS ** choose.random())) for _ in range(SENTENCE)]
-            line = f"{' '.join(words).capitalize()}.{chr(10) if choose.random() < 0.2 else ''}"
-            lines.append(line)
-            size += len(line) + 1
-        path.write_text("\n".join(lines))
+        path.write_text(text(place, vocabulary))
     return number * FILE_BYTES
+
+
+def text(place: int, vocabulary: list[str]) -> str:
+    """A file's text. Common words are commoner, as in any language."""
+    choose = np.random.default_rng(place)
+    lines, size = [f"# File {place}"], 0
+    while size < FILE_BYTES:
+        words = [vocabulary[it] for it in (WORDS ** choose.random(100 * SENTENCE)).astype(int).tolist()]
+        for first in range(0, len(words), SENTENCE):
+            end = "\n" if choose.random() < 0.2 else ""
+            lines.append(f"{' '.join(words[first : first + SENTENCE]).capitalize()}.{end}")
+            size += len(lines[-1]) + 1
+    return "\n".join(lines)
 
 
 def word(number: int) -> str:

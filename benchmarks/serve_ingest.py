@@ -89,14 +89,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--files", type=int, default=199)
+    parser.add_argument("--spread", action="store_true", help="not the first files but some of all, of every language")
     parser.add_argument("--at-once", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     add_outputs(parser)
     given = parser.parse_args()
     found = sorted(it for folder in given.folders for it in folder.rglob("*") if it.suffix in SUFFIXES)
-    files = [(str(it), it.read_bytes()) for it in found]
-    # Every so many, so that all languages and sizes are among them.
-    files = [(name, data) for name, data in files if data.strip()][:: max(1, len(files) // given.files)][: given.files]
+    files = [(str(it), data) for it in found if (data := it.read_bytes()).strip()]
+    step = max(1, len(files) // given.files) if given.spread else 1
+    files = files[::step][: given.files]
     header = about(
         "aiohttp",
         files=len(files),
