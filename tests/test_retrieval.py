@@ -17,6 +17,7 @@ from kbchat.errors import CollectionNotFoundError, EmbedderUnavailableError, Spa
 from kbchat.fusion import cosine
 from kbchat.ingestion.ingest import Ingester
 from kbchat.ingestion.preparing import Preparer
+from kbchat.ingestion.writing import GenerationWriter
 from kbchat.inputs import RetrievalOptions
 from kbchat.lexical.tantivy import TantivyIndex
 from kbchat.loaders.processes import DocumentReaders
@@ -50,13 +51,19 @@ class Bench:
     static: StaticEmbedder
 
     async def ingest(self, texts: dict[str, str], *, tokens: int = 256) -> None:
-        ingester = Ingester(
+        writer = GenerationWriter(
             self.space,
             catalog=self.catalog,
             store=self.store,
             lexical=self.lexical,
             embedder=self.embedder,
             threads=self.threads,
+            writer="test",
+        )
+        ingester = Ingester(
+            self.space,
+            catalog=self.catalog,
+            lexical=self.lexical,
             preparer=Preparer(
                 threads=self.threads,
                 readers=DocumentReaders(threads=self.threads, seconds=60, memory=1 << 30),
@@ -65,7 +72,7 @@ class Bench:
                 splitting=Splitting(max_tokens=tokens),
                 max_document_bytes=10**7,
             ),
-            writer="test",
+            writer=writer,
         )
         report = await ingester.ingest([TextDocument(name=name, text=text) for name, text in texts.items()])
         assert report.failed == ()

@@ -76,6 +76,7 @@ async def open_writer(
     """
     from kbchat.ingestion.ingest import Ingester
     from kbchat.ingestion.preparing import Preparer
+    from kbchat.ingestion.writing import GenerationWriter
 
     pin = await parts.pin()
     info = await parts.catalog.get_space(space_id)
@@ -101,16 +102,16 @@ async def open_writer(
         splitting=checked_splitting(splitting) or info.splitting or parts.settings.splitting,
         max_document_bytes=parts.settings.max_document_bytes,
     )
-    ingester = Ingester(
+    writer = GenerationWriter(
         info,
         catalog=parts.catalog,
         store=store,
         lexical=parts.lexical,
         embedder=parts.embedder,
         threads=parts.threads,
-        preparer=preparer,
         writer=parts.writer_id,
     )
+    ingester = Ingester(info, catalog=parts.catalog, lexical=parts.lexical, preparer=preparer, writer=writer)
     return Writer(info, ingester, preparer)
 
 

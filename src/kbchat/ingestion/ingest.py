@@ -14,14 +14,12 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from kbchat.catalog import Catalog, PendingGeneration, SourceState
-from kbchat.embedders import Embedder
 from kbchat.ingestion.items import Failed, Item, Prepared, Source, Unchanged
 from kbchat.ingestion.preparing import Group, Preparer, StatesOf
 from kbchat.ingestion.writing import Begun, GenerationWriter
 from kbchat.lexical import LexicalIndex, releasing
 from kbchat.models import DocumentFailure, DocumentStatus, IngestProgress, IngestReport, IngestStage, SpaceInfo
-from kbchat.stores import VectorStore
-from kbchat.threads import Threads, side_by_side
+from kbchat.threads import side_by_side
 
 PUBLISH_CHUNKS = 8192
 PUBLISH_SECONDS = 2.0
@@ -101,25 +99,13 @@ class Ingester:
     """Takes documents into one space. The caller holds the data's writer lock while a method runs."""
 
     def __init__(
-        self,
-        space: SpaceInfo,
-        *,
-        catalog: Catalog,
-        store: VectorStore,
-        lexical: LexicalIndex,
-        embedder: Embedder,
-        threads: Threads,
-        preparer: Preparer,
-        writer: str,
+        self, space: SpaceInfo, *, catalog: Catalog, lexical: LexicalIndex, preparer: Preparer, writer: GenerationWriter
     ) -> None:
-        """`writer` names who writes, to other servers."""
         self._space = space
         self._catalog = catalog
         self._lexical = lexical
         self._preparer = preparer
-        self._writer = GenerationWriter(
-            space, catalog=catalog, store=store, lexical=lexical, embedder=embedder, threads=threads, writer=writer
-        )
+        self._writer = writer
 
     async def ingest(
         self, sources: Sequence[Source], *, progress: Callable[[IngestProgress], None] | None = None
