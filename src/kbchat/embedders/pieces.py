@@ -38,7 +38,7 @@ class Tokens(dict[str, bytes]):
     def __init__(self, tokenizer: "Tokenizer") -> None:
         super().__init__()
         self._tokenizer = tokenizer
-        (self._line_end,) = self._encode("\n")
+        (self._line_end,) = array("H", self._encode("\n"))
 
     @classmethod
     def load(cls, path: Path) -> "Tokens":
@@ -67,28 +67,25 @@ class Tokens(dict[str, bytes]):
         found = iter(learnt)
         return [next(found) if tokens is None else tokens for tokens in known]
 
-    def _encode_lines(self, pieces: Sequence[str]) -> list[list[int]]:
+    def _encode_lines(self, pieces: Sequence[str]) -> list[bytes]:
         """Pieces as the lines of one text: no token reaches across a line end, and only that one stands for it."""
         if "\n" not in pieces:
-            ids = [*self._encode("\n".join(pieces)), self._line_end]
-            lines, start = [], 0
-            for _ in range(ids.count(self._line_end)):
-                end = ids.index(self._line_end, start)
-                lines.append(ids[start:end])
-                start = end + 1
-            if len(lines) == len(pieces):
-                return lines
+            tokens = self._encode("\n".join(pieces))
+            ends = np.flatnonzero(np.frombuffer(tokens, np.uint16) == self._line_end) * self.BYTES
+            if len(ends) == len(pieces) - 1:
+                starts = [0, *(ends + self.BYTES).tolist()]
+                return [tokens[start:end] for start, end in zip(starts, [*ends.tolist(), len(tokens)], strict=True)]
         return list(map(self._encode, pieces))
+
+    def _encode(self, text: str) -> bytes:
+        # The quick one does not tell where in the text each token stands.
+        (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
+        return array("H", encoding.ids).tobytes()
 
     def __missing__(self, piece: str) -> bytes:
         return self._keep(piece, self._encode(piece))
 
-    def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
-
-    def _keep(self, piece: str, ids: list[int]) -> bytes:
-        tokens = array("H", ids).tobytes()
+    def _keep(self, piece: str, tokens: bytes) -> bytes:
         if len(piece) <= self.LONGEST:
             if len(self) >= self.LIMIT:
                 self.clear()

@@ -24,10 +24,11 @@ class Recipe(NamedTuple):
         """How documents are taken in now."""
         return cls(fingerprint(splitting), f"{analysis.VERSION}.{loaders.VERSION}")
 
-    def made(self, kept: str) -> bool:
-        """Whether the text of a `ContentHash` is of this recipe, and of a file that came with nothing told. It is asked
-        of every file there is, so the text is not taken apart."""
-        return kept.startswith(f"{self.splitting}:{self.versions}:")
+    @property
+    def prefix(self) -> str:
+        """What the text of a `ContentHash` begins with that is of this recipe, and of a file that came with nothing
+        told. It is looked for in every file's there is, so that the text is not taken apart."""
+        return f"{self.splitting}:{self.versions}:"
 
 
 class ContentHash(NamedTuple):

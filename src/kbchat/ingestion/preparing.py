@@ -136,11 +136,18 @@ class Preparer:
         """What a look at the files' stats settles, and what is to be read."""
         settled: list[Item] = []
         todo: list[_Todo] = []
+        made = self._recipe.prefix
         for source in sources:
             name = source.name
             known = states.get(name)
             stat = _stat(source)
-            if known is not None and stat is not None and self._is_untouched(source, known, stat) and name not in seen:
+            if (
+                known is not None
+                and stat is not None
+                and _is_untouched(source, known, stat)
+                and known.content_hash.startswith(made)
+                and name not in seen
+            ):
                 seen.add(name)
                 settled.append(Unchanged(name, known.document_id))
                 continue
@@ -150,17 +157,6 @@ class Preparer:
             seen.add(name)
             todo.append(_Todo(source, known, min(_size(source, stat), self._max_bytes)))
         return settled, todo
-
-    def _is_untouched(self, source: Source, known: SourceState, stat: os.stat_result) -> bool:
-        """Whether the file is as it was by its stat alone."""
-        return (
-            changed_ns(stat) == known.mtime_ns
-            and stat.st_size == known.size
-            and known.status is DocumentStatus.FINISHED
-            and isinstance(source, FileSource)
-            and known.source == source.path
-            and self._recipe.made(known.content_hash)
-        )
 
     async def prepare(self, group: Group, *, split: Callable[[str], None] | None = None) -> list[Item]:
         """Read, load and split the documents of a group. `split` is told the names of those about to be split."""
@@ -339,6 +335,17 @@ def _stat(source: Source) -> os.stat_result | None:
         return os.stat(source.path)  # noqa: PTH116 (a folder may hold very many)
     except OSError:
         return None  # Reading it will say why.
+
+
+def _is_untouched(source: Source, known: SourceState, stat: os.stat_result) -> bool:
+    """Whether the file is as it was, and where it was, by its stat alone."""
+    return (
+        isinstance(source, FileSource)
+        and stat.st_size == known.size
+        and changed_ns(stat) == known.mtime_ns
+        and known.source == source.path
+        and known.status is DocumentStatus.FINISHED
+    )
 
 
 def _taken(source: Source, known: SourceState | None, uploaded: Set[int], seen: Set[str]) -> str | None:

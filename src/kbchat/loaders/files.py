@@ -3,7 +3,7 @@
 import os
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
@@ -215,16 +215,17 @@ def _files(root: Path, selection: Selection, closed: list[FileSource], passed: l
         except OSError:
             closed.append(FileSource.named(folder, folder[prefix:]))
             continue
-        chosen.enter(folder)
+        takes = chosen.enter(folder)
         folders = []
         for entry in entries:
-            if entry.name.startswith("."):
+            name, path = entry.name, entry.path
+            if name[0] == ".":
                 continue
             if entry.is_dir(follow_symlinks=False):
-                if entry.path not in passed and chosen.takes_folder(entry.path):
-                    folders.append(entry.path)
-            elif chosen.takes_file(entry.path, entry.name) and not (entry.is_symlink() and Path(entry.path).is_dir()):
-                yield FileSource.named(entry.path, entry.path[prefix:])
+                if path not in passed and chosen.takes_folder(path):
+                    folders.append(path)
+            elif takes(name) and not (entry.is_symlink() and Path(path).is_dir()):
+                yield FileSource.named(path, path[prefix:])
         pending.extend(reversed(folders))
 
 
@@ -243,22 +244,22 @@ class _Chosen:
         self._ignored = _lists_above(real) if selection.gitignore else []
         self.ignores_all = any(self._is_ignored(str(folder), folder=True) for folder in (real, *real.parents))
 
-    def enter(self, folder: str) -> None:
-        """Obey a folder's own list from now on, for what lies in it."""
+    def enter(self, folder: str) -> Callable[[str], bool]:
+        """Obey a folder's own list from now on, for what lies in it. What is given tells whether a file of a name is
+        taken."""
         if self._obeys_git and (patterns := _ignore_file(real := self._placed(folder))) is not None:
             self._ignored.append((f"{real}{os.sep}", patterns))
+        included = self._is_known if self._include is None else self._include.covers_in(self._below(folder))
+        if self._exclude is None and not self._obeys_git:
+            return included
+        return lambda name: included(name) and not self._is_out(f"{folder}{os.sep}{name}", folder=False)
 
     def takes_folder(self, path: str) -> bool:
         return not self._is_out(path, folder=True)
 
-    def takes_file(self, path: str, name: str) -> bool:
-        if self._include is None:
-            stem, dot, suffix = name.rpartition(".")
-            if f".{suffix.lower()}" not in self._suffixes if dot and stem else name.lower() not in _WELL_KNOWN:
-                return False
-        elif not self._include.covers(self._below(path)):
-            return False
-        return not self._is_out(path, folder=False)
+    def _is_known(self, name: str) -> bool:
+        stem, dot, suffix = name.rpartition(".")
+        return f".{suffix.lower()}" in self._suffixes if dot and stem else name.lower() in _WELL_KNOWN
 
     def _is_out(self, path: str, *, folder: bool) -> bool:
         if self._exclude is not None and self._exclude.verdict(self._below(path), folder=folder):

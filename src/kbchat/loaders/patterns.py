@@ -6,7 +6,7 @@ make a character of each.
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -43,8 +43,6 @@ class Patterns:
     latest_first: tuple[_Pattern, ...]
     void: tuple[str, ...] = field(default=(), compare=False)
     """Lines that no path can fit."""
-    _above: dict[str, list[bool]] = field(default_factory=dict, compare=False, repr=False)
-    """For each folder that was asked about, which of the patterns fit it or one above it: its files are as many."""
 
     @classmethod
     def of(cls, lines: Iterable[str]) -> "Patterns":
@@ -75,16 +73,26 @@ class Patterns:
                 return takes
         return None
 
-    def covers(self, path: str) -> bool:
-        """Whether the last pattern that fits a file, or a folder above it, takes it."""
-        folder, _, name = path.rpartition("/")
-        above = self._above.get(folder)
-        if above is None:
-            above = self._above[folder] = [_fits_above(pattern, folder) for pattern in self.latest_first]
-        for (fits, takes, folders_only, by_path), is_above in zip(self.latest_first, above, strict=True):
-            if is_above or (not folders_only and fits.fullmatch(path if by_path else name)):
-                return takes
-        return False
+    def covers_in(self, folder: str) -> Callable[[str], bool]:
+        """Tells of a file's name in a folder whether the last pattern that fits the file, or a folder above it, takes
+        it. What is the same for all of them is found out once."""
+        prefix = f"{folder}/" if folder else ""
+        rules: list[tuple[Callable[[str], object], bool, bool]] = []
+        others = False
+        for pattern in self.latest_first:
+            if _fits_above(pattern, folder):
+                others = pattern.takes
+                break
+            if not pattern.folders_only:
+                rules.append((pattern.fits.fullmatch, pattern.takes, pattern.by_path))
+
+        def covers(name: str) -> bool:
+            for fits, takes, by_path in rules:
+                if fits(prefix + name if by_path else name):
+                    return takes
+            return others
+
+        return covers
 
 
 def in_bytes(path: str) -> str:
