@@ -31,7 +31,7 @@ TASKS = "disabled-by-default-devtools.timeline"
 MARKS = [
     pytest.mark.skipif(CHROMIUM is None and not IN_CI, reason="there is no Chromium; `make browser` brings it"),
     pytest.mark.server,
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
     pytest.mark.leaves("the driver of the browser ends in its own time"),
 ]
 """What every test in a browser has."""

@@ -160,7 +160,7 @@ def _is_the_runners(task: asyncio.Task[object]) -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("server") and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(120))  # The first one of a file waits until its server has started.
+            item.add_marker(pytest.mark.timeout(300))  # The first one of a file waits until its server has started.
         names = getattr(item, "fixturenames", ())
         if "anyio_backend" in names and "no_task_left" not in names:
             # First set up, last torn down: what the other fixtures end is gone by then.

@@ -326,7 +326,7 @@ class TestHttp:
 
 
 class TestStdio:
-    @pytest.mark.timeout(90)  # it starts two programs
+    @pytest.mark.timeout(200)  # it starts two programs
     async def test_the_official_client(self, tmp_path: Path) -> None:
         """`kbchat mcp` speaks to the client that started it, and ends with it."""
         async with kbchat.KnowledgeBase(tmp_path) as kb:

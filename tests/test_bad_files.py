@@ -9,7 +9,7 @@ import pytest
 import kbchat
 from made_files import PHRASE, bomb, docx, locked_pdf, pdf, write
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 REASONS = {
     "locked.pdf": "encrypted with a password; save it without one",

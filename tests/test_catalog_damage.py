@@ -166,7 +166,7 @@ async def test_a_read_only_disk(small_disk: Path, make_first: bool) -> None:
 # -- several processes ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(200)
 def test_processes_that_make_a_catalog_together(tmp_path: Path, child: Child) -> None:
     """Two that open a new file at the same moment both succeed."""
     body = """
@@ -191,7 +191,7 @@ await catalog.aclose()
     connection.close()
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(200)
 def test_a_file_that_may_not_grow(tmp_path: Path, child: Child) -> None:
     """A quota is an error like a full disk, and what was acknowledged stays."""
     body = """
@@ -215,7 +215,7 @@ await catalog.aclose()
     assert "disk" in message
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(200)
 async def test_an_open_catalog_needs_no_alembic(file: Path, child: Child) -> None:
     """One whose tables are up to date is opened without loading the migrations."""
     body = """
@@ -227,7 +227,7 @@ print([name for name in heavy if name in sys.modules])
     assert await anyio.to_thread.run_sync(child(body, file).communicate) == ("[]\n", "")
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(200)
 @pytest.mark.parametrize("seed", range(2))
 async def test_a_killed_writer_leaves_a_whole_catalog(tmp_path: Path, child: Child, seed: int) -> None:
     """After SIGKILL at any moment: what was acknowledged is there, every document is whole, the rest is collectable."""

@@ -137,4 +137,4 @@ class History(RuleBasedStateMachine):
 
 
 History.TestCase.settings = settings(max_examples=10, stateful_step_count=20, deadline=None)
-TestHistory = pytest.mark.timeout(120)(History.TestCase)
+TestHistory = pytest.mark.timeout(300)(History.TestCase)

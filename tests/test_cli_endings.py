@@ -17,7 +17,7 @@ from kbchat.cli import main
 from kbchat.cli.exits import Exit
 
 # Each test starts interpreters, which a busy machine makes slow.
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(200)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from kbchat.cli import main
 from kbchat.cli.exits import Exit
 
 # Each test starts several interpreters, which a busy machine makes slow.
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(200)
 
 
 Prepare = Callable[..., None]

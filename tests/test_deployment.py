@@ -153,7 +153,7 @@ async def test_a_space_deleted_elsewhere_is_gone(pair: Pair) -> None:
         await there.ingest(documents(TEXTS))
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_postgresql_restarted_under_load(pair: Pair, postgresql: PostgresqlServer) -> None:
     """Questions and an ingest fail with a clear error or succeed; afterwards all is as it should be, nothing that was
     acknowledged is lost, and nobody had to be started anew."""

@@ -33,7 +33,7 @@ def seen(found: list[Reference]) -> list[tuple[str, int, float, float | None, fl
     return [(it.name, it.start, it.recall_score, it.dense, it.lexical, it.sentence) for it in found]
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(200)
 @pytest.mark.parametrize("strategy", [Strategy.HYBRID, Strategy.LEXICAL])
 async def test_to_the_last_digit(tmp_path: Path, strategy: Strategy) -> None:
     """Twice in Chroma, and in Milvus: the same chunks in the same order with the same scores."""

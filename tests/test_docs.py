@@ -56,7 +56,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(200)
 @pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)], ids=lambda page: page.name)
 async def test_python_runs(page: Path, reader: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every Python block of a page runs, one after the other, as a reader would run them."""
@@ -70,7 +70,7 @@ async def test_python_runs(page: Path, reader: Path, capsys: pytest.CaptureFixtu
             await anyio.to_thread.run_sync(exec, code, names)  # It may start a loop of its own.
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(200)
 def test_the_ten_lines_work_as_printed(reader: Path) -> None:
     """README's first program, copied to a file, prints an answer and where it comes from; a second run as well."""
     program = next(blocks(ROOT / "README.md", "python")).text

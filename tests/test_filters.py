@@ -241,7 +241,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
     return tmp_path / "catalog" if request.param == "sqlite" else str(request.getfixturevalue("postgresql_url"))
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_catalog_selects_what_matches(database: Path | str) -> None:
     """Whatever it is asked to look for in texts first, a database's documents are those that plain Python selects."""
     with start_blocking_portal() as portal:
@@ -312,7 +312,7 @@ async def test_a_search_finds_what_the_filter_selects(
         assert {hit.name: hit.lexical for hit in found} == pytest.approx({hit.name: lexical[hit.name] for hit in found})
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.leaves("the space is used by every example, and closed after them")
 def test_documents_of_many_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any filter that selects some of thousands of chunks finds of these as many as asked for, and of these alone."""

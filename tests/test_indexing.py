@@ -345,7 +345,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(200)
 async def test_a_space_is_as_its_last_upload_left_it(space: kbchat.KnowledgeSpace) -> None:
     """Also where many come at once: its `info` is never of one before the last."""
     before = space.info.document_count

@@ -36,7 +36,7 @@ async def count(data: Path) -> int:
         return found[0].info.document_count if found else 0
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(200)
 async def test_ctrl_c_stops_an_ingest_and_the_next_run_goes_on(plugin: Format, tmp_path: Path) -> None:
     """Amid a document whose reading never ends it stops at once: what was published is there, nothing of what comes
     after that document is, and the rest follows."""

@@ -29,7 +29,7 @@ SEED = 29
 PROGRAM = Path(__file__).with_name("killing_moves.py")
 QUESTION = "Which note is about lighthouse seven?"
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 NEXT: dict[str, Callable[[kbchat.KnowledgeBase, kbchat.KnowledgeSpace], Awaitable[object]]] = {
     "ingest": lambda kb, space: space.ingest(kbchat.TextDocument(name="new", text="About bridges alone.")),

@@ -80,7 +80,7 @@ def assert_alike(one: list[LexicalResult], other: list[LexicalResult]) -> tuple[
     return worst, shared / best
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("corpus", corpora())
 async def test_the_three_agree(corpus: Corpus, tmp_path: Path) -> None:
     """Scores within .02 of each other, and 95 % of the best ten the same, question by question."""

@@ -65,7 +65,7 @@ async def test_there_and_back(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeS
 
 
 @pytest.mark.server
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_between_servers(chroma_server: ChromaServer, milvus_server: MilvusServer, tmp_path: Path) -> None:
     """From a Chroma server to a Milvus server and back, by settings alone."""
     settings = kbchat.Settings(

@@ -25,7 +25,7 @@ from upstream import Exchange, Upstream, model
 
 __all__ = ["file", "model", "text"]
 
-pytestmark = [pytest.mark.server, needs_postgresql, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.server, needs_postgresql, pytest.mark.timeout(400)]
 
 ADDRESSES = ("127.0.0.2", "127.0.0.3")
 QUESTION = "How are keys rotated?"

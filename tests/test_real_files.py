@@ -16,7 +16,7 @@ FOLDER = os.environ.get("REAL_FILES")
 
 pytestmark = [
     pytest.mark.skipif(FOLDER is None, reason="REAL_FILES names no folder with them"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
 ]
 
 UUID_HEADING = "d666f1f7-46cb-42bd-9a39-9a39cf2a509f"

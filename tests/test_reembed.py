@@ -17,7 +17,7 @@ import pytest
 from serving import SPACES
 from test_servers import Server, started
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(300)]
 
 EMBEDDER = "openai:hashed"
 QUESTION = "How are keys rotated?"

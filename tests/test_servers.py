@@ -21,7 +21,7 @@ from upstream import Exchange, Upstream, model
 
 __all__ = ["model"]
 
-pytestmark = [pytest.mark.server, needs_postgresql, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.server, needs_postgresql, pytest.mark.timeout(400)]
 
 KEYS = "Keys are rotated every ninety days by the vault. Nobody rotates them by hand."
 WITHIN = 60.0

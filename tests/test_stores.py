@@ -58,7 +58,7 @@ def by_metric(metric: Literal["IP", "L2"]) -> MilvusSettings:
 
 
 @pytest.mark.server
-@pytest.mark.timeout(120)  # a server is started first
+@pytest.mark.timeout(300)  # a server is started first
 class TestChromaServer(PersistentStoreSuite):
     @pytest.fixture
     def open_store(self, chroma_server: ChromaServer) -> Callable[[], VectorStore]:
@@ -86,7 +86,7 @@ def collections(milvus_server: MilvusServer) -> list[str]:
 
 
 @pytest.mark.server
-@pytest.mark.timeout(120)  # a server is started first
+@pytest.mark.timeout(300)  # a server is started first
 class TestMilvusServer(PersistentStoreSuite):
     @pytest.fixture
     def open_store(self, milvus_server: MilvusServer) -> Callable[[], VectorStore]:

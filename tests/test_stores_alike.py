@@ -21,7 +21,7 @@ from servers import ChromaServer, MilvusServer
 from test_filters import FILTERS
 
 pytestmark = [
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
     pytest.mark.leaves("the stores are used by several tests, and closed after them"),
 ]
 

@@ -22,7 +22,7 @@ from kbchat.threads import Threads
 from servers import ChromaServer, MilvusServer, Proxy, free_port
 
 # Several processes are started and stopped here; how long that takes depends on what else the machine does.
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
@@ -352,7 +352,7 @@ def own_milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServe
 
 
 @pytest.mark.server
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(500)
 class TestMilvusServerFaults:
     async def test_token(self, milvus_server: MilvusServer) -> None:
         """A wrong or missing token is an error that says so; the right one is let through."""

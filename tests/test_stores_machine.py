@@ -176,14 +176,14 @@ def many(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(milvus_collection, "TOLD_SERVER", 1)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("many")
 def test_chroma_embedded(tmp_path: Path) -> None:
     """Embedded Chroma does as exact search does."""
     compare(lambda: ChromaStore(path=tmp_path, threads=Threads()), examples=5, steps=20)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("many")
 def test_milvus_lite(tmp_path: Path) -> None:
     """Milvus Lite does as exact search does."""
@@ -191,7 +191,7 @@ def test_milvus_lite(tmp_path: Path) -> None:
 
 
 @pytest.mark.server
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("many")
 def test_chroma_server(chroma_server: ChromaServer) -> None:
     """A Chroma server does as exact search does."""
@@ -199,7 +199,7 @@ def test_chroma_server(chroma_server: ChromaServer) -> None:
 
 
 @pytest.mark.server
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("many")
 def test_milvus_server(milvus_server: MilvusServer) -> None:
     """A Milvus server does as exact search does."""

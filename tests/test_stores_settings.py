@@ -21,7 +21,7 @@ from kbchat.testing.vectors import alike, assert_best, some_vectors
 from kbchat.wiring import OwnParts, Parts
 from servers import ChromaServer, MilvusServer, Proxy
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 DOCUMENT = kbchat.TextDocument(name="keys", text="Keys are rotated every ninety days by the vault.")
 

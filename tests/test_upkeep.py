@@ -366,7 +366,7 @@ WRITES: dict[str, Callable[[kbchat.KnowledgeBase, kbchat.KnowledgeSpace], Awaita
 }
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(200)
 @pytest.mark.parametrize("what", WRITES)
 async def test_whoever_is_stopped_while_writing_words_is_in_nobodys_way(
     kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace, what: str

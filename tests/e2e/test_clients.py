@@ -30,7 +30,7 @@ TEXT = "".join(ANSWER)
 USAGE = (21, 8)
 DOCUMENT = "# Keys\n\nKeys are rotated every ninety days by the vault.\n"
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(300)]
 
 
 # -- the model server, in a thread of its own, and what it saw -------------------------------------------------------

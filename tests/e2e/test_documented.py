@@ -28,7 +28,7 @@ layer for agents and a layer for the language itself.
 An operator is the smallest part of a workflow. Operators are connected with the sign `>>`.
 """
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(200)]
 
 
 @pytest.fixture(scope="module")

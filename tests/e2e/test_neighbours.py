@@ -14,7 +14,7 @@ INTEGRATIONS = sorted({*NEIGHBOURS} - {"sentence-transformers"})
 HERE = Path(__file__).parents[1] / "neighbours"
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", sorted(NEIGHBOURS))
 def test_neighbour(name: str, tmp_path: Path) -> None:
     """A retriever passes the neighbour's own suite where it has one, and works in what the neighbour builds of it; a

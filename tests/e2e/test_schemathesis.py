@@ -13,7 +13,7 @@ EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "10")
 
 
 @pytest.mark.server
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
     """Neither with sound requests nor with broken ones, nor when it follows what answers lead to."""
     with kbchat_serve(tmp_path / "data", KBCHAT_API_KEYS="key-one") as port:
