@@ -4,9 +4,9 @@
 
 Each system runs in a process and an environment of its own (below `.bench`, made at the first run), with the same
 static embedder, the same Chroma and chunks of 256 tokens, over the same files: fresh, and then with nothing changed
-(the median of nine runs).
-What each does is in `ingesting/systems.py`. `raw` embeds kbchat's chunks and writes their vectors to Chroma, no more;
-`raw_wordllama` does so by the library that the embedder's model is from, instead of kbchat's way of reckoning it.
+(the median of up to nine runs). What each does is in `ingesting/systems.py`. `raw` embeds kbchat's chunks and writes
+their vectors to Chroma, no more; `raw_wordllama` does so by the library that the embedder's model is from, instead of
+kbchat's way of reckoning it.
 The memory is the most seen of the whole process tree, what several processes share counted once (PSS; on Linux).
 """
 
