@@ -81,6 +81,6 @@ assert parser.parse_args(["--json", "found.json"]).plot is None
 parser.parse_args(["--plot", "found.png"])
 """
     command = [sys.executable, "-c", program]
-    ran = subprocess.run(command, cwd=BENCHMARKS, capture_output=True, text=True, timeout=20, check=False)
+    ran = subprocess.run(command, cwd=BENCHMARKS, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 2
     assert "pip install 'kbchat[bench]'" in ran.stderr

@@ -185,7 +185,7 @@ await catalog.aclose()
         assert one.stdin is not None
         one.stdin.write("\n")
         one.stdin.flush()
-    assert [one.communicate(timeout=50)[1] for one in children] == [""] * 2
+    assert [one.communicate(timeout=150)[1] for one in children] == [""] * 2
     with sqlite3.connect(path) as connection:
         assert sorted(connection.execute("SELECT name FROM spaces")) == [("s0",), ("s1",)]
     connection.close()
@@ -208,7 +208,7 @@ except CatalogUnavailableError as error:
     print(stored, (await catalog.get_space(space.id)).document_count, error)
 await catalog.aclose()
 """
-    output, errors = child(body, tmp_path / "catalog.sqlite").communicate(timeout=50)
+    output, errors = child(body, tmp_path / "catalog.sqlite").communicate(timeout=150)
     assert errors == ""
     stored, counted, message = output.split(maxsplit=2)
     assert stored == counted

@@ -60,7 +60,7 @@ def test_ctrl_c_at_a_question_ends_the_command(folder: Path) -> None:
         while b"[y/N]" not in said:
             said += os.read(ours, 1024)
         asking.send_signal(signal.SIGINT)
-        assert asking.wait(timeout=20) == Exit.INTERRUPTED
+        assert asking.wait(timeout=60) == Exit.INTERRUPTED
     os.close(ours)
     assert main(["spaces", "show", "handbook"]) == Exit.DONE
 
@@ -72,7 +72,7 @@ def test_a_question_is_answered(folder: Path, answer: str) -> None:
     os.write(ours, f"{answer}\n".encode())
     with started(folder, "spaces", "delete", "handbook", stdin=theirs) as asking:
         os.close(theirs)
-        out, err = asking.communicate(timeout=60)
+        out, err = asking.communicate(timeout=120)
     os.close(ours)
     assert "Remove 'handbook' with its 1 documents?" in err
     if answer == "y":
@@ -96,7 +96,7 @@ def test_ctrl_c_ends_what_serves_an_agent(folder: Path) -> None:
         serving.stdin.flush()
         assert '"serverInfo"' in serving.stdout.readline()
         serving.send_signal(signal.SIGINT)
-        assert serving.wait(timeout=20) == Exit.INTERRUPTED
+        assert serving.wait(timeout=60) == Exit.INTERRUPTED
         assert serving.stderr.read() == "kbchat: interrupted\n"
 
 
@@ -146,7 +146,7 @@ def test_ctrl_c_in_a_first_ingest_leaves_no_space(folder: Path, monkeypatch: pyt
             connection, _ = silent.accept()
             with connection:
                 ingesting.send_signal(signal.SIGINT)
-                out, err = ingesting.communicate(timeout=60)
+                out, err = ingesting.communicate(timeout=120)
     assert (ingesting.returncode, out, err) == (Exit.INTERRUPTED, "", "kbchat: interrupted\n")
     assert main(["spaces", "show", "new"]) == Exit.MISTAKE
 
@@ -167,7 +167,7 @@ def test_sigterm_leaves_no_folder_of_a_bench(folder: Path, monkeypatch: pytest.M
             with connection:
                 assert [it.name for it in (folder / "temporary").iterdir() if it.name.startswith("kbchat-bench-")]
                 benching.send_signal(signal.SIGTERM)
-                out, err = benching.communicate(timeout=60)
+                out, err = benching.communicate(timeout=120)
     assert (benching.returncode, out, err) == (Exit.INTERRUPTED, "", "kbchat: interrupted\n")
     assert [it.name for it in (folder / "temporary").iterdir() if it.name.startswith("kbchat-bench-")] == []
 
@@ -184,6 +184,6 @@ def test_a_narrow_terminal_shows_the_words(folder: Path, monkeypatch: pytest.Mon
         with suppress(OSError):  # How Linux says that the other side is closed.
             while piece := os.read(ours, 65536):
                 shown += piece
-        assert listing.wait(timeout=60) == Exit.DONE
+        assert listing.wait(timeout=120) == Exit.DONE
     os.close(ours)
     assert b"a.md" in shown

@@ -166,7 +166,7 @@ def test_no_right_to_the_folder(tmp_path: Path) -> None:
     command = [sys.executable, "-c", NO_RIGHT, str(tmp_path)]
     # That user could not write down what was covered either.
     env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-    ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=20)
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
     assert ran.stderr == ""
     assert f"'{tmp_path}/data' cannot be used: this user has no right" in ran.stdout
 

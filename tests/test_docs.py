@@ -77,7 +77,7 @@ def test_the_ten_lines_work_as_printed(reader: Path) -> None:
     assert len([line for line in program.splitlines() if line.strip()]) <= 11
     (reader / "first.py").write_text(program)
     for _ in range(2):
-        ran = subprocess.run([sys.executable, "first.py"], capture_output=True, text=True, timeout=60, check=False)
+        ran = subprocess.run([sys.executable, "first.py"], capture_output=True, text=True, timeout=180, check=False)
         assert ran.returncode == 0, ran.stderr
         assert "90 days" in ran.stdout
         assert "('keys', 0, 54)" in ran.stdout

@@ -121,7 +121,7 @@ async def main():
 
 anyio.run(main)
 """
-    process = subprocess.run([sys.executable, "-c", code], check=False, timeout=15)
+    process = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
     assert process.returncode == -9
     index = TantivyIndex(folder, threads=Threads())
     await write(index, 3, "keys")

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from kbchat.ingestion.ingest import Ingester
     from kbchat.ingestion.items import FileContent
     from kbchat.ingestion.preparing import Preparer
+    from kbchat.ingestion.writing import GenerationWriter
     from kbchat.loaders.files import Found, Selection
     from kbchat.wiring import Parts
 
@@ -55,6 +56,7 @@ class Writer(NamedTuple):
     """What writes to a space, as the catalog holds it now."""
 
     info: SpaceInfo
+    generations: GenerationWriter
     ingester: Ingester
     preparer: Preparer
 
@@ -102,7 +104,7 @@ async def open_writer(
         splitting=checked_splitting(splitting) or info.splitting or parts.settings.splitting,
         max_document_bytes=parts.settings.max_document_bytes,
     )
-    writer = GenerationWriter(
+    generations = GenerationWriter(
         info,
         catalog=parts.catalog,
         store=store,
@@ -111,8 +113,8 @@ async def open_writer(
         threads=parts.threads,
         writer=parts.writer_id,
     )
-    ingester = Ingester(info, catalog=parts.catalog, lexical=parts.lexical, preparer=preparer, writer=writer)
-    return Writer(info, ingester, preparer)
+    ingester = Ingester(info, catalog=parts.catalog, lexical=parts.lexical, preparer=preparer, writer=generations)
+    return Writer(info, generations, ingester, preparer)
 
 
 async def clear_leftovers(parts: Parts, info: SpaceInfo, *, keep: VectorType | None = None) -> int:
@@ -186,6 +188,7 @@ async def _sync(
         folders = FolderSync(
             writer.info,
             catalog=parts.catalog,
+            generations=writer.generations,
             ingester=writer.ingester,
             preparer=writer.preparer,
             threads=parts.threads,

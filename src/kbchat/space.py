@@ -224,7 +224,7 @@ class KnowledgeSpace:
             document = await self._document(id_or_name, with_text=False)
             writer = await intake.open_writer(self._parts, self.id)
             await self._parts.catalog.delete_document(self.id, document.id, writer=self._parts.writer_id)
-            await writer.ingester.collect(pending=True)
+            await writer.generations.collect(pending=True)
         await self._see()
         return document
 

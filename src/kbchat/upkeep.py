@@ -36,7 +36,7 @@ async def check(parts: Parts, space_id: int, *, repair: bool) -> CheckReport:
             lexical=parts.lexical,
             embedder=parts.embedder,
             threads=parts.threads,
-            ingester=writer.ingester,
+            writer=writer.generations,
             dimension=(await parts.pin()).dimension,
             clear=partial(clear_leftovers, parts, writer.info),
             follow=partial(parts.freshness.follow, writer.info),
@@ -85,7 +85,7 @@ async def move(
         if info.vector_type is kind and (info.words == words or info.embedder is None):
             await clear_leftovers(parts, info)
             return info
-        await (await open_writer(parts, space_id, keep=kind)).ingester.collect(pending=True)
+        await (await open_writer(parts, space_id, keep=kind)).generations.collect(pending=True)
         info = await parts.catalog.get_space(space_id)
         if words == "milvus" != info.words:
             await parts.catalog.note_leftover(space_id, Leftover(kind, info.terms_collection))
@@ -158,7 +158,7 @@ async def import_space(
         try:
             async with parts.writing(info.id):
                 writer = await open_writer(parts, info.id)
-                await read_into(archive, writer.ingester, threads=parts.threads, progress=progress)
+                await read_into(archive, writer.generations, threads=parts.threads, progress=progress)
                 await parts.catalog.reveal_space(info.id)
         except BaseException:
             await _undo(parts, info)

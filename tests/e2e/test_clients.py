@@ -245,7 +245,7 @@ def curl(live: Live, body: object, *more: str) -> "subprocess.CompletedProcess[s
         *("--header", f"Authorization: Bearer {KEY}", "--header", "Content-Type: application/json"),
         *("--data", json.dumps(body), f"http://127.0.0.1:{live.port}/api/v2/chat/completions"),
     ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100)
+    return subprocess.run(command, capture_output=True, text=True, timeout=200)
 
 
 def test_curl_reads_a_stream(live: Live) -> None:

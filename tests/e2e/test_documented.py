@@ -47,7 +47,7 @@ def curl(name: str, port: int, **placeholders: str) -> Any:
     script = (HERE / "documented" / f"{name}.sh").read_text("utf-8").replace(":5670/", f":{port}/")
     for old, new in placeholders.items():
         script = script.replace(f"{{{old}}}", new)
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=100)
     return json.loads(done.stdout)
 
 

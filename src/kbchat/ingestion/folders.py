@@ -8,6 +8,7 @@ from kbchat.catalog import Catalog, DocumentEdit, SourceState
 from kbchat.errors import UnreadableDocumentError
 from kbchat.ingestion.ingest import Ingester
 from kbchat.ingestion.preparing import Preparer
+from kbchat.ingestion.writing import GenerationWriter
 from kbchat.loaders.files import FileSource, Found, changed_ns, is_beneath, read
 from kbchat.models import DocumentFailure, DocumentStatus, IngestProgress, IngestReport, SpaceInfo
 from kbchat.text.readable import is_text
@@ -24,6 +25,7 @@ class FolderSync:
         space: SpaceInfo,
         *,
         catalog: Catalog,
+        generations: GenerationWriter,
         ingester: Ingester,
         preparer: Preparer,
         threads: Threads,
@@ -32,6 +34,7 @@ class FolderSync:
     ) -> None:
         self._space = space
         self._catalog = catalog
+        self._generations = generations
         self._ingester = ingester
         self._preparer = preparer
         self._threads = threads
@@ -47,7 +50,7 @@ class FolderSync:
         and is not indexed yet.
         """
         # First of all, so that nobody publishes any more what was begun under the new name of a moved document.
-        await self._ingester.collect(pending=True)
+        await self._generations.collect(pending=True)
         known: dict[str, SourceState] = {}
         for root in found.roots:
             known |= await self._catalog.sources_beneath(self._space.id, root.path)
@@ -114,7 +117,7 @@ class FolderSync:
             part = document_ids[first : first + DELETED_AT_ONCE]
             removed += await self._catalog.delete_documents(self._space.id, part, writer=self._writer)
         if removed:
-            await self._ingester.collect(pending=False)
+            await self._generations.collect(pending=False)
         return removed
 
 

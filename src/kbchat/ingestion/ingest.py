@@ -123,17 +123,6 @@ class Ingester:
             await self._writer.collect(pending=False)
         return report
 
-    async def collect(self, *, pending: bool) -> None:
-        """What `GenerationWriter.collect` does."""
-        await self._writer.collect(pending=pending)
-
-    async def write(self, batch: Sequence[Prepared]) -> None:
-        """Write and publish documents that are prepared."""
-        async with releasing(self._lexical, self._space.lexical_name):
-            begun = await self._writer.begin(batch)
-            await self._writer.index(begun, indexed=lambda name, share: None)
-            await self._writer.publish(begun.pending)
-
     async def _states(self, names: Sequence[str]) -> tuple[dict[str, SourceState], set[int]]:
         """What `preparing.StatesOf` asks for."""
         states = await self._catalog.source_states(self._space.id, names)

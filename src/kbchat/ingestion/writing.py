@@ -111,6 +111,13 @@ class GenerationWriter:
                 place=self._space.name,
             )
 
+    async def write(self, batch: Sequence[Prepared]) -> None:
+        """Begin, index and publish documents that are prepared."""
+        async with releasing(self._lexical, self._index):
+            begun = await self.begin(batch)
+            await self.index(begun, indexed=lambda name, share: None)
+            await self.publish(begun.pending)
+
     async def finish(self) -> None:
         """Let go of what is held for writing, when nothing is left to be published."""
         await self._lexical.commit(self._index)

@@ -30,7 +30,7 @@ from kbchat.models import IngestProgress, SpaceInfo
 from kbchat.text.splitting import chunk_key, headings_of
 
 if TYPE_CHECKING:
-    from kbchat.ingestion.ingest import Ingester
+    from kbchat.ingestion.writing import GenerationWriter
     from kbchat.threads import Threads
 
 VERSION = 1
@@ -173,7 +173,7 @@ class Archive:
 
 async def read_into(
     archive: Archive,
-    ingester: Ingester,
+    writer: GenerationWriter,
     *,
     threads: Threads,
     progress: Callable[[IngestProgress], None] | None,
@@ -182,7 +182,7 @@ async def read_into(
     batches = archive.batches()
     done = chunks = 0
     while (batch := await threads.read(next, batches, None)) is not None:
-        await ingester.write(batch)
+        await writer.write(batch)
         done, chunks = done + len(batch), chunks + sum(len(item.chunks) for item in batch)
         if progress is not None:
             progress(IngestProgress(done=done, total=archive.about.documents, chunks=chunks))

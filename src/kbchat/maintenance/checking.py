@@ -21,7 +21,7 @@ from kbchat.text.splitting import text_of
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
     from kbchat.embedders import Embedder
-    from kbchat.ingestion.ingest import Ingester
+    from kbchat.ingestion.writing import GenerationWriter
     from kbchat.lexical import LexicalIndex
     from kbchat.models import Chunk, Document, SpaceInfo
     from kbchat.stores import VectorStore
@@ -86,7 +86,7 @@ class Checker:
         lexical: LexicalIndex,
         embedder: Embedder,
         threads: Threads,
-        ingester: Ingester,
+        writer: GenerationWriter,
         dimension: int,
         clear: Callable[[], Awaitable[int]],
         follow: Callable[[], Awaitable[None]],
@@ -100,7 +100,7 @@ class Checker:
         self._lexical = lexical
         self._embedder = embedder
         self._threads = threads
-        self._ingester = ingester
+        self._writer = writer
         self._dimension = dimension
         self._clear = clear
         self._follow = follow
@@ -139,7 +139,7 @@ class Checker:
     async def _uncollected(self) -> None:
         dead = await self._catalog.collectable(self._space.id, pending=True)
         if dead and self._repair:
-            await self._ingester.collect(pending=True)
+            await self._writer.collect(pending=True)
         self._found("uncollected", len(dead), "versions of documents that were replaced or never finished")
 
     async def _leftovers(self) -> None:
