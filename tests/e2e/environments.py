@@ -19,6 +19,8 @@ PYTHON = {
     "openai": ["openai==3.57.0"],
     "langchain": ["langchain-openai==1.7.4"],
     "schemathesis": ["schemathesis==4.32.5"],
+    # Milvus's own engine, which the newer ones that kbchat uses are not: see `servers.MilvusEngineServer`.
+    "milvus-engine": ["milvus-lite==2.5.1; sys_platform != 'win32'"],
 }
 """Environments for Python, and what is installed into each."""
 NEIGHBOURS = {

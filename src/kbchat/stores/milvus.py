@@ -117,6 +117,8 @@ class _Server:
             return StoreUnavailableError(f"{at} is still loading collection {collection!r}; try again in a minute")
         if code in REFUSED:
             return StoreUnavailableError(f"{at} takes no more for now ({error}); try again later")
+        if code is grpc.StatusCode.UNIMPLEMENTED:
+            return StoreUnavailableError(f"{at} does not know what it was asked for; is it a Milvus from 2.3 on?")
         if isinstance(code, grpc.StatusCode) or _lost(error):
             return StoreUnavailableError(
                 f"{at} did not answer within {self.timeout:g} seconds; is it running, and is milvus_uri right?"
