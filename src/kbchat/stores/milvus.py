@@ -262,6 +262,17 @@ class MilvusEngine:
         every = (ours_of(theirs) for theirs in self.client.list_collections(timeout=self.timeout))
         return [name for name in every if name is not None and not name.startswith(TERMS)]
 
+    def version(self) -> str:
+        """As this Milvus calls itself; empty where it is not one that answers that."""
+        import grpc
+
+        try:
+            return str(self.client.get_server_version(timeout=self.timeout))
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise
+            return ""
+
     def ping(self) -> None:
         self.client.list_collections(timeout=self.timeout)
 

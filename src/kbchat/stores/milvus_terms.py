@@ -115,17 +115,9 @@ class MilvusTerms:
     # From here on everything runs in worker threads.
 
     def _is_possible(self) -> bool | None:
-        import grpc
-
         with self._store.using() as opened:
-            engine = opened.engine
-            assert isinstance(engine, MilvusEngine)
-            try:
-                return has_sparse(str(engine.client.get_server_version(timeout=engine.timeout)))
-            except grpc.RpcError as error:
-                if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
-                    raise
-                return None
+            assert isinstance(opened.engine, MilvusEngine)
+            return has_sparse(opened.engine.version())
 
     def _make(self, name: str) -> None:
         with self._store.using(name) as opened:
