@@ -1,4 +1,4 @@
-"""The clients that others wrote, each in an environment of its own, as `make test` sets them up.
+"""The clients that others wrote, and a server, each in an environment of its own, as `make test` sets them up.
 
 python tests/e2e/environments.py        # makes those that are missing, in .venv/clients
 """
