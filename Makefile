@@ -29,7 +29,8 @@ serve: $(VENV)/.ready
 test: $(VENV)/.ready clients
 	$(PYTEST)
 
-# The clients that others wrote, which the tests talk to the server with; each has an environment of its own.
+# The clients that others wrote, which the tests talk to the server with, and Milvus's engine; each has an environment of
+# its own.
 clients: $(VENV)/.ready
 	$(BIN)/python tests/e2e/environments.py
 

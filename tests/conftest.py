@@ -21,7 +21,7 @@ from blockbuster import blockbuster_ctx
 
 import kbchat
 from postgresql import PostgresqlServer, run
-from servers import ChromaServer, MilvusServer
+from servers import ChromaServer, MilvusEngineServer, MilvusServer
 
 pytest.register_assert_rewrite("kbchat.testing")  # The suites there are tests, though they ship with the package.
 
@@ -66,6 +66,13 @@ def chroma_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChromaSe
 def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:
     """A real Milvus server, shared like the other."""
     with MilvusServer(tmp_path_factory.mktemp("milvus")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def milvus_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusEngineServer]:
+    """Milvus's engine of 2.5 in a small server, shared like the others."""
+    with MilvusEngineServer(tmp_path_factory.mktemp("engine")) as server:
         yield server
 
 

@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -126,26 +126,14 @@ class ChromaServer(Server):
             return False
 
 
-class MilvusServer(Server):
-    """A standalone server of the package `milvus`, at a Unix socket; by itself in a network namespace where it can."""
+class _AtSocket(Server):
+    """At a Unix socket of its own, which is there once the server is."""
 
-    token = "root:Milvus"
-
-    def __init__(self, folder: Path) -> None:
-        if importlib.util.find_spec("milvus") is None:
-            cannot_start("the package milvus is not installed (it runs on Linux x86-64 only)")
+    def __init__(self, command: Callable[[Path], Sequence[str]], folder: Path, env: Mapping[str, str] | None = None):
         # Paths of sockets are short.
         self._socket = Path(tempfile.mkdtemp(prefix="kb-")) / "milvus"
         self.uri = f"unix:{self._socket}"
-        script = str(Path(__file__).parent / "milvus_server.py")
-        super().__init__(
-            [*_own_network(), sys.executable, script, str(folder / "data"), str(self._socket)],
-            healthy=self._socket.exists,
-            log=folder / "log",
-        )
-
-    def open(self, *, timeout: float = 10.0) -> MilvusStore:
-        return MilvusStore(uri=self.uri, token=self.token, threads=Threads(), timeout=timeout)
+        super().__init__(command(self._socket), healthy=self._socket.exists, log=folder / "log", env=env)
 
     def kill(self) -> None:
         super().kill()
@@ -156,6 +144,48 @@ class MilvusServer(Server):
     ) -> None:
         super().__exit__(kind, error, trace)
         shutil.rmtree(self._socket.parent, ignore_errors=True)
+
+
+class MilvusServer(_AtSocket):
+    """A standalone server of the package `milvus`; by itself in a network namespace where it can."""
+
+    token = "root:Milvus"
+
+    def __init__(self, folder: Path) -> None:
+        if importlib.util.find_spec("milvus") is None:
+            cannot_start("the package milvus is not installed (it runs on Linux x86-64 only)")
+        script = str(Path(__file__).parent / "milvus_server.py")
+        command = [*_own_network(), sys.executable, script, str(folder / "data")]
+        super().__init__(lambda socket: [*command, str(socket)], folder)
+
+    def open(self, *, timeout: float = 10.0) -> MilvusStore:
+        return MilvusStore(uri=self.uri, token=self.token, threads=Threads(), timeout=timeout)
+
+
+class MilvusEngineServer(_AtSocket):
+    """The server in the package `milvus-lite` 2.5, from an environment of its own.
+
+    It is Milvus's engine of 2.5 in C++, that which a server's query nodes search with, in one small process over one
+    file. It is no standalone server: it has no users, nothing to load or to wait for, and of the indexes of dense
+    vectors only `FLAT` and `IVF_FLAT`. Milvus Lite from 3.0 on, which kbchat uses, is another one, in Python.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        environment = Path(sys.prefix) / "clients" / "milvus-engine"
+        found = [*environment.glob("lib/python*/site-packages/milvus_lite/lib/milvus")]
+        if not found:
+            cannot_start("there is no milvus-lite 2.5; `make clients` makes its environment (not for Windows)")
+        program = found[0]
+        super().__init__(
+            lambda socket: [str(program), str(folder / "milvus.db"), f"unix:{socket}", "ERROR"],
+            folder,
+            {**os.environ, "LD_LIBRARY_PATH": str(program.parent)},
+        )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Of a knowledge base whose Milvus it is."""
+        return {"milvus_uri": self.uri, "milvus_index_type": "FLAT", "store_timeout": 30}
 
 
 def _own_network() -> list[str]:

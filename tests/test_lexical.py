@@ -22,6 +22,7 @@ from kbchat.testing.lexical_suite import LexicalIndexSuite
 from kbchat.text.analysis import Terms, analyse
 from kbchat.threads import Threads
 from rights import unprivileged
+from servers import MilvusEngineServer
 
 NAME = "space-1"
 
@@ -193,9 +194,7 @@ async def test_a_closed_index_is_not_used(folder: Path) -> None:
         await index.count(NAME)
 
 
-class TestSparse(LexicalIndexSuite):
-    """In Milvus Lite, the one Milvus with sparse vectors that runs everywhere."""
-
+class TestSparseInMilvusLite(LexicalIndexSuite):
     @pytest.fixture
     async def open_index(self, folder: Path) -> AsyncIterator[Callable[[], LexicalIndex]]:
         threads = Threads()
@@ -210,3 +209,17 @@ class TestSparse(LexicalIndexSuite):
         """Of ids that are more than Milvus is told the best are searched for: the same ones."""
         monkeypatch.setattr(milvus_collection, "TOLD_LITE", 900)
         await self.test_a_search_among_thousands(index, name)
+
+
+@pytest.mark.server
+@pytest.mark.timeout(300)  # a server is started first
+class TestSparseInMilvusEngine(LexicalIndexSuite):
+    @pytest.fixture
+    async def open_index(self, milvus_engine: MilvusEngineServer) -> AsyncIterator[Callable[[], LexicalIndex]]:
+        threads = Threads()
+        async with aclosing(MilvusStore(uri=milvus_engine.uri, threads=threads, timeout=30)) as store:
+            yield lambda: SparseIndex(MilvusTerms(store), threads=threads)
+
+    @pytest.fixture
+    def name(self) -> str:
+        return f"terms-{uuid.uuid4().hex}"

@@ -24,6 +24,7 @@ from kbchat.testing.catalog_samples import a_space, generation, put
 from kbchat.testing.lexical_suite import TOLERANCE
 from kbchat.text.analysis import analyse
 from kbchat.threads import Threads
+from servers import MilvusEngineServer
 
 DOCS = Path(__file__).parent.parent / "docs"
 BATCH = 400
@@ -80,9 +81,17 @@ def assert_alike(one: list[LexicalResult], other: list[LexicalResult]) -> tuple[
     return worst, shared / best
 
 
+@pytest.fixture(params=["lite", pytest.param("engine", marks=pytest.mark.server)])
+def milvus_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "lite":
+        return str(tmp_path / "lite")
+    server: MilvusEngineServer = request.getfixturevalue("milvus_engine")
+    return server.uri
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("corpus", corpora())
-async def test_the_three_agree(corpus: Corpus, tmp_path: Path) -> None:
+async def test_the_three_agree(corpus: Corpus, tmp_path: Path, milvus_uri: str) -> None:
     """Scores within .02 of each other, and 95 % of the best ten the same, question by question."""
     threads = Threads()
     catalog = await opened(tmp_path / "catalog.sqlite")
@@ -113,7 +122,7 @@ async def test_the_three_agree(corpus: Corpus, tmp_path: Path) -> None:
     print("replica", assert_alike(expected, await ask(elsewhere, space.lexical_name)))
     await elsewhere.aclose()
 
-    async with aclosing(MilvusStore(uri=tmp_path / "lite", threads=threads)) as store:
+    async with aclosing(MilvusStore(uri=milvus_uri, threads=threads, timeout=30)) as store:
         sparse = SparseIndex(MilvusTerms(store), threads=threads)
         await fill(sparse, space.terms_collection, entries)
         print("sparse", assert_alike(expected, await ask(sparse, space.terms_collection)))

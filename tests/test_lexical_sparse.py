@@ -1,30 +1,21 @@
-"""The lexical index of sparse vectors: what its counts go through, and spaces whose words are in Milvus."""
+"""The lexical index of sparse vectors: what its counts go through."""
 
-import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
-from pathlib import Path
 
 import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import kbchat
 from kbchat import fusion
-from kbchat.errors import LexicalIndexError, SettingsError
+from kbchat.errors import LexicalIndexError
 from kbchat.lexical import LexicalEntry, sparse
 from kbchat.lexical.sparse import SparseIndex
-from kbchat.models import VectorType
-from kbchat.settings import Settings
-from kbchat.stores.milvus import MilvusStore
-from kbchat.stores.milvus_terms import MilvusTerms, has_sparse
+from kbchat.stores.milvus_terms import has_sparse
 from kbchat.stores.sparse_rows import SparseRow
 from kbchat.testing.lexical_suite import TOLERANCE, exact_scores
 from kbchat.text.analysis import Terms, analyse
 from kbchat.threads import Threads
-from postgresql import needs_postgresql
-from servers import MilvusServer
 
 NAME = "terms-1"
 
@@ -221,152 +212,6 @@ async def test_damaged_counts_say_how_to_mend_them() -> None:
         await an_index(rows).count(NAME)
 
 
-TEXTS = {
-    "keys": "Keys are rotated every ninety days by the vault. Nobody rotates them by hand.",
-    "lunch": "The cafeteria serves lunch at noon. On Fridays there is soup.",
-    "ships": "An unrelated text about bridges, rivers, boats, harbours, cranes, ships and the open sea.",
-    "密钥": "密钥每九十天轮换一次。食堂中午供应午餐。",
-}
-QUESTIONS = ["How are keys rotated?", "When is lunch served?", "九十天轮换密钥", "bridges and boats", "zeppelin"]
-
-
-def documents(texts: Mapping[str, str]) -> list[kbchat.TextDocument]:
-    return [kbchat.TextDocument(name=name, text=text) for name, text in texts.items()]
-
-
-async def lexical(space: kbchat.KnowledgeSpace) -> list[dict[str, float]]:
-    return [{hit.name: hit.lexical for hit in await space.retrieve(question, top_k=10)} for question in QUESTIONS]
-
-
-async def test_a_space_with_its_words_in_milvus(tmp_path: Path) -> None:
-    """It answers as one with the embedded index, is sound, is filled when its words are lost, and leaves nothing."""
-    async with kbchat.KnowledgeBase(settings=Settings(data_dir=tmp_path, lexical="milvus")) as kb:
-        space = await kb.create_space("handbook", vector_type="Milvus")
-        usual = await kb.create_space("usual", vector_type="Chroma")
-        for each in (space, usual):
-            await each.ingest(documents(TEXTS | {"old": "Keys were made of iron."}))
-            await each.ingest(documents({"keys": TEXTS["keys"] + " Never on Fridays."}))
-            await each.delete_document("old")
-        assert not (tmp_path / "lexical" / space.info.lexical_name).exists()
-        for one, other in zip(await lexical(space), await lexical(usual), strict=True):
-            # The embedded one still counts what was deleted.
-            assert one == pytest.approx(other, abs=2 * TOLERANCE)
-        assert (await space.check()).findings == ()
-        parts = kb._open
-        before = await lexical(space)
-        await parts.lexical.drop(space.info.lexical_name)
-        report = await space.check()
-        assert {finding.kind: finding.count for finding in report.findings} == {"terms_missing": 4}
-        assert (await space.check(repair=True)).sound
-        assert await lexical(space) == before
-        name = space.info.terms_collection
-        store = parts.store(VectorType.MILVUS)
-        assert isinstance(store, MilvusStore)
-        assert [ids async for ids in MilvusTerms(store).iterate(name)] != []
-        await kb.delete_space("handbook")
-        assert [ids async for ids in MilvusTerms(store).iterate(name)] == [[]]
-
-
-async def test_words_stay_where_they_are(tmp_path: Path) -> None:
-    """Whatever another server's settings say, a space is searched where its words are; new ones go where they say."""
-    for first, then in (("embedded", "milvus"), ("milvus", "embedded")):
-        folder = tmp_path / first
-        async with kbchat.KnowledgeBase(settings=Settings(data_dir=folder, lexical=first)) as kb:
-            space = await kb.create_space("handbook", vector_type="Milvus")
-            await space.ingest(documents(TEXTS))
-            before = await lexical(space)
-        async with kbchat.KnowledgeBase(settings=Settings(data_dir=folder, lexical=then)) as kb:
-            space = await kb.get_space("handbook")
-            assert await lexical(space) == before
-            await space.ingest(documents({"more": "Boats are under bridges."}))
-            assert (await space.retrieve("boats under bridges"))[0].name == "more"
-            assert (await space.check()).findings == ()
-            assert space.info.words == first
-            new = await kb.create_space("new", vector_type="Milvus")
-            await new.ingest(documents(TEXTS))
-            assert (await new.refresh()).words == then
-            for each in (space, new):
-                assert bool(await terms_in_milvus(kb, each)) == (each.info.words == "milvus")
-
-
-async def terms_in_milvus(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace) -> list[int]:
-    """The chunks of a space whose words are there."""
-    terms = MilvusTerms(kb._open.store(VectorType.MILVUS))  # type: ignore[arg-type]
-    return [key async for ids in terms.iterate(space.info.terms_collection) for key in ids]
-
-
-async def test_words_move_to_milvus(tmp_path: Path) -> None:
-    """A space that was taken in with the embedded index is searched in Milvus once it is moved with settings that say
-    so, and back; it stays where it is, and nothing is left over."""
-    async with kbchat.KnowledgeBase(settings=Settings(data_dir=tmp_path, lexical="embedded")) as kb:
-        space = await kb.create_space("handbook", vector_type="Milvus")
-        await space.ingest(documents(TEXTS))
-        before = await lexical(space)
-    async with kbchat.KnowledgeBase(settings=Settings(data_dir=tmp_path, lexical="milvus")) as kb:
-        space = await kb.get_space("handbook")
-        info = await space.migrate("Milvus")
-        assert (info.vector_type, info.words) == (VectorType.MILVUS, "milvus")
-        for one, other in zip(await lexical(space), before, strict=True):
-            assert one == pytest.approx(other, abs=TOLERANCE)
-        await space.ingest(documents({"more": "Boats are under bridges."}))
-        assert (await space.retrieve("boats under bridges"))[0].name == "more"
-        assert (await space.check()).findings == ()
-    async with kbchat.KnowledgeBase(settings=Settings(data_dir=tmp_path, lexical="embedded")) as kb:
-        space = await kb.get_space("handbook")
-        assert (await space.migrate("Milvus")).words == "embedded"
-        assert (await space.retrieve("boats under bridges"))[0].name == "more"
-        assert (await space.check()).findings == ()
-        assert await terms_in_milvus(kb, space) == []
-
-
-async def test_words_go_along_when_a_space_moves(tmp_path: Path) -> None:
-    """To the index of the new store, and nothing of them stays behind; there and back."""
-    async with kbchat.KnowledgeBase(settings=Settings(data_dir=tmp_path, lexical="milvus")) as kb:
-        space = await kb.create_space("handbook", vector_type="Milvus")
-        await space.ingest(documents(TEXTS))
-        before = await lexical(space)
-        for to in ("Chroma", "Milvus", "Chroma"):
-            await space.migrate(to)
-            for one, other in zip(await lexical(space), before, strict=True):
-                assert one == pytest.approx(other, abs=TOLERANCE)
-            assert len(await terms_in_milvus(kb, space)) == (len(TEXTS) if to == "Milvus" else 0)
-            assert (await space.check()).findings == ()
-
-
-@pytest.mark.server
-@needs_postgresql
-async def test_two_servers_on_one_milvus(tmp_path: Path, postgresql_url: str) -> None:
-    """What one took in, replaced and removed, the other finds when the call returns, with the same scores."""
-
-    def of(name: str) -> Settings:
-        return Settings(
-            data_dir=tmp_path / name,
-            catalog_url=postgresql_url,
-            milvus_uri=str(tmp_path / "shared"),
-            lexical="milvus",
-            busy_timeout=5,
-        )
-
-    async with (
-        kbchat.KnowledgeBase(settings=of("one")) as one,
-        kbchat.KnowledgeBase(settings=of("other")) as other,
-    ):
-        space = await one.create_space("handbook", vector_type="Milvus")
-        await space.ingest(documents(TEXTS))
-        there = await other.get_space("handbook")
-        assert await lexical(there) == await lexical(space)
-        await there.ingest(
-            documents({"keys": "Lunch is what keys are rotated at.", "more": "Boats are under bridges."})
-        )
-        await there.delete_document("ships")
-        found = await lexical(space)
-        assert found == await lexical(there)
-        assert next(iter(found[3])) == "more"
-        assert not any("ships" in hits for hits in found)
-        assert not (tmp_path / "one" / "lexical").exists()
-        assert (await space.check()).findings == ()
-
-
 @pytest.mark.parametrize(
     ("version", "has"),
     [
@@ -379,24 +224,10 @@ async def test_two_servers_on_one_milvus(tmp_path: Path, postgresql_url: str) ->
         ("v2.10.0", True),
         ("milvus_lite-3.2.2", True),
         ("v10.0", True),
-        ("master-20240606-8d2ab5e", False),
-        ("", False),
+        ("master-20240606-8d2ab5e", None),
+        ("", None),
     ],
 )
-def test_which_servers_have_sparse_vectors(version: str, has: bool) -> None:
+def test_which_servers_have_sparse_vectors(version: str, has: bool | None) -> None:
     """Those from 2.4 on, as far as what they say of themselves tells."""
     assert has_sparse(version) is has
-
-
-@pytest.mark.server
-async def test_a_server_without_sparse_vectors(milvus_server: MilvusServer, tmp_path: Path) -> None:
-    """Milvus 2.3 is told apart; who asks for what it cannot do is told so, who does not gets the embedded index."""
-    async with aclosing(milvus_server.open(timeout=30)) as store:
-        assert not await MilvusTerms(store).is_possible()
-    asked = Settings(
-        data_dir=tmp_path, milvus_uri=milvus_server.uri, milvus_token=milvus_server.token, lexical="milvus"
-    )
-    async with kbchat.KnowledgeBase(settings=asked) as kb:
-        space = await kb.create_space(f"s{uuid.uuid4().hex}", vector_type="Milvus")
-        with pytest.raises(SettingsError, match=r"from 2\.4 on"):
-            await space.ingest(documents(TEXTS))

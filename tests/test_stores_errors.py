@@ -1,6 +1,8 @@
 """Every error that a vendor may raise has its own of ours."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from pathlib import Path
 
 import chromadb.errors
 import grpc
@@ -86,6 +88,19 @@ async def test_an_address_that_milvus_does_not_know() -> None:
         with pytest.raises(StoreUnavailableError, match=r"foo://127\.0\.0\.1:1 .* is milvus_uri right") as caught:
             await store.list_collections()
     assert "secret" not in caught.value.message
+
+
+async def test_a_server_that_is_no_milvus(tmp_path: Path) -> None:
+    """Answers, and so is not said to be silent; that it is another one is."""
+    with ThreadPoolExecutor(1) as workers:
+        server = grpc.server(workers)
+        server.add_insecure_port(f"unix:{tmp_path}/other")
+        server.start()
+        async with aclosing(MilvusStore(uri=f"unix:{tmp_path}/other", threads=Threads(), timeout=5)) as store:
+            with pytest.raises(StoreUnavailableError, match="is it a Milvus") as caught:
+                await store.list_collections()
+        server.stop(None).wait()
+    assert "did not answer" not in caught.value.message
 
 
 @pytest.mark.parametrize("status", grpc.StatusCode)

@@ -41,6 +41,7 @@ class WordIndexes:
         self._threads = threads
         self._milvus = milvus
         self._in_milvus: LexicalIndex | None = None
+        self._possible: bool | None = False
         self._is_known = False
         self._opening = anyio.Lock()
 
@@ -55,11 +56,12 @@ class WordIndexes:
         served = self._catalog.is_shared and is_server(self._settings.milvus_uri or "")
         if wanted == "auto" and not served:
             return "embedded"
-        if await self._sparse() is not None:
-            return "milvus"
-        if wanted == "milvus":
+        possible = await self._is_possible()
+        if wanted == "auto":
+            return "milvus" if possible else "embedded"
+        if possible is False:
             raise SettingsError("lexical is 'milvus', but this Milvus has no sparse vectors; those from 2.4 on have")
-        return "embedded"
+        return "milvus"
 
     async def choose(self, space: SpaceInfo) -> None:
         """Let the lexical index pass a space on to where its words are."""
@@ -107,7 +109,11 @@ class WordIndexes:
         return index
 
     async def _sparse(self) -> LexicalIndex | None:
-        """The index in Milvus, where that can have one; asked once."""
+        """The index in Milvus, unless that says that it can have none."""
+        return None if await self._is_possible() is False else self._in_milvus
+
+    async def _is_possible(self) -> bool | None:
+        """Whether it can have one, None where it does not tell; asked once."""
         from kbchat.lexical.sparse import SparseIndex
         from kbchat.stores.milvus import MilvusStore
         from kbchat.stores.milvus_terms import MilvusTerms
@@ -115,7 +121,9 @@ class WordIndexes:
         async with self._opening:
             if not self._is_known:
                 store = self._milvus()
-                if isinstance(store, MilvusStore) and await (terms := MilvusTerms(store)).is_possible():
+                if isinstance(store, MilvusStore):
+                    terms = MilvusTerms(store)
+                    self._possible = await terms.is_possible()
                     self._in_milvus = SparseIndex(terms, threads=self._threads)
                 self._is_known = True
-        return self._in_milvus
+        return self._possible

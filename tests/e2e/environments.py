@@ -1,4 +1,4 @@
-"""The clients that others wrote, each in an environment of its own, as `make test` sets them up.
+"""The clients that others wrote, and a server, each in an environment of its own, as `make test` sets them up.
 
 python tests/e2e/environments.py        # makes those that are missing, in .venv/clients
 """
@@ -19,6 +19,8 @@ PYTHON = {
     "openai": ["openai==3.57.0"],
     "langchain": ["langchain-openai==1.7.4"],
     "schemathesis": ["schemathesis==4.32.5"],
+    # Milvus's own engine, which the newer ones that kbchat uses are not: see `servers.MilvusEngineServer`.
+    "milvus-engine": ["milvus-lite==2.5.1; sys_platform != 'win32'"],
 }
 """Environments for Python, and what is installed into each."""
 NEIGHBOURS = {

@@ -117,6 +117,8 @@ class _Server:
             return StoreUnavailableError(f"{at} is still loading collection {collection!r}; try again in a minute")
         if code in REFUSED:
             return StoreUnavailableError(f"{at} takes no more for now ({error}); try again later")
+        if code is grpc.StatusCode.UNIMPLEMENTED:
+            return StoreUnavailableError(f"{at} does not know what it was asked for; is it a Milvus from 2.3 on?")
         if isinstance(code, grpc.StatusCode) or _lost(error):
             return StoreUnavailableError(
                 f"{at} did not answer within {self.timeout:g} seconds; is it running, and is milvus_uri right?"
@@ -259,6 +261,17 @@ class MilvusEngine:
     def names(self) -> list[str]:
         every = (ours_of(theirs) for theirs in self.client.list_collections(timeout=self.timeout))
         return [name for name in every if name is not None and not name.startswith(TERMS)]
+
+    def version(self) -> str:
+        """As this Milvus calls itself; empty where it is not one that answers that."""
+        import grpc
+
+        try:
+            return str(self.client.get_server_version(timeout=self.timeout))
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise
+            return ""
 
     def ping(self) -> None:
         self.client.list_collections(timeout=self.timeout)

@@ -25,11 +25,11 @@ _INDEX = {"index_type": "SPARSE_INVERTED_INDEX", "metric_type": "IP", "params": 
 """Term by term: exact, and made for questions whose terms are mostly rare."""
 
 
-def has_sparse(version: str) -> bool:
-    """Whether a Milvus that calls itself that has sparse vectors. What is no release (a build of a branch) does not say
-    so, and is not trusted to."""
+def has_sparse(version: str) -> bool | None:
+    """Whether a Milvus that calls itself that has sparse vectors. None where it does not tell: what is no release but a
+    build of a branch."""
     found = re.search(r"(\d+)\.(\d+)", version)
-    return found is not None and (int(found[1]), int(found[2])) >= FIRST_VERSION
+    return (int(found[1]), int(found[2])) >= FIRST_VERSION if found else None
 
 
 class MilvusTerms:
@@ -38,8 +38,8 @@ class MilvusTerms:
     def __init__(self, store: MilvusStore) -> None:
         self._store = store
 
-    async def is_possible(self) -> bool:
-        """Whether this Milvus knows sparse vectors."""
+    async def is_possible(self) -> bool | None:
+        """Whether this Milvus knows sparse vectors; None where it does not tell."""
         return await self._store.threads.read(self._is_possible)
 
     async def put(self, name: str, rows: Sequence[SparseRow]) -> None:
@@ -114,11 +114,10 @@ class MilvusTerms:
 
     # From here on everything runs in worker threads.
 
-    def _is_possible(self) -> bool:
+    def _is_possible(self) -> bool | None:
         with self._store.using() as opened:
-            engine = opened.engine
-            assert isinstance(engine, MilvusEngine)
-            return has_sparse(str(engine.client.get_server_version(timeout=engine.timeout)))
+            assert isinstance(opened.engine, MilvusEngine)
+            return has_sparse(opened.engine.version())
 
     def _make(self, name: str) -> None:
         with self._store.using(name) as opened:
