@@ -147,6 +147,15 @@ class MilvusServer(Server):
     def open(self, *, timeout: float = 10.0) -> MilvusStore:
         return MilvusStore(uri=self.uri, token=self.token, threads=Threads(), timeout=timeout)
 
+    def ask_to_stop(self) -> None:
+        """Let it begin to stop in its own way, which it takes its time for."""
+        import psutil
+
+        assert self._process is not None
+        for process in psutil.Process(self._process.pid).children(recursive=True):
+            if process.name() == "milvus":
+                process.terminate()
+
     def kill(self) -> None:
         super().kill()
         self._socket.unlink(missing_ok=True)
