@@ -125,6 +125,12 @@ def test_milvus_codes(milvus: Vendor, code: int, text: str, expected: type[Kbcha
     assert type(milvus.explain(pymilvus.exceptions.MilvusException(code, text), "kb-a")) is expected
 
 
+def test_milvus_cannot_be_reached(milvus: Vendor) -> None:
+    """That the client never came through is said as that, whatever code the client gives it."""
+    error = pymilvus.exceptions.MilvusException(2, "Fail connecting to server on 127.0.0.1:1")
+    assert "is it running" in milvus.explain(error, "kb-a").message
+
+
 @pytest.mark.parametrize("kind", subclasses(pymilvus.exceptions.MilvusException))
 def test_milvus_exceptions(milvus: Vendor, kind: type[Exception]) -> None:
     """Every class of pymilvus's becomes an error of ours."""

@@ -32,9 +32,9 @@ _LITE_FRESH = 5000
 _NOT_LOADED = (101, 103)
 REFUSED = (8, 9)
 """Codes for: too many requests, and no more writes (disk or memory used up)."""
-_PARTS_AWAY = (2, 401, 501, 503, 901, 902, 903, 905)
-# What has no code of its own: one part found no other, or is not done starting.
-_PARTS_AWAY_TEXTS = ("empty grpc client", "service not ready")
+_PARTS_AWAY = (401, 501, 503, 901, 902, 903, 905)
+# Codes below 100 mean other things to the client, and one part that found no other has none.
+_PARTS_AWAY_TEXTS = ("empty grpc client", "service not ready", "service unavailable")
 
 
 class MilvusCollection:
