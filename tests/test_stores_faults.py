@@ -410,20 +410,6 @@ class TestMilvusServerFaults:
             await killed_and_back(store, own_milvus, "kb-killed", when_back=loaded)
             await store.drop_collection("kb-killed")
 
-    async def test_being_stopped(self, own_milvus: MilvusServer) -> None:
-        """While it stops it still answers, with errors of its own for parts that are gone: it is unavailable then.
-
-        The last one with this server, which is killed when it is done.
-        """
-        async with aclosing(own_milvus.open(timeout=5)) as store:
-            await store.create_collection("kb-stopped", dimension=DIMENSION)
-            await store.upsert("kb-stopped", [1], some_vectors(1))
-            assert await store.count("kb-stopped") == 1
-            own_milvus.ask_to_stop()
-            with anyio.fail_after(60), pytest.raises(StoreUnavailableError, match="starting or stopping"):
-                while True:
-                    await store.list_collections()
-
 
 async def answer(store: VectorStore) -> list[str]:
     try:
