@@ -135,6 +135,15 @@ class _AtSocket(Server):
         self.uri = f"unix:{self._socket}"
         super().__init__(command(self._socket), healthy=self._socket.exists, log=folder / "log", env=env)
 
+    def ask_to_stop(self) -> None:
+        """Let it begin to stop in its own way, which it takes its time for."""
+        import psutil
+
+        assert self._process is not None
+        for process in psutil.Process(self._process.pid).children(recursive=True):
+            if process.name() == "milvus":
+                process.terminate()
+
     def kill(self) -> None:
         super().kill()
         self._socket.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The compose file of `docs/deployment.md`, held against what kbchat knows of itself: nothing here can start it."""
+"""The compose file of `docs/deployment.md`, held against what kbchat knows of itself, without starting it."""
 
 import re
 import shlex
@@ -21,7 +21,7 @@ PAGE = (ROOT / "docs" / "deployment.md").read_text()
 SECRETS = {"POSTGRES_PASSWORD": "pgpass", "MILVUS_TOKEN": "root:Milvus", "KBCHAT_ADMIN_KEY": "key"}
 SERVICE = {
     *("image", "build", "command", "environment", "volumes", "healthcheck", "deploy", "depends_on", "ports", "configs"),
-    *("security_opt", "stop_grace_period"),
+    *("security_opt", "stop_grace_period", "restart"),
 }
 
 
@@ -69,10 +69,22 @@ def test_its_parts_are_there(file: dict[str, Any], text: str) -> None:
             assert volume.partition(":")[0] in file["volumes"]
         for config in service.get("configs", []):
             assert config["source"] in file["configs"]
+        assert service["restart"] == "unless-stopped"
     for image in (service["image"] for service in services.values() if "image" in service):
         assert re.fullmatch(r"[a-z]+(/[a-z]+)?:v?\d[\d.]*", image), "a version, lest it changes by itself"
     assert set(re.findall(r"\$\{([A-Z_]+)", text)) == set(SECRETS)
     assert all(f"`{name}`" in PAGE or f"`{name}=" in PAGE for name in SECRETS)
+
+
+def test_health_is_not_seen_too_early(file: dict[str, Any]) -> None:
+    """PostgreSQL's image makes the database with a server that is on its socket alone, and then starts another: only
+    one that can be reached is healthy. The etcd in Milvus reads what is mounted for it."""
+    services = file["services"]
+    test = services["postgres"]["healthcheck"]["test"]
+    assert test[test.index("-h") + 1] == "localhost"
+    (config,) = services["milvus"]["configs"]
+    assert services["milvus"]["environment"]["ETCD_CONFIG_PATH"] == config["target"]
+    assert "auto-compaction-retention" in yaml.safe_load(file["configs"][config["source"]]["content"])
 
 
 def test_kbchat_understands_its_settings(settings: kbchat.Settings, file: dict[str, Any]) -> None:
@@ -112,6 +124,10 @@ def test_the_proxy_lets_through_what_kbchat_does(file: dict[str, Any], settings:
     assert "proxy_buffering off;" in content
     (size,) = re.findall(r"client_max_body_size (\d+)m;", content)
     assert int(size) * 1024 * 1024 >= settings.max_body_bytes
+    # Another server is asked where one is gone, not where one has waited in vain for the store that all share.
+    (gone,) = re.findall(r"proxy_connect_timeout (\w+);", content)
+    (waited,) = re.findall(r"proxy_next_upstream_timeout (\w+);", content)
+    assert 2 * seconds(gone) < seconds(waited) < settings.store_timeout
     (longest,) = re.findall(r"proxy_read_timeout (\w+);", content)
     assert seconds(longest) > settings.request_timeout
     published, inner = file["services"]["proxy"]["ports"][0].split(":")

@@ -122,6 +122,11 @@ def test_grpc_statuses(milvus: Vendor, status: grpc.StatusCode) -> None:
         (1, "can't find collection kb_a", CollectionNotFoundError),
         (101, "failed to search: collection not loaded", StoreUnavailableError),
         (65535, "attempt #3: collection not fully loaded", StoreUnavailableError),
+        (65535, "empty grpc client: find no available rootcoord, check rootcoord state", StoreUnavailableError),
+        (1, "service not ready[rootcoord=1]: Initializing", StoreUnavailableError),
+        (2, "service unavailable", StoreUnavailableError),
+        (503, "channel not available[channel=by-dev-rootcoord-dml_0]", StoreUnavailableError),
+        (901, "node not found[node=1]", StoreUnavailableError),
         (8, "rate limit exceeded", StoreUnavailableError),
         (9, "force deny: disk quota exhausted", StoreUnavailableError),
         (65535, "the length(5) of float data should divide the dim(8)", VectorError),
@@ -133,6 +138,12 @@ def test_grpc_statuses(milvus: Vendor, status: grpc.StatusCode) -> None:
 def test_milvus_codes(milvus: Vendor, code: int, text: str, expected: type[KbchatError]) -> None:
     """What Milvus says itself becomes the error of ours that fits."""
     assert type(milvus.explain(pymilvus.exceptions.MilvusException(code, text), "kb-a")) is expected
+
+
+def test_milvus_cannot_be_reached(milvus: Vendor) -> None:
+    """That the client never came through is said as that, whatever code the client gives it."""
+    error = pymilvus.exceptions.MilvusException(2, "Fail connecting to server on 127.0.0.1:1")
+    assert "is it running" in milvus.explain(error, "kb-a").message
 
 
 @pytest.mark.parametrize("kind", subclasses(pymilvus.exceptions.MilvusException))

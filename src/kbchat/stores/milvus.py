@@ -22,7 +22,7 @@ from kbchat.errors import (
 )
 from kbchat.stores.blocking import BlockingStore
 from kbchat.stores.lite import LiteServer
-from kbchat.stores.milvus_collection import REFUSED, MilvusCollection, is_loading
+from kbchat.stores.milvus_collection import REFUSED, MilvusCollection, is_loading, is_partly_away
 from kbchat.stores.milvus_names import TERMS, ours_of, theirs_of
 from kbchat.threads import Threads
 
@@ -115,6 +115,8 @@ class _Server:
             return StoreUnavailableError(f"{at} refused the token; set the one it expects (milvus_token)")
         if is_loading(error):
             return StoreUnavailableError(f"{at} is still loading collection {collection!r}; try again in a minute")
+        if is_partly_away(error):
+            return StoreUnavailableError(f"{at} is starting or stopping ({error}); try again later")
         if code in REFUSED:
             return StoreUnavailableError(f"{at} takes no more for now ({error}); try again later")
         if code is grpc.StatusCode.UNIMPLEMENTED:

@@ -32,6 +32,9 @@ _LITE_FRESH = 5000
 _NOT_LOADED = (101, 103)
 REFUSED = (8, 9)
 """Codes for: too many requests, and no more writes (disk or memory used up)."""
+_PARTS_AWAY = (401, 501, 503, 901, 902, 903, 905)
+# Codes below 100 mean other things to the client, and one part that found no other has none.
+_PARTS_AWAY_TEXTS = ("empty grpc client", "service not ready", "service unavailable")
 
 
 class MilvusCollection:
@@ -234,6 +237,12 @@ def is_loading(error: Exception) -> bool:
     """Whether a server says that it has not loaded a collection yet."""
     # Some ways the code gets lost and only the text arrives.
     return getattr(error, "code", None) in _NOT_LOADED or "not fully loaded" in str(error)
+
+
+def is_partly_away(error: Exception) -> bool:
+    """Whether a server answers that parts of it are not there: it starts, stops or replaces one."""
+    text = str(error)
+    return getattr(error, "code", None) in _PARTS_AWAY or any(it in text for it in _PARTS_AWAY_TEXTS)
 
 
 def _floats(numbers: Vectors) -> object:
