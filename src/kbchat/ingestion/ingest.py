@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import anyio
@@ -83,7 +84,8 @@ class _Open:
 
     def add(self, begun: Begun) -> None:
         self.pending += begun.pending
-        self.new += sum(item.known is None or not item.known.content_hash for item in begun.batch)
+        whole = [item for item in begun.batch if item.is_last]
+        self.new += sum(item.known is None or not item.known.content_hash for item in whole)
         self.chunks += len(begun.rows)
         self.name = begun.batch[-1].generation.name
 
@@ -183,9 +185,11 @@ class _Run:
         async def prepare(group: Group, before: anyio.Event, sent: anyio.Event) -> None:
             for todo in group.todo:
                 self._tell(todo.source.name, IngestStage.READING)
-            items = await self._preparer.prepare(group, split=lambda name: self._tell(name, IngestStage.SPLITTING))
-            await before.wait()
-            await ready.send(items)
+            tell = partial(self._tell, stage=IngestStage.SPLITTING)
+            async with aclosing(self._preparer.prepare(group, split=tell)) as parts:
+                async for items in parts:
+                    await before.wait()
+                    await ready.send(items)
             sent.set()
             ahead.release()
 
