@@ -7,8 +7,8 @@ import pytest
 
 PROGRAM = """
 import ctypes, sys, threading
-from kbchat.processes.allocator import give_back
-if sys.argv[1] == "told": give_back()
+from kbchat.processes.allocator import share_heaps
+if sys.argv[1] == "told": share_heaps()
 both = threading.Barrier(8)
 def work():
     both.wait()

@@ -42,9 +42,9 @@ def run(settings: "Settings", action: Callable[["KnowledgeBase"], Awaitable[int 
     import anyio
 
     from kbchat import KnowledgeBase
-    from kbchat.processes.allocator import give_back
+    from kbchat.processes.allocator import share_heaps
 
-    give_back()
+    share_heaps()
 
     async def session() -> int | None:
         async with KnowledgeBase(settings=settings) as kb:

@@ -29,8 +29,8 @@ WORTH_A_PROCESS = 400_000
 """Characters that take longer to make chunks of than to start a process for it."""
 WORTH_ASKING = 50_000
 """The same where a process is waiting for work."""
-PACKED_TEXTS = 1024
-"""Chunks whose vectors are made at once."""
+PACKED_TEXTS = 256
+"""Chunks whose vectors are made at once. More take more memory and no less time."""
 CHARS_A_DOCUMENT = 1_000_000
 """A document may take as long again for each so many characters."""
 

@@ -1,27 +1,23 @@
-"""Memory that is freed goes back to the system: how glibc's allocator is told. Elsewhere nothing is done.
-
-Left to itself, glibc has a heap for each of up to eight threads a core, and keeps what is freed in each: of an ingest's
-memory that was a third. For processes that are ours alone, so not for programs that have a knowledge base within.
-"""
+"""How glibc's allocator is told to keep less. Elsewhere nothing is done."""
 
 import ctypes
 import sys
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
-ARENAS = 2
-LARGE_BYTES = 4 * 1024 * 1024
-"""What is as large is asked of the system by itself, and given back when it is freed."""
-KEPT_BYTES = 8 * 1024 * 1024
-"""What a heap may keep at its end."""
+_ARENA_MAX = -8
+HEAPS = 2
 
 
-def give_back() -> None:
-    """To be called before other threads run."""
+def share_heaps() -> None:
+    """Have all threads allocate from two heaps. To be called before other threads run.
+
+    Left to itself, glibc makes a heap for each thread, up to eight a core, and keeps what is freed in each: a third of
+    an ingest's memory. Nothing is gained by that where one lock lets one thread run at a time. For processes that are
+    ours alone, so not for programs that have a knowledge base within.
+    """
     if sys.platform != "linux":
         return
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # Another C library.
         return
-    for parameter, value in ((_ARENA_MAX, ARENAS), (_MMAP_THRESHOLD, LARGE_BYTES), (_TRIM_THRESHOLD, KEPT_BYTES)):
-        mallopt(parameter, value)
+    mallopt(_ARENA_MAX, HEAPS)

@@ -16,8 +16,6 @@ from typing import IO
 
 import msgspec
 
-from kbchat.processes.allocator import give_back
-
 NICENESS = 5
 Function = Callable[[bytes], tuple[bytes, bool]]
 """What can be called: returns its answer, and whether the process is of no use any more. Never raises."""
@@ -43,7 +41,6 @@ def main() -> None:
     # What a library prints must not get between the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    give_back()
     # Whoever waits for the parent goes before what is done in the background.
     if hasattr(os, "nice"):
         os.nice(NICENESS)
