@@ -26,6 +26,9 @@ PUBLISH_CHUNKS = 8192
 PUBLISH_SECONDS = 2.0
 """What was written is published when it is so much or so old: large enough that a commit costs little, and the lexical
 index has few segments to merge; small enough that little is lost when it is cut short."""
+PUBLISH_SHARE = 8
+"""What was written waits for so many times as long as it took to publish what was before it: on a store or a machine
+that is slow at it, little of the time goes into that."""
 AHEAD_GROUPS = 2
 """Groups that are prepared at the same time, or wait to be begun."""
 SHARES = {IngestStage.READING: 0.0, IngestStage.SPLITTING: 0.1, IngestStage.WRITING: 0.4, IngestStage.DONE: 1.0}
@@ -76,11 +79,10 @@ class _Open:
     """When it was begun. The first group is published alone, so that something is soon seen."""
     is_last: bool = False
 
-    @property
-    def is_due(self) -> bool:
-        return bool(self.pending) and (
-            self.chunks >= PUBLISH_CHUNKS or time.perf_counter() - self.since >= PUBLISH_SECONDS
-        )
+    def is_due(self, took: float) -> bool:
+        """Whether it is to be published, where the last that was took so many seconds to be."""
+        wait = max(PUBLISH_SECONDS, PUBLISH_SHARE * took)
+        return bool(self.pending) and (self.chunks >= PUBLISH_CHUNKS or time.perf_counter() - self.since >= wait)
 
     def add(self, begun: Begun) -> None:
         self.pending += begun.pending
@@ -162,6 +164,7 @@ class _Run:
         self._states_of = states_of
         self._progress = progress
         self._tally = _Tally(total=len(sources))
+        self._took = 0.0
 
     async def run(self) -> IngestReport:
         # No room in between: few groups are being prepared at any time, one is begun, one is indexed, and some are
@@ -227,7 +230,7 @@ class _Run:
                 if group.begun is not None:
                     await self._writer.index(group.begun, indexed=tell)
                     open_.add(group.begun)
-                    if open_.is_due:
+                    if open_.is_due(self._took):
                         await done.send(open_)
                         open_ = _Open(since=time.perf_counter())
                 await self._settle(group.items)
@@ -254,7 +257,9 @@ class _Run:
         async with indexed:
             async for open_ in indexed:
                 if open_.pending:
+                    began = time.perf_counter()
                     await self._writer.publish(open_.pending, more=not open_.is_last)
+                    self._took = time.perf_counter() - began
                     tally.added += open_.new
                     tally.updated += len(open_.pending) - open_.new
                     tally.chunks += open_.chunks
