@@ -27,8 +27,9 @@ PUBLISH_SECONDS = 2.0
 """What was written is published when it is so much or so old: large enough that a commit costs little, and the lexical
 index has few segments to merge; small enough that little is lost when it is cut short."""
 PUBLISH_SHARE = 8
-"""What was written waits for so many times as long as it took to publish what was before it: on a store or a machine
-that is slow at it, little of the time goes into that."""
+PUBLISH_LATEST = 20.0
+"""What was written waits for so many times as long as it took to publish what was before it, so many seconds at most:
+on a store or a machine that is slow at it, little of the time goes into that."""
 AHEAD_GROUPS = 2
 """Groups that are prepared at the same time, or wait to be begun."""
 SHARES = {IngestStage.READING: 0.0, IngestStage.SPLITTING: 0.1, IngestStage.WRITING: 0.4, IngestStage.DONE: 1.0}
@@ -81,7 +82,7 @@ class _Open:
 
     def is_due(self, took: float) -> bool:
         """Whether it is to be published, where the last that was took so many seconds to be."""
-        wait = max(PUBLISH_SECONDS, PUBLISH_SHARE * took)
+        wait = min(max(PUBLISH_SECONDS, PUBLISH_SHARE * took), PUBLISH_LATEST)
         return bool(self.pending) and (self.chunks >= PUBLISH_CHUNKS or time.perf_counter() - self.since >= wait)
 
     def add(self, begun: Begun) -> None:
