@@ -64,6 +64,20 @@ async def test_what_changed_in_one_part_replaces_all(space: kbchat.KnowledgeSpac
     assert not [it for it in await chunks_of(space) if "Box 400 " in str(it[3])]
 
 
+async def test_one_without_a_chunk_is_in_all_the_same(
+    kb: kbchat.KnowledgeBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a small one is: what is between its separators is nothing, and it is unchanged the next time."""
+    splitting = kbchat.Splitting(strategy=kbchat.ChunkStrategy.SEPARATOR, separator="--", merge=False)
+    space = await kb.create_space("s", splitting=splitting)
+    nothing = kbchat.TextDocument(name="lines", text="--" * LARGE)
+    for large in (10 * LARGE, LARGE):
+        monkeypatch.setattr(preparing, "LARGE_CHARS", large)
+        report = await space.ingest(nothing.model_copy(update={"name": f"lines {large}"}))
+        assert (report.added, report.failed, report.chunks) == (1, (), 0)
+    assert (await space.ingest(nothing.model_copy(update={"name": f"lines {LARGE}"}))).unchanged == 1
+
+
 class Failing(MemoryStore):
     """Fails when so many vectors are there."""
 
