@@ -24,6 +24,7 @@ LUNCH = kbchat.TextDocument(name="lunch", text="Lunch is served at noon in the c
 Write = Callable[[Catalog, SpaceInfo, PendingGeneration], Awaitable[object]]
 WRITES: dict[str, Write] = {
     "begin": lambda catalog, space, begun: catalog.begin_generations(space.id, [generation("b", "y")]),
+    "extend": lambda catalog, space, begun: catalog.extend_generation(space.id, begun.id, generation("a", "y").chunks),
     "publish": lambda catalog, space, begun: catalog.publish(space.id, [begun.id], writer="w"),
     "abandon": lambda catalog, space, begun: catalog.abandon(space.id),
     "collect": lambda catalog, space, begun: catalog.collect(space.id, [begun.id]),

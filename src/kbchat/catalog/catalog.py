@@ -22,6 +22,7 @@ from kbchat.catalog.records import (
     FailedSource,
     KeptUpload,
     LiveVectors,
+    NewChunk,
     NewGeneration,
     PendingGeneration,
     SourceState,
@@ -332,6 +333,13 @@ class Catalog(Places):
         now = self._clock()
         return await self._write_in_turn(
             space_id, lambda connection: generation_sql.begin(connection, space_id, generations, now=now)
+        )
+
+    async def extend_generation(self, space_id: int, generation_id: int, chunks: Sequence[NewChunk]) -> list[int]:
+        """Write more chunks of a generation that was begun, after those that it has. Returns their ids; none where it
+        waits to be published no more, and nothing is written then."""
+        return await self._write_in_turn(
+            space_id, lambda connection: generation_sql.extend(connection, space_id, generation_id, chunks)
         )
 
     async def publish(self, space_id: int, generation_ids: Sequence[int], *, writer: str) -> list[int]:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, bindparam, exists, func, select
 
 from kbchat.catalog import schema, spaces
 from kbchat.catalog.documents import dump
-from kbchat.catalog.records import NewGeneration, PendingGeneration
+from kbchat.catalog.records import NewChunk, NewGeneration, PendingGeneration
 from kbchat.catalog.schema import GenerationState, among
 from kbchat.models import DocumentStatus
 
@@ -120,10 +120,27 @@ def begin(conn: Connection, space_id: int, new: Sequence[NewGeneration], *, now:
         [
             row
             for begun, generation in zip(pending, new, strict=True)
-            for row in _chunk_rows(space_id, begun, generation)
+            for row in _chunk_rows(space_id, begun, generation.chunks)
         ],
     )
     return pending
+
+
+def extend(conn: Connection, space_id: int, generation_id: int, chunks: Sequence[NewChunk]) -> list[int]:
+    spaces.hold(conn, space_id)
+    pending = sa.and_(
+        _generations.c.id == generation_id,
+        _generations.c.space_id == space_id,
+        _generations.c.state == GenerationState.PENDING.value,
+    )
+    counted = _generations.update().where(pending).values(chunk_count=_generations.c.chunk_count + len(chunks))
+    row = conn.execute(counted.returning(_generations.c.document_id, _generations.c.chunk_count)).one_or_none()
+    if row is None:
+        return []
+    chunk_ids = _reserve_ids(conn, _chunks, len(chunks))
+    begun = PendingGeneration(id=generation_id, document_id=row.document_id, chunk_ids=tuple(chunk_ids))
+    _insert(conn, _chunks, [*_chunk_rows(space_id, begun, chunks, first=row.chunk_count - len(chunks))])
+    return chunk_ids
 
 
 def _kept_metadata(conn: Connection, document_ids: Sequence[int]) -> dict[int, str]:
@@ -152,8 +169,10 @@ def _generation_row(
     }
 
 
-def _chunk_rows(space_id: int, begun: PendingGeneration, new: NewGeneration) -> Iterator[dict[str, Any]]:
-    for position, (chunk_id, chunk) in enumerate(zip(begun.chunk_ids, new.chunks, strict=True)):
+def _chunk_rows(
+    space_id: int, begun: PendingGeneration, chunks: Sequence[NewChunk], *, first: int = 0
+) -> Iterator[dict[str, Any]]:
+    for position, (chunk_id, chunk) in enumerate(zip(begun.chunk_ids, chunks, strict=True), first):
         yield {
             "id": chunk_id,
             "space_id": space_id,

@@ -42,6 +42,9 @@ def run(settings: "Settings", action: Callable[["KnowledgeBase"], Awaitable[int 
     import anyio
 
     from kbchat import KnowledgeBase
+    from kbchat.processes.allocator import share_heaps
+
+    share_heaps()
 
     async def session() -> int | None:
         async with KnowledgeBase(settings=settings) as kb:

@@ -10,6 +10,7 @@ import json
 import math
 import threading
 from collections.abc import Sequence
+from mmap import mmap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,8 +92,9 @@ class _Table:
 
     def __init__(self, stored: npt.NDArray[np.float16]) -> None:
         self._stored = stored
-        # Memory that is never written to takes no room.
-        self._wide = np.empty(stored.shape, dtype=np.float32)
+        # Memory that is never written to takes no room. numpy's own would be given in pieces of 2 MB: soon all of it.
+        memory = mmap(-1, max(1, stored.size * np.dtype(np.float32).itemsize))
+        self._wide = np.frombuffer(memory, np.float32, stored.size).reshape(stored.shape)
         self._is_wide = np.zeros(len(stored), dtype=bool)
 
     def __getitem__(self, ids: npt.NDArray[np.uint16]) -> Vectors:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import anyio
@@ -25,6 +26,10 @@ PUBLISH_CHUNKS = 8192
 PUBLISH_SECONDS = 2.0
 """What was written is published when it is so much or so old: large enough that a commit costs little, and the lexical
 index has few segments to merge; small enough that little is lost when it is cut short."""
+PUBLISH_SHARE = 8
+PUBLISH_LATEST = 20.0
+"""What was written waits for so many times as long as it took to publish what was before it, so many seconds at most:
+on a store or a machine that is slow at it, little of the time goes into that."""
 AHEAD_GROUPS = 2
 """Groups that are prepared at the same time, or wait to be begun."""
 SHARES = {IngestStage.READING: 0.0, IngestStage.SPLITTING: 0.1, IngestStage.WRITING: 0.4, IngestStage.DONE: 1.0}
@@ -75,15 +80,15 @@ class _Open:
     """When it was begun. The first group is published alone, so that something is soon seen."""
     is_last: bool = False
 
-    @property
-    def is_due(self) -> bool:
-        return bool(self.pending) and (
-            self.chunks >= PUBLISH_CHUNKS or time.perf_counter() - self.since >= PUBLISH_SECONDS
-        )
+    def is_due(self, took: float) -> bool:
+        """Whether it is to be published, where the last that was took so many seconds to be."""
+        wait = min(max(PUBLISH_SECONDS, PUBLISH_SHARE * took), PUBLISH_LATEST)
+        return bool(self.pending) and (self.chunks >= PUBLISH_CHUNKS or time.perf_counter() - self.since >= wait)
 
     def add(self, begun: Begun) -> None:
         self.pending += begun.pending
-        self.new += sum(item.known is None or not item.known.content_hash for item in begun.batch)
+        whole = [item for item in begun.batch if item.is_last]
+        self.new += sum(item.known is None or not item.known.content_hash for item in whole)
         self.chunks += len(begun.rows)
         self.name = begun.batch[-1].generation.name
 
@@ -149,6 +154,7 @@ class _Run:
         self._states_of = states_of
         self._progress = progress
         self._tally = _Tally(total=len(sources))
+        self._took = 0.0
 
     async def run(self) -> IngestReport:
         # No room in between: few groups are being prepared at any time, one is begun, one is indexed, and some are
@@ -172,9 +178,11 @@ class _Run:
         async def prepare(group: Group, before: anyio.Event, sent: anyio.Event) -> None:
             for todo in group.todo:
                 self._tell(todo.source.name, IngestStage.READING)
-            items = await self._preparer.prepare(group, split=lambda name: self._tell(name, IngestStage.SPLITTING))
-            await before.wait()
-            await ready.send(items)
+            tell = partial(self._tell, stage=IngestStage.SPLITTING)
+            async with aclosing(self._preparer.prepare(group, split=tell)) as parts:
+                async for items in parts:
+                    await before.wait()
+                    await ready.send(items)
             sent.set()
             ahead.release()
 
@@ -212,7 +220,7 @@ class _Run:
                 if group.begun is not None:
                     await self._writer.index(group.begun, indexed=tell)
                     open_.add(group.begun)
-                    if open_.is_due:
+                    if open_.is_due(self._took):
                         await done.send(open_)
                         open_ = _Open(since=time.perf_counter())
                 await self._settle(group.items)
@@ -239,7 +247,9 @@ class _Run:
         async with indexed:
             async for open_ in indexed:
                 if open_.pending:
+                    began = time.perf_counter()
                     await self._writer.publish(open_.pending, more=not open_.is_last)
+                    self._took = time.perf_counter() - began
                     tally.added += open_.new
                     tally.updated += len(open_.pending) - open_.new
                     tally.chunks += open_.chunks

@@ -40,9 +40,19 @@ class Stat:
 NO_STAT = Stat()
 
 
+class Part(NamedTuple):
+    """Which of a large document's chunks some are: the number of the first, and how many there are in all."""
+
+    first: int
+    total: int
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A document ready to be written: its generation, and what was made of its chunks on the way."""
+    """A document ready to be written: its generation, and what was made of its chunks on the way.
+
+    A large one comes in several, each with a part of its chunks. Only the first of them has its text.
+    """
 
     generation: NewGeneration
     known: SourceState | None
@@ -50,10 +60,17 @@ class Prepared:
     """Of its chunks, where the space's own embedder is the static one, which has embedded them anyway."""
     terms: Sequence[JoinedTerms] | None = None
     """Of its chunks, where they were analysed already."""
+    part: Part | None = None
+    """None: all of it."""
 
     @property
     def chunks(self) -> Sequence[NewChunk]:
         return self.generation.chunks
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the document is whole with this."""
+        return self.part is None or self.part.first + len(self.chunks) == self.part.total
 
 
 class Unchanged(NamedTuple):

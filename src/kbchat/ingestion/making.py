@@ -6,7 +6,8 @@ of it in worker processes, so that every core is used and a server's own goes on
 
 import functools
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -14,7 +15,8 @@ import msgspec
 import numpy as np
 
 from kbchat.chunking import Splitting
-from kbchat.models import Block, LoadedDocument, Markup
+from kbchat.ingestion.items import Part
+from kbchat.models import Block, LoadedDocument, Markup, Span
 from kbchat.processes import Processes
 from kbchat.text.analysis import JoinedTerms, analyse
 from kbchat.text.splitting import embedded_text, split
@@ -27,16 +29,20 @@ WORTH_A_PROCESS = 400_000
 """Characters that take longer to make chunks of than to start a process for it."""
 WORTH_ASKING = 50_000
 """The same where a process is waiting for work."""
-PACKED_TEXTS = 1024
-"""Chunks whose vectors are made at once."""
+PACKED_TEXTS = 256
+"""Chunks whose vectors are made at once. More take more memory and no less time."""
 CHARS_A_DOCUMENT = 1_000_000
 """A document may take as long again for each so many characters."""
 
 
-class Made(msgspec.Struct, array_like=True):
-    """A document's chunks: start, end, headings above and metadata of each, and what is derived from it."""
+Place = tuple[int, int, tuple[str, ...], dict[str, Any]]
+"""Of a chunk: start, end, headings above and metadata."""
 
-    spans: list[tuple[int, int, tuple[str, ...], dict[str, Any]]]
+
+class Made(msgspec.Struct, array_like=True):
+    """A document's chunks, or some of them, and what is derived from each."""
+
+    spans: list[Place]
     terms: list[JoinedTerms]
     packed: list[bytes]
     """What `embedders.passages` keeps of it."""
@@ -47,6 +53,11 @@ class Made(msgspec.Struct, array_like=True):
 class _Order(msgspec.Struct, array_like=True):
     documents: list[tuple[str, Markup, list[tuple[int, int, dict[str, Any]]]]]
     splitting: dict[str, Any]
+    embeds: bool
+
+
+class _Texts(msgspec.Struct, array_like=True):
+    texts: list[str]
     embeds: bool
 
 
@@ -90,6 +101,61 @@ class Maker:
                 first += len(some)
         return [each for first in sorted(made) for each in made[first]]
 
+    async def parts(
+        self, document: LoadedDocument, size: int
+    ) -> AsyncGenerator[tuple[Part, Made] | tuple[None, str], None]:
+        """The chunks of a large document, those of some `size` characters at a time; or why there are no more."""
+        order = await self._threads.read(self._order, [document])
+        answer = await self._answer("kbchat.ingestion.making:serve_places", order, len(document.text))
+        del order
+        if isinstance(answer, str):
+            yield None, answer
+            return
+        places = await self._threads.read(_PLACES.decode, answer)
+        for first, last in _stretches(places, size):
+            made = await self._derive(document.text, places[first:last])
+            if isinstance(made, str):
+                yield None, made
+                return
+            yield Part(first, len(places)), made
+
+    async def _derive(self, text: str, places: Sequence[Place]) -> Made | str:
+        """Some chunks of a text, or why there are none."""
+        parts: dict[int, Made | str] = {}
+
+        async def one(first: int, some: Sequence[Place]) -> None:
+            order = await self._threads.read(_texts_order, text, some, self._embeds)
+            size = some[-1][1] - some[0][0]
+            answer = await self._answer("kbchat.ingestion.making:serve_texts", order, size)
+            parts[first] = answer if isinstance(answer, str) else await self._threads.read(_ONE.decode, answer)
+
+        share = -(-len(places) // self._processes.limit)
+        async with anyio.create_task_group() as tasks:
+            for first in range(0, len(places), max(1, share)):
+                tasks.start_soon(one, first, places[first : first + share])
+        whole = Made([*places], [], [], b"")
+        for first in sorted(parts):
+            part = parts[first]
+            if isinstance(part, str):
+                return part
+            whole.terms += part.terms
+            whole.packed += part.packed
+            whole.vectors += part.vectors
+        return whole
+
+    async def _answer(self, function: str, order: bytes, size: int) -> bytes | str:
+        """What a process answers to an order about so many characters of one document, or why it does not. Asked again
+        where it died over it."""
+        seconds = self._seconds * (1 + size / CHARS_A_DOCUMENT)
+        for _ in range(2):
+            try:
+                answer = await self._processes.call(function, order, seconds=seconds)
+            except TimeoutError:
+                return _too_long(seconds)
+            if answer is not None:
+                return answer
+        return _KILLED
+
     async def _ask(self, documents: Sequence[LoadedDocument], *, again: bool = True) -> list[Made | str]:
         """Have them made in a process. When it dies over them, each is tried alone, so that only one is lost."""
         seconds = self._seconds * sum(1 + len(document.text) / CHARS_A_DOCUMENT for document in documents)
@@ -98,12 +164,12 @@ class Maker:
             answer = await self._processes.call("kbchat.ingestion.making:serve", order, seconds=seconds)
         except TimeoutError:
             if len(documents) == 1:
-                return [f"splitting it took longer than {seconds:.3g} s (document_timeout)"]
+                return [_too_long(seconds)]
             answer = None
         if answer is not None:
             return [*await self._threads.read(_MADE.decode, answer)]
         if not again:
-            return ["splitting it took too much memory, or its process was killed"] * len(documents)
+            return [_KILLED] * len(documents)
         return [each for document in documents for each in await self._ask([document], again=False)]
 
     def _order(self, documents: Sequence[LoadedDocument]) -> bytes:
@@ -114,23 +180,71 @@ class Maker:
         return msgspec.msgpack.encode(_Order(given, self._splitting.model_dump(mode="json"), self._embeds))
 
 
+_KILLED = "splitting it took too much memory, or its process was killed"
+
+
+def _too_long(seconds: float) -> str:
+    return f"splitting it took longer than {seconds:.3g} s (document_timeout)"
+
+
+def _texts_order(text: str, places: Sequence[Place], embeds: bool) -> bytes:
+    texts = [embedded_text(headings, text[start:end]) for start, end, headings, _ in places]
+    return msgspec.msgpack.encode(_Texts(texts, embeds))
+
+
 _ORDERS = msgspec.msgpack.Decoder(_Order)
+_TEXTS = msgspec.msgpack.Decoder(_Texts)
 _MADE = msgspec.msgpack.Decoder(list[Made])
+_ONE = msgspec.msgpack.Decoder(Made)
+_PLACES = msgspec.msgpack.Decoder(list[Place])
 
 
 def serve(argument: bytes) -> tuple[bytes, bool]:
-    """What a worker process answers to an order."""
+    """What a worker process answers to an order: the chunks of its documents."""
     order = _ORDERS.decode(argument)
-    documents = [
+    splitting = Splitting.model_validate(order.splitting)
+    with _without_collector():
+        return msgspec.msgpack.encode(make(_static(), _documents(order), splitting, order.embeds)), False
+
+
+def serve_places(argument: bytes) -> tuple[bytes, bool]:
+    """Where the chunks of an order's only document are."""
+    order = _ORDERS.decode(argument)
+    del argument  # As large as the document.
+    [document] = _documents(order)
+    splitting = Splitting.model_validate(order.splitting)
+    with _without_collector():
+        return msgspec.msgpack.encode([_place(it) for it in split(document, splitting)]), False
+
+
+def serve_texts(argument: bytes) -> tuple[bytes, bool]:
+    """What is derived from texts of chunks."""
+    order = _TEXTS.decode(argument)
+    with _without_collector():
+        terms = [analyse(text).joined() for text in order.texts]
+        packed, vectors = _embedded(_static(), order.texts, order.embeds)
+        return msgspec.msgpack.encode(Made([], terms, packed, b"".join(vectors))), False
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Nothing here refers to itself, and there is much of it to look through."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _documents(order: _Order) -> list[LoadedDocument]:
+    return [
         LoadedDocument(text, metadata={}, blocks=tuple(Block(*it) for it in blocks), markup=markup)
         for text, markup, blocks in order.documents
     ]
-    gc.disable()  # Nothing here refers to itself, and there is much of it to look through.
-    try:
-        made = make(_static(), documents, Splitting.model_validate(order.splitting), order.embeds)
-        return msgspec.msgpack.encode(made), False
-    finally:
-        gc.enable()
+
+
+def _place(span: Span) -> Place:
+    return span.start, span.end, span.headings, dict(span.metadata)
 
 
 @functools.cache
@@ -144,23 +258,15 @@ def make(
     static: "StaticEmbedder", documents: Sequence[LoadedDocument], splitting: Splitting, embeds: bool
 ) -> list[Made]:
     """The chunks of each document. Blocks, so call it in a worker thread."""
-    from kbchat.embedders import passages
-
     made: list[Made] = []
     texts: list[str] = []
     for document in documents:
         spans = split(document, splitting)
         some = [embedded_text(span.headings, document.text[span.start : span.end]) for span in spans]
         terms = [analyse(text).joined() for text in some]
-        made.append(Made([(it.start, it.end, it.headings, dict(it.metadata)) for it in spans], terms, [], b""))
+        made.append(Made([_place(it) for it in spans], terms, [], b""))
         texts += some
-    packed: list[bytes] = []
-    vectors: list[bytes] = []
-    for first in range(0, len(texts), PACKED_TEXTS):
-        rows, some_packed = passages.embed_and_pack(static, texts[first : first + PACKED_TEXTS])
-        packed += some_packed
-        if embeds:
-            vectors += [row.tobytes() for row in rows]
+    packed, vectors = _embedded(static, texts, embeds)
     first = 0
     for each in made:
         last = first + len(each.spans)
@@ -170,9 +276,34 @@ def make(
     return made
 
 
+def _embedded(static: "StaticEmbedder", texts: Sequence[str], embeds: bool) -> tuple[list[bytes], list[bytes]]:
+    """What is kept of each text for scoring, and the vectors where they are asked for."""
+    from kbchat.embedders import passages
+
+    packed: list[bytes] = []
+    vectors: list[bytes] = []
+    for first in range(0, len(texts), PACKED_TEXTS):
+        rows, some_packed = passages.embed_and_pack(static, texts[first : first + PACKED_TEXTS])
+        packed += some_packed
+        if embeds:
+            vectors += [row.tobytes() for row in rows]
+    return packed, vectors
+
+
 def vectors_of(made: Made) -> "np.ndarray[Any, np.dtype[np.float32]]":
     """The vectors of its chunks, a row each."""
     return np.frombuffer(made.vectors, dtype=np.float32).reshape(len(made.spans), -1)
+
+
+def _stretches(places: Sequence[Place], size: int) -> Iterator[tuple[int, int]]:
+    """From which to which chunk the parts are that have about so many characters."""
+    first = chars = 0
+    for number, (start, end, _, _) in enumerate(places):
+        if chars >= size:
+            yield first, number
+            first, chars = number, 0
+        chars += end - start
+    yield first, len(places)
 
 
 def _shares(documents: Sequence[LoadedDocument], size: float) -> Iterator[list[LoadedDocument]]:

@@ -5,9 +5,9 @@ time. Text is loaded in a thread, every other format in a worker process. `makin
 """
 
 import json
-import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,8 @@ from kbchat.catalog import FailedSource, NewChunk, NewGeneration, SourceState
 from kbchat.chunking import Splitting
 from kbchat.errors import MissingExtraError, UnreadableDocumentError
 from kbchat.ingestion.content import ContentHash, Recipe
-from kbchat.ingestion.items import NO_STAT, Failed, FileContent, Item, Prepared, Source, Stat, Unchanged
+from kbchat.ingestion.items import NO_STAT, Failed, FileContent, Item, Part, Prepared, Source, Stat, Unchanged
+from kbchat.ingestion.looking import is_untouched, size_of, stat_of, taken
 from kbchat.ingestion.making import Made, Maker, vectors_of
 from kbchat.loaders.files import FileSource, changed_ns, read
 from kbchat.loaders.formats import Format, format_of
@@ -38,7 +39,9 @@ GROUP_DOCUMENTS = 256
 GROUP_WEIGHT = 750_000
 """Bytes of text, by guess, in a group: about a thousand chunks."""
 GROUP_BYTES = 48 * 1024 * 1024
-"""A group ends when it holds any of these, so that memory is bounded by a few groups, or documents if larger."""
+"""A group ends when it holds any of these, so that memory is bounded by a few groups, and one large document."""
+LARGE_CHARS = 1_500_000
+"""Characters of a document whose chunks are made and written some at a time."""
 BYTES_A_TEXT_BYTE = 8
 """How much larger than its text a PDF or a Word document is, by guess."""
 RACY_NS = 2_000_000_000
@@ -71,6 +74,12 @@ class _Todo:
     source: Source
     known: SourceState | None
     size: int
+
+    @property
+    def weight(self) -> int:
+        """How long its text is, by guess."""
+        is_light = isinstance(self.source, TextDocument) or self.source.name.endswith((".md", ".mdx", ".txt"))
+        return self.size if is_light else self.size // BYTES_A_TEXT_BYTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +121,7 @@ class Preparer:
         self._max_bytes = max_document_bytes
         # One group after the other: read side by side, all would be ready late, and the first not first.
         self._reading = anyio.Lock()
+        self._large = anyio.Lock()
         self._recipe = Recipe.by(splitting)
 
     async def groups(self, sources: Sequence[Source], states_of: StatesOf) -> AsyncGenerator[Group, None]:
@@ -140,28 +150,57 @@ class Preparer:
         for source in sources:
             name = source.name
             known = states.get(name)
-            stat = _stat(source)
+            stat = stat_of(source)
             if (
                 known is not None
                 and stat is not None
-                and _is_untouched(source, known, stat)
+                and is_untouched(source, known, stat)
                 and known.content_hash.startswith(made)
                 and name not in seen
             ):
                 seen.add(name)
                 settled.append(Unchanged(name, known.document_id))
                 continue
-            if taken := _taken(source, known, uploaded, seen):
-                settled.append(Failed(DocumentFailure(name=printable(source.name), reason=taken), None))
+            if reason := taken(source, known, uploaded, seen):
+                settled.append(Failed(DocumentFailure(name=printable(source.name), reason=reason), None))
                 continue
             seen.add(name)
-            todo.append(_Todo(source, known, min(_size(source, stat), self._max_bytes)))
+            todo.append(_Todo(source, known, min(size_of(source, stat), self._max_bytes)))
         return settled, todo
 
-    async def prepare(self, group: Group, *, split: Callable[[str], None] | None = None) -> list[Item]:
-        """Read, load and split the documents of a group. `split` is told the names of those about to be split."""
+    async def prepare(
+        self, group: Group, *, split: Callable[[str], None] | None = None
+    ) -> AsyncGenerator[list[Item], None]:
+        """Read, load and split the documents of a group. `split` is told the names of those about to be split.
+
+        All come together, but a large document comes after them in parts; of such there is one at a time in memory.
+        """
         if not group.todo:
-            return group.settled
+            yield group.settled
+            return
+        is_large = any(todo.weight > LARGE_CHARS for todo in group.todo)
+        async with self._large if is_large else nullcontext():
+            loaded = await self._load(group, split)
+            whole, large = _apart(loaded)
+            if whole:
+                made = await self._maker.make([item.document for item in whole if isinstance(item, _Loaded)])
+                yield await self._threads.read(_finished, whole, iter(made))
+            del loaded, whole
+            for item in large:
+                async with aclosing(self._parts(item)) as parts:
+                    async for some in parts:
+                        yield [some]
+
+    async def _parts(self, item: _Loaded) -> AsyncGenerator[Prepared | Failed, None]:
+        """A large document, some of its chunks at a time."""
+        async with aclosing(self._maker.parts(item.document, GROUP_WEIGHT)) as parts:
+            async for part, made in parts:
+                if isinstance(made, str):
+                    yield _lost(item, made)
+                    return
+                yield await self._threads.read(_prepared, item, made, part)
+
+    async def _load(self, group: Group, split: Callable[[str], None] | None) -> list[Item | _Raw | _Loaded]:
         async with self._reading:
             items = await self._threads.read(self._read, group.todo)
 
@@ -176,12 +215,11 @@ class Preparer:
             for place, raw in enumerate(items):
                 if isinstance(raw, _Raw):
                     tasks.start_soon(load, place, raw)
-        loaded = [item for item in items if isinstance(item, _Loaded)]
         if split is not None:
-            for item in loaded:
-                split(item.generation.name)
-        made = await self._maker.make([item.document for item in loaded])
-        return await self._threads.read(_finished, items, iter(made))
+            for item in items:
+                if isinstance(item, _Loaded):
+                    split(item.generation.name)
+        return items
 
     def _read(self, group: Sequence[_Todo]) -> list[Item | _Raw | _Loaded]:
         items: list[Item | _Raw | _Loaded] = []
@@ -221,7 +259,7 @@ class Preparer:
         if known is not None and is_current(known, content_hash):
             has_moved = isinstance(source, FileSource) and source.path != known.source and is_text(source.path)
             return Unchanged(source.name, known.document_id, stat, source.path if has_moved else None)
-        if not data.strip():
+        if not data or data.isspace():
             raise UnreadableDocumentError(source.name, "the document is empty")
         suffixes = source.suffixes if isinstance(source, FileContent) else ()
         known_as = format_of(data, name=source.name, suffixes=suffixes)
@@ -284,7 +322,19 @@ def _finished(items: Iterable[Item | _Raw | _Loaded], made: Iterator[Made | str]
     return finished
 
 
-def _prepared(item: _Loaded, made: Made) -> Prepared:
+def _apart(items: Iterable[Item | _Raw | _Loaded]) -> tuple[list[Item | _Raw | _Loaded], list[_Loaded]]:
+    """The items, and those of them apart that are large."""
+    whole: list[Item | _Raw | _Loaded] = []
+    large: list[_Loaded] = []
+    for item in items:
+        if isinstance(item, _Loaded) and len(item.document.text) > LARGE_CHARS:
+            large.append(item)
+        else:
+            whole.append(item)
+    return whole, large
+
+
+def _prepared(item: _Loaded, made: Made, part: Part | None = None) -> Prepared:
     text = item.document.text
     chunks: list[NewChunk] = []
     for (start, end, headings, own), packed in zip(made.spans, made.packed, strict=True):
@@ -292,7 +342,8 @@ def _prepared(item: _Loaded, made: Made) -> Prepared:
         metadata: Metadata = {**own, "headings": list(headings)} if headings else own
         chunks.append(NewChunk(start, end, content, metadata, chunk_key(headings, content), packed))
     vectors = vectors_of(made) if made.vectors else None
-    return Prepared(replace(item.generation, chunks=chunks), item.known, vectors, made.terms)
+    kept = "" if part is not None and part.first else text
+    return Prepared(replace(item.generation, text=kept, chunks=chunks), item.known, vectors, made.terms, part)
 
 
 def _lost(item: _Loaded, reason: str) -> Failed:
@@ -306,8 +357,7 @@ def _grouped(todo: Iterable[_Todo]) -> Iterator[list[_Todo]]:
     group: list[_Todo] = []
     weight = size = 0
     for item in todo:
-        light = isinstance(item.source, TextDocument) or item.source.name.endswith((".md", ".mdx", ".txt"))
-        weighs = item.size if light else item.size // BYTES_A_TEXT_BYTE
+        weighs = item.weight
         full = weight + weighs > GROUP_WEIGHT or size + item.size > GROUP_BYTES or len(group) >= GROUP_DOCUMENTS
         if group and full:
             yield group
@@ -316,57 +366,6 @@ def _grouped(todo: Iterable[_Todo]) -> Iterator[list[_Todo]]:
         weight, size = weight + weighs, size + item.size
     if group:
         yield group
-
-
-def _size(source: Source, stat: os.stat_result | None) -> int:
-    match source:
-        case TextDocument():
-            return len(source.text)
-        case FileContent():
-            return len(source.data)
-        case FileSource():
-            return stat.st_size if stat else 0
-
-
-def _stat(source: Source) -> os.stat_result | None:
-    if not isinstance(source, FileSource):
-        return None
-    try:
-        return os.stat(source.path)  # noqa: PTH116 (a folder may hold very many)
-    except OSError:
-        return None  # Reading it will say why.
-
-
-def _is_untouched(source: Source, known: SourceState, stat: os.stat_result) -> bool:
-    """Whether the file is as it was, and where it was, by its stat alone."""
-    return (
-        isinstance(source, FileSource)
-        and stat.st_size == known.size
-        and changed_ns(stat) == known.mtime_ns
-        and known.source == source.path
-        and known.status is DocumentStatus.FINISHED
-    )
-
-
-def _taken(source: Source, known: SourceState | None, uploaded: Set[int], seen: Set[str]) -> str | None:
-    """Why a name is not this document's to take; the one that has it has not failed."""
-    if source.name in seen:
-        return "given twice; names are unique in a space"
-    if known is None or not isinstance(source, FileSource):
-        return None
-    if known.document_id in uploaded:
-        return "its name is taken by a document that was uploaded; rename the file, or delete that document first"
-    if known.source is None or known.source == source.path or not _is_another(known.source, source.path):
-        return None
-    return f"its name is taken by {known.source!r}; rename one of the folders, or delete that document first"
-
-
-def _is_another(there: str, path: str) -> bool:
-    """Whether a file stands there that is not the one at a path: a link may lead to one and the same."""
-    try:
-        return not os.path.samefile(there, path)  # noqa: PTH121 (a source may be any text; `Path` raises for some)
-    except (OSError, ValueError):
-        return False
 
 
 def _failed(error: UnreadableDocumentError | MissingExtraError, source: Source) -> Failed:

@@ -5,7 +5,7 @@ ones are collected afterwards. Whatever process is killed wherever, a reader fin
 was begun and never published is collected by the next ingest.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kbchat.catalog import Catalog, FailedSource, NewChunk, PendingGeneration
@@ -46,6 +46,14 @@ class Begun:
     rows: Sequence[_Row]
 
 
+@dataclass(frozen=True, slots=True)
+class _Unfinished:
+    """A document that comes in parts, of which some are still to come; its old chunks by their keys."""
+
+    generation: PendingGeneration
+    reusable: Mapping[str, int]
+
+
 class GenerationWriter:
     """Writes documents into one space. The caller holds the data's writer lock while a method runs.
 
@@ -71,22 +79,35 @@ class GenerationWriter:
         self._embedder = embedder
         self._threads = threads
         self._writer = writer
+        self._unfinished: _Unfinished | None = None
 
     async def begin(self, batch: Sequence[Prepared]) -> Begun:
-        """Keep documents' texts in the catalog, beside what is live, where every chunk gets its id."""
+        """Keep documents' texts in the catalog, beside what is live, where every chunk gets its id.
+
+        A part of a document is a batch for itself, and comes right after the part before it.
+        """
+        unfinished, self._unfinished = self._unfinished, None
+        if unfinished is not None and (part := batch[0].part) is not None and part.first:
+            return await self._extend(unfinished, batch[0])
         pending = await self._catalog.begin_generations(self._space.id, [item.generation for item in batch])
-        rows = [
-            _Row(chunk_id, chunk, reusable.get(chunk.key), vector, terms)
-            for item, generation, reusable in zip(batch, pending, await self._reusable(batch), strict=True)
-            for chunk_id, chunk, vector, terms in zip(
-                generation.chunk_ids,
-                item.chunks,
-                [None] * len(item.chunks) if item.vectors is None else item.vectors,
-                [None] * len(item.chunks) if item.terms is None else item.terms,
-                strict=True,
-            )
-        ]
-        return Begun(batch, pending, rows)
+        rows: list[_Row] = []
+        whole: list[PendingGeneration] = []
+        for item, generation, reusable in zip(batch, pending, await self._reusable(batch), strict=True):
+            rows += _rows(item, generation.chunk_ids, reusable)
+            if item.is_last:
+                whole.append(generation)
+            else:
+                self._unfinished = _Unfinished(generation, reusable)
+        return Begun(batch, whole, rows)
+
+    async def _extend(self, unfinished: _Unfinished, item: Prepared) -> Begun:
+        generation = unfinished.generation
+        ids = await self._catalog.extend_generation(self._space.id, generation.id, item.chunks)
+        if len(ids) < len(item.chunks):
+            raise self._taken_over()
+        if not item.is_last:
+            self._unfinished = unfinished
+        return Begun([item], [generation] if item.is_last else [], _rows(item, ids, unfinished.reusable))
 
     async def index(self, begun: Begun, *, indexed: Callable[[str, float], None]) -> None:
         """Write the vectors and words of what is begun. `indexed` is told which documents are in so far, and how much
@@ -105,11 +126,14 @@ class GenerationWriter:
         ids = [generation.id for generation in pending]
         live = await self._catalog.publish(self._space.id, ids, writer=self._writer)
         if len(live) < len({generation.document_id for generation in pending}):
-            raise BusyError(
-                f"another server took over the writing to space {self._space.name!r}, because the connection that held "
-                "its lock was lost; ingest again",
-                place=self._space.name,
-            )
+            raise self._taken_over()
+
+    def _taken_over(self) -> BusyError:
+        return BusyError(
+            f"another server took over the writing to space {self._space.name!r}, because the connection that held "
+            "its lock was lost; ingest again",
+            place=self._space.name,
+        )
 
     async def write(self, batch: Sequence[Prepared]) -> None:
         """Begin, index and publish documents that are prepared."""
@@ -185,13 +209,28 @@ class GenerationWriter:
         return [found.get(item.known.document_id, {}) if item.known is not None else {} for item in batch]
 
 
+def _rows(item: Prepared, ids: Sequence[int], reusable: Mapping[str, int]) -> list[_Row]:
+    nothing = [None] * len(item.chunks)
+    return [
+        _Row(chunk_id, chunk, reusable.get(chunk.key), vector, terms)
+        for chunk_id, chunk, vector, terms in zip(
+            ids,
+            item.chunks,
+            nothing if item.vectors is None else item.vectors,
+            nothing if item.terms is None else item.terms,
+            strict=True,
+        )
+    ]
+
+
 def _written(batch: Sequence[Prepared], first: int, last: int) -> Iterator[tuple[str, float]]:
     """The documents whose chunks are among these of the batch, and how much of each is written by now."""
     start = 0
     for item in batch:
         end = start + len(item.chunks)
         if start < last and first < end:
-            yield item.generation.name, min(1.0, (last - start) / (end - start))
+            before, total = item.part or (0, len(item.chunks))
+            yield item.generation.name, (before + min(last, end) - start) / total
         start = end
 
 

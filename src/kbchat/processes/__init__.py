@@ -9,7 +9,7 @@ from contextlib import suppress
 import anyio
 import msgspec
 
-from kbchat.processes.worker import Answer, Call, receive, send
+from kbchat.processes.worker import Answer, receive, send
 from kbchat.threads import Threads
 
 RENEWED_AFTER = 500
@@ -39,14 +39,13 @@ class Processes:
 
         Raises `TimeoutError` after so many seconds of work. The process is then killed, and so when it is cancelled.
         """
-        message = msgspec.msgpack.encode(Call(function, argument))
         async with self._turns:
             while (worker := self._waiting()) is None:
                 await self._threads.write(self._start)
             answer: Answer | None = None
             try:
                 with anyio.fail_after(seconds):
-                    answer = await self._threads.read(worker.ask, message)
+                    answer = await self._threads.read(worker.ask, function, argument)
             finally:
                 if answer is None or answer.broken or worker.asked >= RENEWED_AFTER:
                     with anyio.CancelScope(shield=True):
@@ -94,13 +93,14 @@ class _Worker:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def ask(self, message: bytes) -> Answer | None:
+    def ask(self, function: str, argument: bytes) -> Answer | None:
         """The answer; None when the process died over it."""
         self.asked += 1
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
-            send(self._process.stdin, message)
+            send(self._process.stdin, function.encode())
+            send(self._process.stdin, argument)
         except (BrokenPipeError, OSError, ValueError):
             return None
         answer = receive(self._process.stdout)

@@ -1,7 +1,7 @@
 """A worker process: answers one call after another, can be killed at any time, and ends with its parent.
 
-It reads calls from its standard input and writes answers to what was its standard output, each as its length (eight
-bytes, the highest first) and that many bytes of MessagePack.
+It reads calls from its standard input, each a function's name (`module:name`) and its argument, and writes answers, in
+MessagePack, to what was its standard output. Before each of these goes its length in eight bytes, the highest first.
 """
 
 import functools
@@ -21,13 +21,6 @@ Function = Callable[[bytes], tuple[bytes, bool]]
 """What can be called: returns its answer, and whether the process is of no use any more. Never raises."""
 
 
-class Call(msgspec.Struct, array_like=True):
-    """A call of `function`, named `module:name`."""
-
-    function: str
-    argument: bytes
-
-
 class Answer(msgspec.Struct, array_like=True):
     """What a call gave. After `broken` the process cannot be used again."""
 
@@ -45,12 +38,11 @@ def main() -> None:
     if hasattr(os, "nice"):
         os.nice(NICENESS)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    decoder = msgspec.msgpack.Decoder(Call)
-    while (message := receive(calls)) is not None:
-        call = decoder.decode(message)
-        del message
-        answer = Answer(*_named(call.function)(call.argument))
-        del call
+    while (name := receive(calls)) is not None and (argument := receive(calls)) is not None:
+        given = [argument]
+        del argument
+        # Nobody but the function holds its argument, which may be as large as a document.
+        answer = Answer(*_named(name.decode())(given.pop()))
         send(answers, msgspec.msgpack.encode(answer))
         if answer.broken:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -58,6 +59,34 @@ class GenerationTests(CatalogFixtures):
         assert [chunk.content for chunk in await catalog.document_chunks(old.document_id)] == ["new"]
         assert (await catalog.get_space(space.id)).chunk_count == 1
         assert await catalog.collectable(space.id, pending=False) == {old.id: list(old.chunk_ids)}
+
+    async def test_a_generation_is_written_in_parts(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """Nothing of it is seen before it is published, then all of it, in the order in which it came."""
+        whole = generation("a", "1", "2", "3", "4")
+        [begun] = await catalog.begin_generations(space.id, [replace(whole, chunks=whole.chunks[:2])])
+        [third] = await catalog.extend_generation(space.id, begun.id, whole.chunks[2:3])
+        [fourth] = await catalog.extend_generation(space.id, begun.id, whole.chunks[3:])
+        ids = [*begun.chunk_ids, third, fourth]
+        assert await catalog.collectable(space.id, pending=True) == {begun.id: ids}
+        assert await catalog.live_chunks(space.id, ids) == {}
+        await catalog.publish(space.id, [begun.id], writer="w")
+        chunks = await catalog.document_chunks(begun.document_id)
+        assert [(chunk.id, chunk.position, chunk.content) for chunk in chunks] == [
+            (chunk_id, position, str(position + 1)) for position, chunk_id in enumerate(ids)
+        ]
+        assert (await catalog.get_document(space.id, begun.document_id)).chunk_count == 4
+        assert (await catalog.get_space(space.id)).chunk_count == 4
+
+    async def test_what_does_not_wait_to_be_published_is_not_extended(self, catalog: Catalog, space: SpaceInfo) -> None:
+        """What is live, dead, of another space or nothing has no more chunks than before."""
+        more = generation("a", "more").chunks
+        [dead] = await put(catalog, space, generation("a", "x"))
+        [live] = await put(catalog, space, generation("a", "y"))
+        [foreign] = await catalog.begin_generations((await a_space(catalog, "other")).id, [generation("a", "z")])
+        for of in (dead.id, live.id, foreign.id, NOWHERE):
+            assert await catalog.extend_generation(space.id, of, more) == []
+        assert [chunk.content for chunk in await catalog.document_chunks(live.document_id)] == ["y"]
+        assert await catalog.collectable(space.id, pending=True) == {dead.id: list(dead.chunk_ids)}
 
     async def test_the_later_published_wins(self, catalog: Catalog, space: SpaceInfo) -> None:
         """Of two generations of a document, whichever was begun first."""

@@ -57,6 +57,7 @@ ON_ONE_SPACE: dict[str, Callable[[Catalog, int], Awaitable[object]]] = {
     "list_documents": lambda catalog, space: catalog.list_documents(space),
     "delete_document": lambda catalog, space: catalog.delete_document(space, 1, writer="w"),
     "begin_generations": lambda catalog, space: catalog.begin_generations(space, [generation("a", "x")]),
+    "extend_generation": lambda catalog, space: catalog.extend_generation(space, 1, ()),
     "publish": lambda catalog, space: catalog.publish(space, [1], writer="w"),
     "collectable": lambda catalog, space: catalog.collectable(space, pending=True),
     "collect": lambda catalog, space: catalog.collect(space, [1]),

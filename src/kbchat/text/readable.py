@@ -7,6 +7,9 @@ from pydantic import JsonValue
 from kbchat.errors import InvalidInputError, UnreadableDocumentError
 from kbchat.inputs import checked_metadata, checked_name
 
+_ENCODED = 1_000_000
+"""Characters that are encoded at once, to see whether they can be."""
+
 
 def is_text(name: str) -> bool:
     """Whether a name is text: file systems also hold names that are only bytes."""
@@ -40,11 +43,13 @@ def check_text(text: str, *, name: str) -> None:
         raise UnreadableDocumentError(name, "the document is empty")
     if "\x00" in text:
         raise UnreadableDocumentError(name, f"a NUL character at offset {text.index(chr(0))}; remove it")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        reason = f"a lone surrogate at offset {error.start}: text that was decoded wrongly; decode it again"
-        raise UnreadableDocumentError(name, reason) from None
+    for first in range(0, 0 if text.isascii() else len(text), _ENCODED):
+        try:
+            text[first : first + _ENCODED].encode()
+        except UnicodeEncodeError as error:
+            place = first + error.start
+            reason = f"a lone surrogate at offset {place}: text that was decoded wrongly; decode it again"
+            raise UnreadableDocumentError(name, reason) from None
 
 
 def can_be_kept(name: str) -> bool:
