@@ -16,11 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import kbchat
+from kbchat.ingestion import preparing
 from kbchat.models import VectorType
 
 DOCUMENTS = 40
 STEPS = (
     ("catalog", "begin_generations"),
+    ("catalog", "extend_generation"),
     ("catalog", "publish"),
     ("catalog", "collect"),
     ("catalog", "collectable"),
@@ -40,9 +42,10 @@ LABELS = [f"{part}.{method}:{when}" for part, method in STEPS for when in ("befo
 
 
 def text(name: str, version: int) -> str:
-    """A document of four chunks that all say its version."""
+    """A document of four chunks that all say its version; each fourth is a large one, of twelve."""
     words = "filler words here " * 60
-    return "\n\n".join(f"## Part {part}\n\n{name} version{version} part{part} {words}" for part in range(4))
+    parts = 12 if name[1:].isdecimal() and int(name[1:]) % 4 == 0 else 4
+    return "\n\n".join(f"## Part {part}\n\n{name} version{version} part{part} {words}" for part in range(parts))
 
 
 def say(**what: object) -> None:
@@ -143,4 +146,6 @@ async def work(data: Path, vector_type: str, seed: int, label: str, *, moves: bo
 
 
 if __name__ == "__main__":
+    # Large documents go in a part at a time.
+    preparing.LARGE_CHARS, preparing.GROUP_WEIGHT = 8_000, 4_000
     asyncio.run(work(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4], moves="moves" in sys.argv[5:]))
