@@ -21,6 +21,6 @@ async def test_being_stopped(tmp_path: Path) -> None:
             await store.upsert("kb-stopped", [1], some_vectors(1))
             assert await store.count("kb-stopped") == 1
             server.ask_to_stop()
-            with anyio.fail_after(60), pytest.raises(StoreUnavailableError, match="starting or stopping"):
+            with anyio.fail_after(60), pytest.raises(StoreUnavailableError):
                 while True:
                     await store.list_collections()

@@ -229,7 +229,7 @@ class MilvusCollection:
         try:
             self._client.flush(self._theirs, timeout=self._timeout, _async=True, retry_on_rate_limit=False)
         except MilvusException as error:
-            if error.code not in REFUSED:
+            if error.code not in REFUSED and not is_partly_away(error):
                 raise
 
 
