@@ -178,7 +178,8 @@ async def test_killed_at_a_step(data: Path, store: str, label: str) -> None:
         pytest.skip("on one store only, unless KBCHAT_KILLS is set")
     expected = Expected()
     for seed, number in enumerate((1, 4) if ALL else (1,) if label in MOVES else (2,)):
-        await anyio.to_thread.run_sync(run, data, store, seed, f"{label}:{number}", expected)
+        code = await anyio.to_thread.run_sync(run, data, store, seed, f"{label}:{number}", expected)
+        assert ALL or code == -signal.SIGKILL  # A step that was never passed shows nothing.
         await look(data, expected)
         await heal(data, expected)
 
