@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ingest_memory import LOOK_SECONDS, taken
+from ingest_memory import LOOK_SECONDS, taken_by_all
 from reporting import Spread, about, add_outputs, bars, canvas, draw, save
 
 HERE = Path(__file__).parent
@@ -82,7 +82,7 @@ def measure(system: str, folders: list[str]) -> dict[str, Any]:
         peak = 0
         with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
             while process.poll() is None:
-                peak = max(peak, taken(process.pid)[0])
+                peak = max(peak, taken_by_all(process.pid).pss)
                 time.sleep(LOOK_SECONDS)
             assert process.stdout is not None
             said = process.stdout.read()

@@ -177,6 +177,11 @@ def taken(pid: int) -> Taken:
     return Taken(values.get("Pss", 0), values.get("Pss_Anon", 0), ticks / os.sysconf("SC_CLK_TCK"))
 
 
+def taken_by_all(root: int) -> Taken:
+    """By a process and all below it."""
+    return sum(map(taken, tree(root)), start=Taken())
+
+
 def published(data: Path) -> tuple[int, int, int]:
     """How many documents and chunks there are, and how many bytes those files have."""
     try:
