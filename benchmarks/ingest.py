@@ -4,9 +4,9 @@
 
 Each system runs in a process and an environment of its own (below `.bench`, made at the first run), with the same
 static embedder, the same Chroma and chunks of 256 tokens, over the same files: fresh, and then with nothing changed
-(the median of up to nine runs). What each does is in `ingesting/systems.py`. `raw` embeds kbchat's chunks and writes
-their vectors to Chroma, no more; `raw_wordllama` does so by the library that the embedder's model is from, instead of
-kbchat's way of reckoning it.
+(the median of up to nine runs): in the same process, and with all that is kept opened anew. What each does is in
+`ingesting/systems.py`. `raw` embeds kbchat's chunks and writes their vectors to Chroma, no more; `raw_wordllama` does
+so by the library that the embedder's model is from, instead of kbchat's way of reckoning it.
 The memory is the most seen of the whole process tree, what several processes share counted once (PSS; on Linux).
 """
 
@@ -53,6 +53,7 @@ SYSTEMS = {
 }
 
 FRESH, UNCHANGED = "documents a second, fresh", "documents a second, nothing changed"
+ANEW = "documents a second, nothing changed, opened anew"
 
 
 def python_of(system: str) -> str:
@@ -94,7 +95,11 @@ def measure(system: str, folders: list[str]) -> dict[str, Any]:
 
 def summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     last = rounds[-1]
-    kept = {} if last["again"] is None else {UNCHANGED: Spread.of(it["documents"] / it["again"] for it in rounds)}
+    kept = {
+        name: Spread.of(it["documents"] / it[which] for it in rounds)
+        for name, which in ((UNCHANGED, "again"), (ANEW, "anew"))
+        if last[which] is not None
+    }
     return {
         "versions": last["versions"],
         "documents": last["documents"],
@@ -107,10 +112,11 @@ def summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def show(system: str, it: dict[str, Any]) -> None:
-    unchanged = format(it[UNCHANGED], ",.0f") if UNCHANGED in it else "–"
+    unchanged, anew = (format(it[name], ",.0f") if name in it else "–" for name in (UNCHANGED, ANEW))
     print(
         f"{system:13} {it['documents']:6} {it['chunks']:7} {format(it[FRESH], '.1f'):>21} "
-        f"{format(it['chunks a second'], '.1f'):>26} {unchanged:>24} {format(it['peak megabytes'], ',.0f'):>20}",
+        f"{format(it['chunks a second'], '.1f'):>26} {unchanged:>24} {anew:>24} "
+        f"{format(it['peak megabytes'], ',.0f'):>20}",
         flush=True,
     )
 
@@ -133,7 +139,8 @@ def main() -> None:
     header = about("chromadb", "wordllama", rounds=options.rounds)
     rounds: dict[str, list[dict[str, Any]]] = {system: [] for system in options.only}
     print(
-        f"{'system':13} {'docs':>6} {'chunks':>7} {'docs/s':>21} {'chunks/s':>26} {'unchanged/s':>24} {'peak MB':>20}"
+        f"{'system':13} {'docs':>6} {'chunks':>7} {'docs/s':>21} {'chunks/s':>26} {'unchanged/s':>24} "
+        f"{'opened anew/s':>24} {'peak MB':>20}"
     )
     for _ in range(options.rounds):
         for system in options.only:

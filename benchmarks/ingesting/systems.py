@@ -1,4 +1,8 @@
-"""What `benchmarks/ingest.py` runs: one system over the files, twice. Prints one JSON line."""
+"""What `benchmarks/ingest.py` runs: one system over the files, again and again. Prints one JSON line.
+
+Each gives the numbers of documents and chunks, and the seconds: fresh, with nothing changed, and with nothing changed
+where all that it keeps has to be opened anew, as by a program that is started again (its libraries are there).
+"""
 
 import asyncio
 import json
@@ -29,6 +33,9 @@ PACKAGES = {
 """Whose versions are told."""
 
 
+Measured = tuple[int, int, float, float | None, float | None]
+
+
 def files(folders: list[str]) -> list[Path]:
     return sorted(path for folder in folders for path in Path(folder).rglob("*") if path.suffix in SUFFIXES)
 
@@ -47,10 +54,10 @@ def timed_again(run: Callable[[], object]) -> float:
     return statistics.median(times)
 
 
-def kbchat(data: str, folders: list[str]) -> tuple[int, int, float, float]:
+def kbchat(data: str, folders: list[str]) -> Measured:
     import kbchat as library
 
-    async def main() -> tuple[int, int, float, float]:
+    async def main() -> Measured:
         async with library.KnowledgeBase(data) as kb:
             space = await kb.create_space("bench")
             await space.ingest(library.TextDocument(name="warm", text="warm"))
@@ -60,12 +67,18 @@ def kbchat(data: str, folders: list[str]) -> tuple[int, int, float, float]:
                 started = time.perf_counter()
                 await space.ingest(folders, include=[f"*{suffix}" for suffix in SUFFIXES])
                 again.append(time.perf_counter() - started)
-            return fresh.added, fresh.chunks, fresh.seconds, statistics.median(again)
+        anew = []
+        for _ in range(AGAIN):
+            started = time.perf_counter()
+            async with library.KnowledgeBase(data) as kb:
+                await (await kb.get_space("bench")).ingest(folders, include=[f"*{suffix}" for suffix in SUFFIXES])
+            anew.append(time.perf_counter() - started)
+        return fresh.added, fresh.chunks, fresh.seconds, statistics.median(again), statistics.median(anew)
 
     return asyncio.run(main())
 
 
-def raw(data: str, folders: list[str]) -> tuple[int, int, float, None]:
+def raw(data: str, folders: list[str]) -> Measured:
     """Embedding and Chroma alone: what no system can do without. By kbchat's embedder, and with its index."""
     import numpy as np
 
@@ -81,7 +94,7 @@ def raw(data: str, folders: list[str]) -> tuple[int, int, float, None]:
     return _raw(data, folders, embed)
 
 
-def raw_wordllama(data: str, folders: list[str]) -> tuple[int, int, float, None]:
+def raw_wordllama(data: str, folders: list[str]) -> Measured:
     """The same, as who takes the embedder from the library that it is from."""
     import wordllama
 
@@ -90,7 +103,7 @@ def raw_wordllama(data: str, folders: list[str]) -> tuple[int, int, float, None]
     return _raw(data, folders, lambda texts: model.embed(texts, norm=True))
 
 
-def _raw(data: str, folders: list[str], embed: Callable[[list[str]], Any]) -> tuple[int, int, float, None]:
+def _raw(data: str, folders: list[str], embed: Callable[[list[str]], Any]) -> Measured:
     import chromadb
     import numpy as np
 
@@ -113,10 +126,10 @@ def _raw(data: str, folders: list[str], embed: Callable[[list[str]], Any]) -> tu
             vectors[~np.any(vectors, axis=1)] = 1e-6
             collection.upsert([str(first + place) for place in range(len(part))], vectors)
 
-    return len(found), len(texts), timed(run), None
+    return len(found), len(texts), timed(run), None, None
 
 
-def llamaindex(data: str, folders: list[str]) -> tuple[int, int, float, float]:
+def llamaindex(data: str, folders: list[str]) -> Measured:
     import chromadb
     from llama_index.core import Document
     from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
@@ -124,16 +137,22 @@ def llamaindex(data: str, folders: list[str]) -> tuple[int, int, float, float]:
     from llama_index.core.storage.docstore import SimpleDocumentStore
     from llama_index.vector_stores.chroma import ChromaVectorStore
 
-    collection = chromadb.PersistentClient(data).create_collection("bench", embedding_function=None)
-    pipeline = IngestionPipeline(
-        transformations=[SentenceSplitter(chunk_size=CHUNK_TOKENS, chunk_overlap=0), for_llamaindex()],
-        docstore=SimpleDocumentStore(),
-        docstore_strategy=DocstoreStrategy.UPSERTS,
-        vector_store=ChromaVectorStore(chroma_collection=collection),
-        disable_cache=True,
-    )
+    kept = f"{data}/docstore.json"
+    embed = for_llamaindex()
 
-    def run() -> None:
+    def opened(docstore: SimpleDocumentStore) -> IngestionPipeline:
+        collection = chromadb.PersistentClient(data).get_or_create_collection("bench", embedding_function=None)
+        return IngestionPipeline(
+            transformations=[SentenceSplitter(chunk_size=CHUNK_TOKENS, chunk_overlap=0), embed],
+            docstore=docstore,
+            docstore_strategy=DocstoreStrategy.UPSERTS,
+            vector_store=ChromaVectorStore(chroma_collection=collection),
+            disable_cache=True,
+        )
+
+    pipeline = opened(SimpleDocumentStore())
+
+    def run(pipeline: IngestionPipeline = pipeline) -> None:
         documents = [
             Document(text=path.read_text(errors="replace"), id_=str(path), metadata={"source": str(path)})
             for path in files(folders)
@@ -142,10 +161,13 @@ def llamaindex(data: str, folders: list[str]) -> tuple[int, int, float, float]:
             pipeline.run(documents=documents[first : first + BATCH])
 
     fresh = timed(run)
-    return len(files(folders)), collection.count(), fresh, timed_again(run)
+    pipeline.docstore.persist(kept)
+    chunks = chromadb.PersistentClient(data).get_collection("bench", embedding_function=None).count()
+    anew = timed_again(lambda: run(opened(SimpleDocumentStore.from_persist_path(kept))))
+    return len(files(folders)), chunks, fresh, timed_again(run), anew
 
 
-def langchain(data: str, folders: list[str]) -> tuple[int, int, float, float]:
+def langchain(data: str, folders: list[str]) -> Measured:
     from langchain_chroma import Chroma
     from langchain_classic.indexes import SQLRecordManager
     from langchain_core.documents import Document
@@ -154,12 +176,18 @@ def langchain(data: str, folders: list[str]) -> tuple[int, int, float, float]:
 
     from kbchat.text.splitting import estimate_tokens
 
-    store = Chroma("bench", for_langchain(), persist_directory=data)
-    records = SQLRecordManager("bench", db_url=f"sqlite:///{data}/records.sqlite")
-    records.create_schema()
+    embed = for_langchain()
+
+    def opened() -> tuple[Chroma, SQLRecordManager]:
+        store = Chroma("bench", embed, persist_directory=data)
+        records = SQLRecordManager("bench", db_url=f"sqlite:///{data}/records.sqlite")
+        records.create_schema()
+        return store, records
+
+    store, records = opened()
     splitter = RecursiveCharacterTextSplitter(chunk_size=CHUNK_TOKENS, chunk_overlap=0, length_function=estimate_tokens)
 
-    def run() -> None:
+    def run(store: Chroma = store, records: SQLRecordManager = records) -> None:
         documents = [
             Document(path.read_text(errors="replace"), metadata={"source": str(path)}) for path in files(folders)
         ]
@@ -167,10 +195,11 @@ def langchain(data: str, folders: list[str]) -> tuple[int, int, float, float]:
         index(chunks, records, store, cleanup="incremental", source_id_key="source", key_encoder="sha256")
 
     fresh = timed(run)
-    return len(files(folders)), store._collection.count(), fresh, timed_again(run)
+    again, anew = timed_again(run), timed_again(lambda: run(*opened()))
+    return len(files(folders)), store._collection.count(), fresh, again, anew
 
 
-def haystack(data: str, folders: list[str]) -> tuple[int, int, float, float]:
+def haystack(data: str, folders: list[str]) -> Measured:
     from haystack import Document
     from haystack.components.preprocessors import DocumentSplitter
     from haystack.document_stores.types import DuplicatePolicy
@@ -194,11 +223,11 @@ def haystack(data: str, folders: list[str]) -> tuple[int, int, float, float]:
             store.write_documents(part, policy=DuplicatePolicy.OVERWRITE)
 
     fresh = timed(run)
-    return len(files(folders)), store.count_documents(), fresh, timed_again(run)
+    return len(files(folders)), store.count_documents(), fresh, timed_again(run), None
 
 
 if __name__ == "__main__":
     name, folder, *given = sys.argv[1:]
-    documents, chunks, first_run, second_run = globals()[name](folder, given)
-    found = {"documents": documents, "chunks": chunks, "fresh": first_run, "again": second_run}
+    documents, chunks, fresh, again, anew = globals()[name](folder, given)
+    found = {"documents": documents, "chunks": chunks, "fresh": fresh, "again": again, "anew": anew}
     print(json.dumps({**found, "versions": versions(*PACKAGES[name], "chromadb")}))
