@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 import kbchat
+from handbook import QUESTIONS, TEXTS, documents
 from kbchat.errors import BusyError, CatalogUnavailableError, SpaceNotFoundError
 from kbchat.settings import Settings
 from postgresql import PostgresqlServer, needs_postgresql
@@ -17,19 +18,7 @@ from servers import ChromaServer
 
 pytestmark = [pytest.mark.server, needs_postgresql]
 
-TEXTS = {
-    "keys": "Keys are rotated every ninety days by the vault. Nobody rotates them by hand.",
-    "lunch": "The cafeteria serves lunch at noon. On Fridays there is soup.",
-    "ships": "An unrelated text about bridges, rivers, boats, harbours, cranes, ships and the open sea.",
-    "密钥": "密钥每九十天轮换一次。食堂中午供应午餐。",
-}
-QUESTIONS = ["How are keys rotated?", "When is lunch served?", "九十天轮换密钥", "bridges and boats", "zeppelin"]
-
 Open = Callable[[str], kbchat.KnowledgeBase]
-
-
-def documents(texts: dict[str, str]) -> list[kbchat.TextDocument]:
-    return [kbchat.TextDocument(name=name, text=text) for name, text in texts.items()]
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import os
 import sys
 import uuid
-from collections.abc import Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import anyio
 import pytest
 
 import kbchat
+from handbook import QUESTIONS, TEXTS, documents
 from kbchat.errors import SettingsError, StoreUnavailableError
 from kbchat.models import VectorType
 from kbchat.settings import Settings
@@ -20,19 +20,6 @@ from kbchat.stores.milvus_terms import MilvusTerms
 from kbchat.testing.lexical_suite import TOLERANCE
 from postgresql import needs_postgresql
 from servers import MilvusEngineServer, MilvusServer
-
-TEXTS = {
-    "keys": "Keys are rotated every ninety days by the vault. Nobody rotates them by hand.",
-    "lunch": "The cafeteria serves lunch at noon. On Fridays there is soup.",
-    "ships": "An unrelated text about bridges, rivers, boats, harbours, cranes, ships and the open sea.",
-    "密钥": "密钥每九十天轮换一次。食堂中午供应午餐。",
-}
-QUESTIONS = ["How are keys rotated?", "When is lunch served?", "九十天轮换密钥", "bridges and boats", "zeppelin"]
-
-
-def documents(texts: Mapping[str, str]) -> list[kbchat.TextDocument]:
-    return [kbchat.TextDocument(name=name, text=text) for name, text in texts.items()]
-
 
 Milvus = dict[str, Any]
 """The settings that say where a knowledge base's Milvus is."""
