@@ -13,7 +13,7 @@ import pytest
 import kbchat
 from kbchat.embedders import Vector, Vectors
 from kbchat.embedders.static import StaticEmbedder
-from kbchat.errors import EmbedderError, InvalidInputError
+from kbchat.errors import CollectionNotFoundError, EmbedderError, InvalidInputError
 from kbchat.models import DocumentStatus
 from kbchat.threads import Threads
 from made_files import PHRASE, good, more, write
@@ -76,6 +76,34 @@ async def test_every_change_of_a_folder_is_followed(space: kbchat.KnowledgeSpace
     assert counts(await space.sync(docs)) == {"added": 1, "updated": 1, "moved": 1, "removed": 1}
     assert await names(space) == ["docs/keys.md", "docs/new.md", "docs/plan.md"]
     assert counts(await space.sync(docs)) == {"unchanged": 3}
+
+
+async def test_nothing_is_asked_of_the_store_where_nothing_changed(tmp_path: Path, docs: Path) -> None:
+    """It is not even opened. What it is needed for is refused while it is gone, and before anything is changed."""
+    async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
+        space = await kb.create_space("handbook")
+        await space.sync(docs)
+    vectors, away = tmp_path / "data/chroma", tmp_path / "away"
+    vectors.rename(away)
+    async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
+        space = await kb.get_space("handbook")
+        assert counts(await space.sync(docs)) == {"unchanged": 3}
+        assert counts(await space.ingest(docs)) == {"unchanged": 3}
+        assert not vectors.exists()
+        text = (docs / "keys.md").read_text()
+        (docs / "keys.md").write_text("Keys are changed.")
+        (docs / "vault.md").unlink()
+        for refused in (space.sync(docs), space.ingest(docs), space.delete_document("docs/vault.md")):
+            with pytest.raises(CollectionNotFoundError, match="fsck --repair"):
+                await refused
+        assert (await space.get_document("docs/keys.md")).text == text
+        assert len(await names(space)) == 3
+    shutil.rmtree(vectors)
+    away.rename(vectors)
+    async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
+        space = await kb.get_space("handbook")
+        assert counts(await space.sync(docs)) == {"updated": 1, "removed": 1, "unchanged": 1}
+        assert (await space.check()).findings == ()
 
 
 async def test_a_moved_document_is_the_same_one(space: kbchat.KnowledgeSpace, docs: Path) -> None:

@@ -57,6 +57,7 @@ class Bench:
             store=self.store,
             lexical=self.lexical,
             embedder=self.embedder,
+            dimension=len(await self.embedder.embed_query("keys")),
             threads=self.threads,
             writer="test",
         )

@@ -78,6 +78,17 @@ async def test_a_lost_collection_is_made_anew(kb: kbchat.KnowledgeBase, space: k
     await mended(space, {"collection_missing": 1, "vectors_missing": 20})
 
 
+async def test_what_a_lost_collection_held_too_much_is_let_go(
+    kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace
+) -> None:
+    """Versions that wait to be collected do not keep the rest from being mended."""
+    parts = parts_of(kb)
+    gone = await space.get_document("n3")
+    await parts.catalog.delete_document(space.id, gone.id, writer=parts.writer_id)
+    await parts.store(space.vector_type).drop_collection(space.info.collection)
+    await mended(space, {"uncollected": 1, "collection_missing": 1, "vectors_missing": 19})
+
+
 async def test_vectors_of_another_text_are_made_anew(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace) -> None:
     """A sample is compared with what the embedder says now."""
     (chunk,) = await space.document_chunks("n3")

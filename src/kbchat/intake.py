@@ -13,7 +13,6 @@ import anyio
 
 from kbchat.chunking import Splitting
 from kbchat.errors import (
-    CollectionNotFoundError,
     EmbedderMismatchError,
     InvalidInputError,
     MissingExtraError,
@@ -71,10 +70,10 @@ async def open_writer(
 ) -> Writer:
     """A writer for a space that was embedded by the embedder in use. The collection of an empty one is made unless it
     is there, and what moves left over is removed, but for that on the store to `keep`; nothing is without `create`.
+    The store of a space that holds something is not opened yet: see `GenerationWriter.ready`.
 
     `splitting` goes before the space's own, and that before the settings'. The caller holds the data's writer lock.
-    Raises `SpaceNotFoundError`, `EmbedderMismatchError`, and `CollectionNotFoundError` or `VectorError` when another
-    took the collection away or put one of another dimension in its place.
+    Raises `SpaceNotFoundError` and `EmbedderMismatchError`.
     """
     from kbchat.ingestion.ingest import Ingester
     from kbchat.ingestion.preparing import Preparer
@@ -88,14 +87,9 @@ async def open_writer(
         info = await parts.catalog.pin_embedder(info.id, pin, words=words)
     if not await parts.fits(info.embedder):
         raise mismatch(info, pin)
-    store = parts.store(info.vector_type)
     await parts.freshness.see_vectors(info)
     if create:
         await clear_leftovers(parts, info, keep=keep)
-        if info.chunk_count and info.collection not in await store.list_collections():
-            # One made now would hold what comes in and miss what was there.
-            raise CollectionNotFoundError(info.collection)
-        await store.create_collection(info.collection, dimension=pin.dimension)
     preparer = Preparer(
         threads=parts.threads,
         readers=parts.readers,
@@ -107,12 +101,15 @@ async def open_writer(
     generations = GenerationWriter(
         info,
         catalog=parts.catalog,
-        store=store,
+        store=parts.store(info.vector_type),
         lexical=parts.lexical,
         embedder=parts.embedder,
+        dimension=pin.dimension,
         threads=parts.threads,
         writer=parts.writer_id,
     )
+    if create and not info.chunk_count:
+        await generations.ready()
     ingester = Ingester(info, catalog=parts.catalog, lexical=parts.lexical, preparer=preparer, writer=generations)
     return Writer(info, generations, ingester, preparer)
 

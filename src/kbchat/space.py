@@ -222,9 +222,10 @@ class KnowledgeSpace:
         """Remove a document, which nobody finds from then on; returns it as it was. Raises `DocumentNotFoundError`."""
         async with self._parts.writing(self.id):
             document = await self._document(id_or_name, with_text=False)
-            writer = await intake.open_writer(self._parts, self.id)
+            generations = (await intake.open_writer(self._parts, self.id)).generations
+            await generations.ready()
             await self._parts.catalog.delete_document(self.id, document.id, writer=self._parts.writer_id)
-            await writer.generations.collect(pending=True)
+            await generations.collect(pending=True)
         await self._see()
         return document
 

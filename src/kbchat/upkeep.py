@@ -85,7 +85,9 @@ async def move(
         if info.vector_type is kind and (info.words == words or info.embedder is None):
             await clear_leftovers(parts, info)
             return info
-        await (await open_writer(parts, space_id, keep=kind)).generations.collect(pending=True)
+        generations = (await open_writer(parts, space_id, keep=kind)).generations
+        await generations.ready()
+        await generations.collect(pending=True)
         info = await parts.catalog.get_space(space_id)
         if words == "milvus" != info.words:
             await parts.catalog.note_leftover(space_id, Leftover(kind, info.terms_collection))

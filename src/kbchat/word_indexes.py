@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from kbchat.settings import Settings
     from kbchat.stores import VectorStore
     from kbchat.threads import Threads
+
+
+class _InMilvus(NamedTuple):
+    """Whether Milvus can have words, None where it does not tell, and the index there unless it says that it cannot."""
+
+    is_possible: bool | None
+    sparse: LexicalIndex | None
 
 
 class WordIndexes:
@@ -40,9 +47,7 @@ class WordIndexes:
         self._lexical = lexical
         self._threads = threads
         self._milvus = milvus
-        self._in_milvus: LexicalIndex | None = None
-        self._possible: bool | None = False
-        self._is_known = False
+        self._found: _InMilvus | None = None
         self._opening = anyio.Lock()
 
     async def planned(self, vector_type: VectorType) -> LexicalPlace:
@@ -56,7 +61,7 @@ class WordIndexes:
         served = self._catalog.is_shared and is_server(self._settings.milvus_uri or "")
         if wanted == "auto" and not served:
             return "embedded"
-        possible = await self._is_possible()
+        possible = (await self._look()).is_possible
         if wanted == "auto":
             return "milvus" if possible else "embedded"
         if possible is False:
@@ -96,11 +101,11 @@ class WordIndexes:
 
     async def drop_collection(self, name: str) -> None:
         """Remove the words in a collection of Milvus."""
-        index = await self._sparse()
+        index = (await self._look()).sparse
         await (self._milvus().drop_collection(name) if index is None else index.drop(name))
 
     async def _needed(self) -> LexicalIndex:
-        index = await self._sparse()
+        index = (await self._look()).sparse
         if index is None:
             raise SettingsError(
                 "the space's words are in Milvus, but this Milvus has no sparse vectors; set milvus_uri to the one "
@@ -108,22 +113,20 @@ class WordIndexes:
             )
         return index
 
-    async def _sparse(self) -> LexicalIndex | None:
-        """The index in Milvus, unless that says that it can have none."""
-        return None if await self._is_possible() is False else self._in_milvus
+    async def _look(self) -> _InMilvus:
+        """What Milvus can have; asked once."""
+        async with self._opening:
+            if self._found is None:
+                self._found = await self._ask(self._milvus())
+            return self._found
 
-    async def _is_possible(self) -> bool | None:
-        """Whether it can have one, None where it does not tell; asked once."""
+    async def _ask(self, store: VectorStore) -> _InMilvus:
         from kbchat.lexical.sparse import SparseIndex
         from kbchat.stores.milvus import MilvusStore
         from kbchat.stores.milvus_terms import MilvusTerms
 
-        async with self._opening:
-            if not self._is_known:
-                store = self._milvus()
-                if isinstance(store, MilvusStore):
-                    terms = MilvusTerms(store)
-                    self._possible = await terms.is_possible()
-                    self._in_milvus = SparseIndex(terms, threads=self._threads)
-                self._is_known = True
-        return self._possible
+        if not isinstance(store, MilvusStore):
+            return _InMilvus(is_possible=False, sparse=None)
+        terms = MilvusTerms(store)
+        is_possible = await terms.is_possible()
+        return _InMilvus(is_possible, None if is_possible is False else SparseIndex(terms, threads=self._threads))

@@ -143,34 +143,30 @@ class Maker:
             whole.vectors += part.vectors
         return whole
 
-    async def _answer(self, function: str, order: bytes, size: int) -> bytes | str:
-        """What a process answers to an order about so many characters of one document, or why it does not. Asked again
-        where it died over it."""
-        seconds = self._seconds * (1 + size / CHARS_A_DOCUMENT)
-        for _ in range(2):
+    async def _ask(self, documents: Sequence[LoadedDocument], *, tries: int = 2) -> list[Made | str]:
+        """Have them made in a process. When it fails at several, each is tried alone, so that only one is lost."""
+        order = await self._threads.read(self._order, documents)
+        sizes = [len(document.text) for document in documents]
+        is_one = len(documents) == 1
+        answer = await self._answer("kbchat.ingestion.making:serve", order, *sizes, tries=tries if is_one else 1)
+        if not isinstance(answer, str):
+            return [*await self._threads.read(_MADE.decode, answer)]
+        if is_one:
+            return [answer]
+        return [each for document in documents for each in await self._ask([document], tries=1)]
+
+    async def _answer(self, function: str, order: bytes, *sizes: int, tries: int = 2) -> bytes | str:
+        """What a process answers to an order about documents of so many characters, or why it does not. Asked again
+        where it died over them."""
+        seconds = self._seconds * sum(1 + size / CHARS_A_DOCUMENT for size in sizes)
+        for _ in range(tries):
             try:
                 answer = await self._processes.call(function, order, seconds=seconds)
             except TimeoutError:
-                return _too_long(seconds)
+                return f"splitting it took longer than {seconds:.3g} s (document_timeout)"
             if answer is not None:
                 return answer
-        return _KILLED
-
-    async def _ask(self, documents: Sequence[LoadedDocument], *, again: bool = True) -> list[Made | str]:
-        """Have them made in a process. When it dies over them, each is tried alone, so that only one is lost."""
-        seconds = self._seconds * sum(1 + len(document.text) / CHARS_A_DOCUMENT for document in documents)
-        order = await self._threads.read(self._order, documents)
-        try:
-            answer = await self._processes.call("kbchat.ingestion.making:serve", order, seconds=seconds)
-        except TimeoutError:
-            if len(documents) == 1:
-                return [_too_long(seconds)]
-            answer = None
-        if answer is not None:
-            return [*await self._threads.read(_MADE.decode, answer)]
-        if not again:
-            return [_KILLED] * len(documents)
-        return [each for document in documents for each in await self._ask([document], again=False)]
+        return "splitting it took too much memory, or its process was killed"
 
     def _order(self, documents: Sequence[LoadedDocument]) -> bytes:
         given = [
@@ -178,13 +174,6 @@ class Maker:
             for document in documents
         ]
         return msgspec.msgpack.encode(_Order(given, self._splitting.model_dump(mode="json"), self._embeds))
-
-
-_KILLED = "splitting it took too much memory, or its process was killed"
-
-
-def _too_long(seconds: float) -> str:
-    return f"splitting it took longer than {seconds:.3g} s (document_timeout)"
 
 
 def _texts_order(text: str, places: Sequence[Place], embeds: bool) -> bytes:

@@ -6,11 +6,12 @@ was begun and never published is collected by the next ingest.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from kbchat.catalog import Catalog, FailedSource, NewChunk, PendingGeneration
 from kbchat.embedders import Embedder, Vector, Vectors
-from kbchat.errors import BusyError
+from kbchat.errors import BusyError, CollectionNotFoundError
 from kbchat.ingestion.items import Prepared, Unchanged
 from kbchat.lexical import LexicalEntry, LexicalIndex, releasing
 from kbchat.models import SpaceInfo
@@ -68,6 +69,7 @@ class GenerationWriter:
         store: VectorStore,
         lexical: LexicalIndex,
         embedder: Embedder,
+        dimension: int,
         threads: Threads,
         writer: str,
     ) -> None:
@@ -77,9 +79,27 @@ class GenerationWriter:
         self._store = store
         self._lexical = lexical
         self._embedder = embedder
+        self._dimension = dimension
         self._threads = threads
         self._writer = writer
+        self._is_ready = False
         self._unfinished: _Unfinished | None = None
+
+    async def ready(self) -> None:
+        """See to it that the space's collection is there, once, and make that of an empty space. To be called before
+        the catalog is changed, and not where nothing is: opening a store takes longer than finding a folder unchanged.
+
+        Raises `CollectionNotFoundError` or `VectorError` when another took the collection away or put one of another
+        dimension in its place.
+        """
+        if self._is_ready:
+            return
+        collection = self._space.collection
+        if self._space.chunk_count and collection not in await self._store.list_collections():
+            # One made now would hold what comes in and miss what was there.
+            raise CollectionNotFoundError(collection)
+        await self._store.create_collection(collection, dimension=self._dimension)
+        self._is_ready = True
 
     async def begin(self, batch: Sequence[Prepared]) -> Begun:
         """Keep documents' texts in the catalog, beside what is live, where every chunk gets its id.
@@ -89,6 +109,7 @@ class GenerationWriter:
         unfinished, self._unfinished = self._unfinished, None
         if unfinished is not None and (part := batch[0].part) is not None and part.first:
             return await self._extend(unfinished, batch[0])
+        await self.ready()
         pending = await self._catalog.begin_generations(self._space.id, [item.generation for item in batch])
         rows: list[_Row] = []
         whole: list[PendingGeneration] = []
@@ -170,7 +191,8 @@ class GenerationWriter:
             await self._catalog.abandon(self._space.id)
             dead = await self._catalog.collectable(self._space.id, pending=False)
         ids = [chunk_id for chunk_ids in dead.values() for chunk_id in chunk_ids]
-        await self._store.delete(self._space.collection, ids)
+        with suppress(CollectionNotFoundError):  # Its vectors went with it, and `fsck --repair` passes here.
+            await self._store.delete(self._space.collection, ids)
         async with releasing(self._lexical, self._index):
             await self._lexical.delete(self._index, ids)
             await self._lexical.commit(self._index)

@@ -180,6 +180,12 @@ class Checker:
         self._found("original_changed", len(changed), _some("documents whose file has changed", changed), mended=False)
         return total
 
+    async def _orphans(self, strange: set[int]) -> list[int]:
+        """Those that no row of the catalog stands for. Rows are written first, and their ids never given again: what
+        has one is being written, or is collected with its version. Asked after the index, for it may have come since.
+        """
+        return sorted(strange.difference(await self._catalog.chunk_owners(list(strange))))
+
     # -- vectors -----------------------------------------------------------------------------------------------------
 
     async def _collection(self, *, needed: bool) -> bool:
@@ -203,10 +209,7 @@ class Checker:
     async def _vectors(self, live: set[int], *, usable: bool) -> None:
         name = self._space.collection
         there = {key async for page in self._store.iterate(name) for key in page} if usable else set()
-        # Rows are written before vectors and their ids never given again: what has one is not an orphan, but is being
-        # written, or is collected with its version. Asked after the store, for it may have come since.
-        strange = there - live
-        orphans = sorted(strange.difference(await self._catalog.chunk_owners(list(strange))))
+        orphans = await self._orphans(there - live)
         if orphans and self._repair:
             await self._store.delete(name, orphans)
         self._found("vectors_orphaned", len(orphans), "vectors of chunks that are not there")
@@ -256,7 +259,7 @@ class Checker:
             if not self._repair:
                 return
             await self._lexical.drop(name)
-        orphans, missing = sorted(there - live), live - there
+        orphans, missing = await self._orphans(there - live), live - there
         self._found("terms_orphaned", len(orphans), "entries of chunks that are not there")
         self._found("terms_missing", len(missing), "chunks that the lexical index does not hold")
         if not self._repair or not (orphans or missing):
