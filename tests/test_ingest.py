@@ -263,8 +263,10 @@ async def test_ingests_side_by_side_do_not_disturb_each_other(space: kbchat.Know
 
 
 async def test_another_embedder_is_noticed(space: kbchat.KnowledgeSpace, kb: kbchat.KnowledgeBase) -> None:
-    """Also one of the same name and dimension; embedding anew makes the space fit again."""
-    await space.ingest(kbchat.TextDocument(name="vault", text="The vault is blue."))
+    """Also one of the same name and dimension, where something is to be embedded; embedding anew makes the space fit
+    again."""
+    vault = kbchat.TextDocument(name="vault", text="The vault is blue.")
+    await space.ingest(vault)
     parts = kb._open
     real = await parts.pin()
     parts._pin = real.model_copy(update={"fingerprint": "another"})
@@ -272,6 +274,7 @@ async def test_another_embedder_is_noticed(space: kbchat.KnowledgeSpace, kb: kbc
         await space.retrieve("vault")
     with pytest.raises(EmbedderMismatchError, match="set the embedder back"):
         await space.ingest(kbchat.TextDocument(name="b", text="text"))
+    assert (await space.ingest(vault)).unchanged == 1
     before = space.info.collection
     info = await space.reembed()
     assert info.embedder == parts._pin

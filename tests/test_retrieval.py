@@ -8,6 +8,7 @@ import anyio
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from anyio.lowlevel import checkpoint
 
 from kbchat.catalog import Catalog
 from kbchat.chunking import Splitting
@@ -57,9 +58,9 @@ class Bench:
             store=self.store,
             lexical=self.lexical,
             embedder=self.embedder,
-            dimension=len(await self.embedder.embed_query("keys")),
             threads=self.threads,
             writer="test",
+            opening=checkpoint,
         )
         ingester = Ingester(
             self.space,

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +14,7 @@ import anyio
 
 from kbchat.chunking import Splitting
 from kbchat.errors import (
+    CollectionNotFoundError,
     EmbedderMismatchError,
     InvalidInputError,
     MissingExtraError,
@@ -68,25 +70,24 @@ async def open_writer(
     create: bool = True,
     keep: VectorType | None = None,
 ) -> Writer:
-    """A writer for a space that was embedded by the embedder in use. The collection of an empty one is made unless it
-    is there, and what moves left over is removed, but for that on the store to `keep`; nothing is without `create`.
-    The store of a space that holds something is not opened yet: see `GenerationWriter.ready`.
+    """A writer for a space that was embedded by the embedder in use. What moves left over is removed, but for that on
+    the store to `keep`; nothing is without `create`.
 
     `splitting` goes before the space's own, and that before the settings'. The caller holds the data's writer lock.
-    Raises `SpaceNotFoundError` and `EmbedderMismatchError`.
+    Raises `SpaceNotFoundError`, and `EmbedderMismatchError` for an embedder of another name. The store and the embedder
+    of a space that holds something are not opened before `GenerationWriter.ready`, which raises what `_open` does.
     """
     from kbchat.ingestion.ingest import Ingester
     from kbchat.ingestion.preparing import Preparer
     from kbchat.ingestion.writing import GenerationWriter
 
-    pin = await parts.pin()
     info = await parts.catalog.get_space(space_id)
     # A pin only ever changes with the space's vectors, which the writer's lock guards.
     if info.embedder is None or info.words is None:
         words = info.words or await parts.words.planned(info.vector_type)
-        info = await parts.catalog.pin_embedder(info.id, pin, words=words)
-    if not await parts.fits(info.embedder):
-        raise mismatch(info, pin)
+        info = await parts.catalog.pin_embedder(info.id, await parts.pin(), words=words)
+    if info.embedder is None or info.embedder.name != parts.embedder.name:
+        await _see_that_it_fits(parts, info)
     await parts.freshness.see_vectors(info)
     if create:
         await clear_leftovers(parts, info, keep=keep)
@@ -104,14 +105,31 @@ async def open_writer(
         store=parts.store(info.vector_type),
         lexical=parts.lexical,
         embedder=parts.embedder,
-        dimension=pin.dimension,
         threads=parts.threads,
         writer=parts.writer_id,
+        opening=partial(_open, parts, info),
     )
     if create and not info.chunk_count:
         await generations.ready()
     ingester = Ingester(info, catalog=parts.catalog, lexical=parts.lexical, preparer=preparer, writer=generations)
     return Writer(info, generations, ingester, preparer)
+
+
+async def _open(parts: Parts, info: SpaceInfo) -> None:
+    """See to it that vectors of the embedder in use can be written to a space's collection; that of an empty space is
+    made. Raises `EmbedderMismatchError`, and `CollectionNotFoundError` or `VectorError` when another took the
+    collection away or put one of another dimension in its place."""
+    await _see_that_it_fits(parts, info)
+    store = parts.store(info.vector_type)
+    if info.chunk_count and info.collection not in await store.list_collections():
+        # One made now would hold what comes in and miss what was there.
+        raise CollectionNotFoundError(info.collection)
+    await store.create_collection(info.collection, dimension=(await parts.pin()).dimension)
+
+
+async def _see_that_it_fits(parts: Parts, info: SpaceInfo) -> None:
+    if not await parts.fits(info.embedder):
+        raise mismatch(info, await parts.pin())
 
 
 async def clear_leftovers(parts: Parts, info: SpaceInfo, *, keep: VectorType | None = None) -> int:

@@ -5,7 +5,7 @@ ones are collected afterwards. Whatever process is killed wherever, a reader fin
 was begun and never published is collected by the next ingest.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -69,37 +69,29 @@ class GenerationWriter:
         store: VectorStore,
         lexical: LexicalIndex,
         embedder: Embedder,
-        dimension: int,
         threads: Threads,
         writer: str,
+        opening: Callable[[], Awaitable[None]],
     ) -> None:
+        """`opening` makes the space's collection ready to be written to, or raises why it cannot be; see `ready`."""
         self._space = space
         self._index = space.lexical_name
         self._catalog = catalog
         self._store = store
         self._lexical = lexical
         self._embedder = embedder
-        self._dimension = dimension
         self._threads = threads
         self._writer = writer
+        self._opening = opening
         self._is_ready = False
         self._unfinished: _Unfinished | None = None
 
     async def ready(self) -> None:
-        """See to it that the space's collection is there, once, and make that of an empty space. To be called before
-        the catalog is changed, and not where nothing is: opening a store takes longer than finding a folder unchanged.
-
-        Raises `CollectionNotFoundError` or `VectorError` when another took the collection away or put one of another
-        dimension in its place.
-        """
-        if self._is_ready:
-            return
-        collection = self._space.collection
-        if self._space.chunk_count and collection not in await self._store.list_collections():
-            # One made now would hold what comes in and miss what was there.
-            raise CollectionNotFoundError(collection)
-        await self._store.create_collection(collection, dimension=self._dimension)
-        self._is_ready = True
+        """Open what is written to, once. To be called before the catalog is changed, and not where nothing is: to open
+        a store and load an embedder takes longer than to find a folder unchanged."""
+        if not self._is_ready:
+            await self._opening()
+            self._is_ready = True
 
     async def begin(self, batch: Sequence[Prepared]) -> Begun:
         """Keep documents' texts in the catalog, beside what is live, where every chunk gets its id.
