@@ -16,7 +16,8 @@ import pytest
 from yarl import URL
 
 import kbchat
-from kbchat.errors import SettingsError
+from kbchat.errors import SettingsError, StoreUnavailableError
+from kbchat.models import VectorType
 from kbchat.settings import Settings
 from kbchat_aiohttp import serve
 from kbchat_aiohttp.serve import stopped_by_signals
@@ -54,6 +55,25 @@ async def test_a_signal_stops_it(tmp_path: Path, number: signal.Signals) -> None
         os.kill(os.getpid(), number)
         async with asyncio.timeout(2):
             await task
+
+
+async def test_the_first_question_finds_all_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it takes is opened as the server begins to listen; what cannot be stops nobody."""
+    async with kbchat.KnowledgeBase(tmp_path) as kb:
+        await (await kb.create_space("handbook")).ingest(kbchat.TextDocument(name="keys", text="Keys are rotated."))
+    warmed: asyncio.Queue[list[VectorType]] = asyncio.Queue()
+    really = kbchat.KnowledgeBase.warm
+
+    async def warm(kb: kbchat.KnowledgeBase) -> None:
+        await really(kb)
+        warmed.put_nowait([*kb._open._stores])
+        raise StoreUnavailableError("pulled the plug")
+
+    monkeypatch.setattr(kbchat.KnowledgeBase, "warm", warm)
+    async with server(tmp_path) as (url, _), aiohttp.ClientSession() as client:
+        assert await warmed.get() == [VectorType.CHROMA]
+        async with client.get(f"{url}/healthz") as response:
+            assert response.status == 200
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHo", b"GET /healthz HTTP/1.1\r\nHost: a\r\nX: "])

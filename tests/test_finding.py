@@ -1,17 +1,32 @@
 """A space that was asked before is asked at once, and what changed since is seen all the same."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import anyio
 import pytest
 
 import kbchat
-from kbchat.errors import SpaceNotFoundError
+from kbchat.embedders import Vector
+from kbchat.errors import CollectionNotFoundError, SpaceNotFoundError
+from kbchat.stores import VectorHit
+from kbchat.stores.memory import MemoryStore
 
 QUESTION = "How often are the keys rotated?"
 KEYS = kbchat.TextDocument(name="keys", text="The keys are rotated every ninety days.")
 LATER = kbchat.TextDocument(name="later", text="How often the keys are rotated: every ten days, the keys are rotated.")
+
+
+class Searched(MemoryStore):
+    """A store that counts how often it is searched."""
+
+    searches = 0
+
+    async def query(
+        self, name: str, vector: Vector, *, limit: int, among: Sequence[int] | None = None
+    ) -> list[VectorHit]:
+        self.searches += 1
+        return await super().query(name, vector, limit=limit, among=among)
 
 
 @pytest.fixture
@@ -77,3 +92,30 @@ async def test_questions_while_documents_come(kb: kbchat.KnowledgeBase, asked: k
             await other.ingest(kbchat.TextDocument(name=f"n{number}", text=f"Lunch number {number} is at noon."))
     assert asked.info.document_count >= 1
     assert {it.name for it in await asked.retrieve("Lunch number 3")} >= {"n3"}
+
+
+async def test_what_the_first_question_waits_for_is_open_when_it_was_warmed(tmp_path: Path) -> None:
+    """The store of each kind is searched once, in one space, but not a Milvus Lite, which others could not use then."""
+    stores = {"Chroma": Searched(), "Milvus": Searched()}
+    async with kbchat.KnowledgeBase(tmp_path, stores=stores) as kb:
+        await kb.warm()
+        for kind in stores:
+            for number in range(2):
+                space = await kb.create_space(f"{kind} {number}", vector_type=kind)
+                await space.ingest(KEYS)
+                await kb.create_space(f"{kind} {number}, empty", vector_type=kind)
+        assert [store.searches for store in stores.values()] == [0, 0]
+        await kb.warm()
+        assert [store.searches for store in stores.values()] == [1, 0]
+    with pytest.raises(RuntimeError, match="not open"):
+        await kb.warm()
+
+
+async def test_a_knowledge_base_that_cannot_be_warmed_says_why(tmp_path: Path) -> None:
+    """With the error that the first question would have."""
+    async with kbchat.KnowledgeBase(tmp_path) as kb:
+        await (await kb.create_space("handbook")).ingest(KEYS)
+    (tmp_path / "chroma").rename(tmp_path / "away")
+    async with kbchat.KnowledgeBase(tmp_path) as kb:
+        with pytest.raises(CollectionNotFoundError, match="fsck --repair"):
+            await kb.warm()

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from kbchat.addresses import is_loopback
-from kbchat.errors import SettingsError
+from kbchat.errors import KbchatError, SettingsError
 from kbchat.knowledge import KnowledgeBase
 from kbchat_aiohttp.app import create_app
 from kbchat_aiohttp.auth import ApiKeys
@@ -34,8 +34,8 @@ async def serve(
     insecure: bool = False,
     on_ready: Callable[[Sequence[str]], None] | None = None,
 ) -> None:
-    """Serve `kb` until SIGTERM or SIGINT; then take no more requests and give answers under way
-    `settings.shutdown_timeout` to finish. `kb` stays open.
+    """Serve `kb`, which is warmed meanwhile, until SIGTERM or SIGINT; then take no more requests and give answers under
+    way `settings.shutdown_timeout` to finish. `kb` stays open.
 
     Host and port are those of the settings unless given; port 0 takes any that is free. `on_ready` is called with the
     URLs it listens at. Raises `SettingsError` for an address other than loopback without keys, unless `insecure`, and
@@ -59,6 +59,7 @@ async def serve(
         shutdown_timeout=max(settings.shutdown_timeout, 1.0),
     )
     stop = asyncio.Event()
+    warming: asyncio.Task[None] | None = None
     with stopped_by_signals(stop):
         await runner.setup()
         try:
@@ -67,10 +68,21 @@ async def serve(
             logger.info("listening at %s", ", ".join(urls))
             if on_ready is not None:
                 on_ready(urls)
+            warming = asyncio.create_task(_warm(kb))
             await stop.wait()
             logger.info("stopping")
         finally:
             await runner.cleanup()
+            if warming is not None:
+                warming.cancel()
+                await asyncio.wait([warming])
+
+
+async def _warm(kb: KnowledgeBase) -> None:
+    try:
+        await kb.warm()
+    except KbchatError as error:
+        logger.info("the first question will find this: %s", error.message)
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kbchat import inputs, intake
 from kbchat.errors import AmbiguousSpaceError, CollectionNotFoundError, DocumentNotFoundError, SpaceNotFoundError
 from kbchat.inputs import DocumentHandle, RetrievalOptions, SpaceHandle
-from kbchat.models import Document, Reference, SpaceInfo
+from kbchat.models import Document, Reference, SpaceInfo, VectorType
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
@@ -85,6 +85,19 @@ async def find_in(parts: Parts, info: SpaceInfo, question: str, options: Retriev
             if (info.collection, info.vector_type) == (was.collection, was.vector_type):
                 raise
     return info, ()
+
+
+async def warm(parts: Parts) -> None:
+    """Find something on each kind of store, in the newest space that holds anything, for all that takes to be open."""
+    from kbchat.stores.milvus import is_server
+
+    infos, _ = await parts.catalog.list_spaces()
+    newest = {info.vector_type: info for info in infos if info.chunk_count}
+    if not is_server(parts.settings.milvus_uri or ""):
+        newest.pop(VectorType.MILVUS, None)  # Milvus Lite is kept from other processes while it is open.
+    options = parts.options(1, None, None, {}, caller="warm()")
+    for info in newest.values():
+        await find(parts, info, "warm", options)
 
 
 async def _search(parts: Parts, info: SpaceInfo, question: str, options: RetrievalOptions) -> Retrieval:

@@ -15,7 +15,7 @@ from kbchat import inputs, several
 from kbchat.answers import AnswerStream, open_answer, whole
 from kbchat.chunking import Splitting
 from kbchat.errors import DocumentNotFoundError, SpaceExistsError
-from kbchat.finding import find_space
+from kbchat.finding import find_space, warm
 from kbchat.inputs import Messages, RetrievalOptions, SpaceHandle, Where
 from kbchat.models import Answer, Document, IngestProgress, Reference, Sampling, SpaceInfo, VectorType
 from kbchat.space import KnowledgeSpace
@@ -358,6 +358,12 @@ class KnowledgeBase:
         question = inputs.checked_question(query, field="query", limit=self.settings.max_question_chars)
         options = self._open.options(top_k, score_threshold, where, stages, caller="retrieve()")
         return await several.retrieve(await self._spaces(spaces, owner), question, options)
+
+    async def warm(self) -> None:
+        """Do beforehand what the first question would wait for, a second or more: load libraries, open stores and
+        indexes, and ask the embedder and the reranker, of one space for each vector type (but Milvus Lite). Raises
+        what that question would."""
+        await warm(self._open)
 
     async def ping(self) -> None:
         """Return when the catalog and the stores in use answer; else raise their error."""

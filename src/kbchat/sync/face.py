@@ -363,6 +363,12 @@ class KnowledgeBase(_Delegate):
             **stages,
         )
 
+    def warm(self) -> None:
+        """Do beforehand what the first question would wait for, a second or more: load libraries, open stores and
+        indexes, and ask the embedder and the reranker, of one space for each vector type (but Milvus Lite). Raises
+        what that question would."""
+        self._loop.call(self._async.warm)
+
     def ping(self) -> None:
         """Return when the catalog and the stores in use answer; else raise their error."""
         self._loop.call(self._async.ping)
