@@ -57,8 +57,11 @@ async def test_a_signal_stops_it(tmp_path: Path, number: signal.Signals) -> None
             await task
 
 
-async def test_the_first_question_finds_all_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it takes is opened as the server begins to listen; what cannot be stops nobody."""
+@pytest.mark.parametrize("error", [StoreUnavailableError("pulled the plug"), ZeroDivisionError()], ids=repr)
+async def test_the_first_question_finds_all_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    """What it takes is opened as the server begins to listen; what cannot be is logged and stops nobody."""
     async with kbchat.KnowledgeBase(tmp_path) as kb:
         await (await kb.create_space("handbook")).ingest(kbchat.TextDocument(name="keys", text="Keys are rotated."))
     warmed: asyncio.Queue[list[VectorType]] = asyncio.Queue()
@@ -67,13 +70,16 @@ async def test_the_first_question_finds_all_open(tmp_path: Path, monkeypatch: py
     async def warm(kb: kbchat.KnowledgeBase) -> None:
         await really(kb)
         warmed.put_nowait([*kb._open._stores])
-        raise StoreUnavailableError("pulled the plug")
+        raise error
 
     monkeypatch.setattr(kbchat.KnowledgeBase, "warm", warm)
     async with server(tmp_path) as (url, _), aiohttp.ClientSession() as client:
         assert await warmed.get() == [VectorType.CHROMA]
         async with client.get(f"{url}/healthz") as response:
             assert response.status == 200
+        assert [record.levelname for record in caplog.records if "warm" in record.message] == [
+            "WARNING" if isinstance(error, StoreUnavailableError) else "ERROR"
+        ]
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHo", b"GET /healthz HTTP/1.1\r\nHost: a\r\nX: "])

@@ -18,9 +18,11 @@ LATER = kbchat.TextDocument(name="later", text="How often the keys are rotated: 
 
 
 class Searched(MemoryStore):
-    """A store that counts how often it is searched."""
+    """A store that counts how often it is searched, and is not closed."""
 
     searches = 0
+
+    async def aclose(self) -> None: ...
 
     async def query(
         self, name: str, vector: Vector, *, limit: int, among: Sequence[int] | None = None
@@ -112,10 +114,15 @@ async def test_what_the_first_question_waits_for_is_open_when_it_was_warmed(tmp_
 
 
 async def test_a_knowledge_base_that_cannot_be_warmed_says_why(tmp_path: Path) -> None:
-    """With the error that the first question would have."""
-    async with kbchat.KnowledgeBase(tmp_path) as kb:
-        await (await kb.create_space("handbook")).ingest(KEYS)
+    """With the error that the first question would have; other kinds of stores are warmed all the same."""
+    server = {"milvus_uri": "http://127.0.0.1:9", "store_timeout": 0.1}
+    settings = kbchat.Settings.model_validate({"data_dir": tmp_path, **server})
+    store = Searched()
+    async with kbchat.KnowledgeBase(settings=settings, stores={"Milvus": store}) as kb:
+        for kind in ("Chroma", "Milvus"):
+            await (await kb.create_space(kind, vector_type=kind)).ingest(KEYS)
     (tmp_path / "chroma").rename(tmp_path / "away")
-    async with kbchat.KnowledgeBase(tmp_path) as kb:
+    async with kbchat.KnowledgeBase(settings=settings, stores={"Milvus": store}) as kb:
         with pytest.raises(CollectionNotFoundError, match="fsck --repair"):
             await kb.warm()
+    assert store.searches == 1

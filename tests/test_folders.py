@@ -106,6 +106,28 @@ async def test_nothing_is_asked_of_the_store_where_nothing_changed(tmp_path: Pat
         assert (await space.check()).findings == ()
 
 
+async def test_what_waits_to_be_collected_waits_for_its_store(tmp_path: Path, docs: Path) -> None:
+    """While a collection is away, the catalog keeps in mind what is to be removed from it."""
+    async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
+        space = await kb.create_space("handbook")
+        await space.sync(docs)
+        gone = await space.get_document("docs/vault.md")
+        await kb._open.catalog.delete_document(space.id, gone.id, writer="killed after this")
+    (docs / "vault.md").unlink()
+    vectors, away = tmp_path / "data/chroma", tmp_path / "away"
+    vectors.rename(away)
+    async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
+        with pytest.raises(CollectionNotFoundError):
+            await (await kb.get_space("handbook")).sync(docs)
+    shutil.rmtree(vectors)
+    away.rename(vectors)
+    async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
+        space = await kb.get_space("handbook")
+        assert {it.kind for it in (await space.check()).findings} == {"uncollected"}
+        assert counts(await space.sync(docs)) == {"unchanged": 2}
+        assert (await space.check()).findings == ()
+
+
 async def test_a_moved_document_is_the_same_one(space: kbchat.KnowledgeSpace, docs: Path) -> None:
     """Its id and chunks stay; it is found under its new name."""
     await space.sync(docs)

@@ -275,6 +275,9 @@ async def test_another_embedder_is_noticed(space: kbchat.KnowledgeSpace, kb: kbc
     with pytest.raises(EmbedderMismatchError, match="set the embedder back"):
         await space.ingest(kbchat.TextDocument(name="b", text="text"))
     assert (await space.ingest(vault)).unchanged == 1
+    for refused in (space.retrieve("vault"), space.check(), space.check(repair=True)):
+        with pytest.raises(EmbedderMismatchError):
+            await refused
     before = space.info.collection
     info = await space.reembed()
     assert info.embedder == parts._pin

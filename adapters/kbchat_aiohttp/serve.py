@@ -72,17 +72,21 @@ async def serve(
             await stop.wait()
             logger.info("stopping")
         finally:
-            await runner.cleanup()
-            if warming is not None:
-                warming.cancel()
-                await asyncio.wait([warming])
+            try:
+                await runner.cleanup()
+            finally:
+                if warming is not None:
+                    warming.cancel()
+                    await asyncio.wait([warming])
 
 
 async def _warm(kb: KnowledgeBase) -> None:
     try:
         await kb.warm()
     except KbchatError as error:
-        logger.info("the first question will find this: %s", error.message)
+        logger.warning("not all is warm, and a question may find the same: %s", error.message)
+    except Exception:
+        logger.exception("warming failed unexpectedly")
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> None:

@@ -8,7 +8,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kbchat import inputs, intake
-from kbchat.errors import AmbiguousSpaceError, CollectionNotFoundError, DocumentNotFoundError, SpaceNotFoundError
+from kbchat.errors import (
+    AmbiguousSpaceError,
+    CollectionNotFoundError,
+    DocumentNotFoundError,
+    KbchatError,
+    SpaceNotFoundError,
+)
 from kbchat.inputs import DocumentHandle, RetrievalOptions, SpaceHandle
 from kbchat.models import Document, Reference, SpaceInfo, VectorType
 
@@ -55,8 +61,7 @@ async def find_document(catalog: Catalog, space_id: int, asked: DocumentHandle, 
 async def ready(parts: Parts, space_id: int) -> SpaceInfo:
     """The space as it is now, with its indexes in step if there is anything in it."""
     info = await parts.catalog.get_space(space_id)
-    if not await parts.fits(info.embedder):
-        raise intake.mismatch(info, await parts.pin())
+    await intake.must_fit(parts, info)
     if info.chunk_count:
         await parts.freshness.see_writes(info)
     return info
@@ -64,7 +69,8 @@ async def ready(parts: Parts, space_id: int) -> SpaceInfo:
 
 async def find(parts: Parts, known: SpaceInfo, question: str, options: RetrievalOptions) -> Found:
     """What is found in a space that was last seen as `known`."""
-    if parts.freshness.is_in_step(known):
+    # Who only wrote to it may not have compared the embedder.
+    if parts.freshness.is_in_step(known) and await parts.fits(known.embedder):
         # Most often it still is: what it is now was read with the chunks.
         with suppress(CollectionNotFoundError):
             found = await _search(parts, known, question, options)
@@ -96,8 +102,14 @@ async def warm(parts: Parts) -> None:
     if not is_server(parts.settings.milvus_uri or ""):
         newest.pop(VectorType.MILVUS, None)  # Milvus Lite is kept from other processes while it is open.
     options = parts.options(1, None, None, {}, caller="warm()")
+    errors: list[KbchatError] = []
     for info in newest.values():
-        await find(parts, info, "warm", options)
+        try:
+            await find(parts, info, "warm", options)
+        except KbchatError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 async def _search(parts: Parts, info: SpaceInfo, question: str, options: RetrievalOptions) -> Retrieval:

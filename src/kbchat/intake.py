@@ -70,12 +70,13 @@ async def open_writer(
     create: bool = True,
     keep: VectorType | None = None,
 ) -> Writer:
-    """A writer for a space that was embedded by the embedder in use. What moves left over is removed, but for that on
-    the store to `keep`; nothing is without `create`.
+    """A writer for a space. Store and embedder of one that holds something are not opened before
+    `GenerationWriter.open`, which raises what `_open` does; the collection of an empty one is made at once.
 
-    `splitting` goes before the space's own, and that before the settings'. The caller holds the data's writer lock.
-    Raises `SpaceNotFoundError`, and `EmbedderMismatchError` for an embedder of another name. The store and the embedder
-    of a space that holds something are not opened before `GenerationWriter.ready`, which raises what `_open` does.
+    `splitting` goes before the space's own, and that before the settings'. What moves left over is removed with the
+    opening, but for that on the store to `keep`. Without `create` nothing is made or removed, and the space must only
+    fit. The caller holds the data's writer lock. Raises `SpaceNotFoundError`, and `EmbedderMismatchError` where an
+    embedder of another name is in use.
     """
     from kbchat.ingestion.ingest import Ingester
     from kbchat.ingestion.preparing import Preparer
@@ -87,10 +88,8 @@ async def open_writer(
         words = info.words or await parts.words.planned(info.vector_type)
         info = await parts.catalog.pin_embedder(info.id, await parts.pin(), words=words)
     if info.embedder is None or info.embedder.name != parts.embedder.name:
-        await _see_that_it_fits(parts, info)
+        await must_fit(parts, info)
     await parts.freshness.see_vectors(info)
-    if create:
-        await clear_leftovers(parts, info, keep=keep)
     preparer = Preparer(
         threads=parts.threads,
         readers=parts.readers,
@@ -107,19 +106,20 @@ async def open_writer(
         embedder=parts.embedder,
         threads=parts.threads,
         writer=parts.writer_id,
-        opening=partial(_open, parts, info),
+        opening=partial(_open, parts, info, keep=keep) if create else partial(must_fit, parts, info),
     )
     if create and not info.chunk_count:
-        await generations.ready()
+        await generations.open()
     ingester = Ingester(info, catalog=parts.catalog, lexical=parts.lexical, preparer=preparer, writer=generations)
     return Writer(info, generations, ingester, preparer)
 
 
-async def _open(parts: Parts, info: SpaceInfo) -> None:
+async def _open(parts: Parts, info: SpaceInfo, *, keep: VectorType | None) -> None:
     """See to it that vectors of the embedder in use can be written to a space's collection; that of an empty space is
     made. Raises `EmbedderMismatchError`, and `CollectionNotFoundError` or `VectorError` when another took the
     collection away or put one of another dimension in its place."""
-    await _see_that_it_fits(parts, info)
+    await must_fit(parts, info)
+    await clear_leftovers(parts, info, keep=keep)
     store = parts.store(info.vector_type)
     if info.chunk_count and info.collection not in await store.list_collections():
         # One made now would hold what comes in and miss what was there.
@@ -127,9 +127,10 @@ async def _open(parts: Parts, info: SpaceInfo) -> None:
     await store.create_collection(info.collection, dimension=(await parts.pin()).dimension)
 
 
-async def _see_that_it_fits(parts: Parts, info: SpaceInfo) -> None:
+async def must_fit(parts: Parts, info: SpaceInfo) -> None:
+    """Raises `EmbedderMismatchError` for a space that was embedded by another model than the one in use."""
     if not await parts.fits(info.embedder):
-        raise mismatch(info, await parts.pin())
+        raise _mismatch(info, await parts.pin())
 
 
 async def clear_leftovers(parts: Parts, info: SpaceInfo, *, keep: VectorType | None = None) -> int:
@@ -324,8 +325,7 @@ def _path(given: Source, field: str) -> Path:
     return Path(given)
 
 
-def mismatch(info: SpaceInfo, pin: EmbedderPin) -> EmbedderMismatchError:
-    """The error for a space that was embedded by another model than the one in use."""
+def _mismatch(info: SpaceInfo, pin: EmbedderPin) -> EmbedderMismatchError:
     was = f"{info.embedder.name!r} ({info.embedder.dimension} dimensions)" if info.embedder else "another embedder"
     return EmbedderMismatchError(
         info.name,

@@ -223,7 +223,7 @@ class KnowledgeSpace:
         async with self._parts.writing(self.id):
             document = await self._document(id_or_name, with_text=False)
             generations = (await intake.open_writer(self._parts, self.id)).generations
-            await generations.ready()
+            await generations.open()
             await self._parts.catalog.delete_document(self.id, document.id, writer=self._parts.writer_id)
             await generations.collect(pending=True)
         await self._see()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from kbchat.errors import BusyError, CatalogError, KbchatError, LexicalIndexError, SpaceExistsError, SpaceNotFoundError
 from kbchat.inputs import checked_name, checked_owner, checked_path, checked_prose, checked_vector_type
-from kbchat.intake import Progress, clear_leftovers, drop_leftover, mismatch, open_writer
+from kbchat.intake import Progress, clear_leftovers, drop_leftover, must_fit, open_writer
 from kbchat.models import DocumentStatus, SpaceInfo, VectorType
 from kbchat.summaries import SpaceStats
 
@@ -29,6 +29,7 @@ async def check(parts: Parts, space_id: int, *, repair: bool) -> CheckReport:
 
     async with parts.writing(space_id):
         writer = await open_writer(parts, space_id, create=False)
+        await must_fit(parts, writer.info)
         checker = Checker(
             writer.info,
             catalog=parts.catalog,
@@ -86,7 +87,7 @@ async def move(
             await clear_leftovers(parts, info)
             return info
         generations = (await open_writer(parts, space_id, keep=kind)).generations
-        await generations.ready()
+        await generations.open()
         await generations.collect(pending=True)
         info = await parts.catalog.get_space(space_id)
         if words == "milvus" != info.words:
@@ -142,8 +143,7 @@ async def import_space(
     try:
         await parts.threads.read(archive.check)
         kept = archive.space
-        if not await parts.fits(kept.embedder):
-            raise mismatch(kept, await parts.pin())
+        await must_fit(parts, kept)
         called = checked_name(name or kept.name, field="name")
         owner = checked_owner(kept.owner if owner is None else owner)
         if await parts.catalog.find_spaces(called, owner=owner):

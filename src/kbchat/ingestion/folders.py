@@ -114,7 +114,7 @@ class FolderSync:
     async def _remove(self, document_ids: Sequence[int]) -> int:
         removed = 0
         if document_ids:
-            await self._generations.ready()
+            await self._generations.open()
         for first in range(0, len(document_ids), DELETED_AT_ONCE):
             part = document_ids[first : first + DELETED_AT_ONCE]
             removed += await self._catalog.delete_documents(self._space.id, part, writer=self._writer)

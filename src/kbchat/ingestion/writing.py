@@ -6,12 +6,11 @@ was begun and never published is collected by the next ingest.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from kbchat.catalog import Catalog, FailedSource, NewChunk, PendingGeneration
 from kbchat.embedders import Embedder, Vector, Vectors
-from kbchat.errors import BusyError, CollectionNotFoundError
+from kbchat.errors import BusyError
 from kbchat.ingestion.items import Prepared, Unchanged
 from kbchat.lexical import LexicalEntry, LexicalIndex, releasing
 from kbchat.models import SpaceInfo
@@ -73,7 +72,7 @@ class GenerationWriter:
         writer: str,
         opening: Callable[[], Awaitable[None]],
     ) -> None:
-        """`opening` makes the space's collection ready to be written to, or raises why it cannot be; see `ready`."""
+        """`opening` sees to it that the space's collection can be written to, or raises why it cannot; see `open`."""
         self._space = space
         self._index = space.lexical_name
         self._catalog = catalog
@@ -83,15 +82,15 @@ class GenerationWriter:
         self._threads = threads
         self._writer = writer
         self._opening = opening
-        self._is_ready = False
+        self._is_open = False
         self._unfinished: _Unfinished | None = None
 
-    async def ready(self) -> None:
-        """Open what is written to, once. To be called before the catalog is changed, and not where nothing is: to open
-        a store and load an embedder takes longer than to find a folder unchanged."""
-        if not self._is_ready:
+    async def open(self) -> None:
+        """Open what is written to, once, before chunks are begun or removed. Not where none are: to open a store and
+        load an embedder takes longer than to find a folder unchanged."""
+        if not self._is_open:
             await self._opening()
-            self._is_ready = True
+            self._is_open = True
 
     async def begin(self, batch: Sequence[Prepared]) -> Begun:
         """Keep documents' texts in the catalog, beside what is live, where every chunk gets its id.
@@ -101,7 +100,7 @@ class GenerationWriter:
         unfinished, self._unfinished = self._unfinished, None
         if unfinished is not None and (part := batch[0].part) is not None and part.first:
             return await self._extend(unfinished, batch[0])
-        await self.ready()
+        await self.open()
         pending = await self._catalog.begin_generations(self._space.id, [item.generation for item in batch])
         rows: list[_Row] = []
         whole: list[PendingGeneration] = []
@@ -171,19 +170,21 @@ class GenerationWriter:
         if records:
             await self._catalog.fail(self._space.id, records, writer=self._writer)
 
-    async def collect(self, *, pending: bool) -> None:
+    async def collect(self, *, pending: bool, lost: bool = False) -> None:
         """Remove what no reader can see any more from the indexes, then from the catalog.
 
-        With `pending` also what was begun by a process that did not live to publish it.
+        With `pending` also what was begun by a process that did not live to publish it. The collection may be `lost`:
+        its vectors went with it.
         """
         dead = await self._catalog.collectable(self._space.id, pending=pending)
         if not dead:
             return
+        await self.open()
         if pending:
             await self._catalog.abandon(self._space.id)
             dead = await self._catalog.collectable(self._space.id, pending=False)
         ids = [chunk_id for chunk_ids in dead.values() for chunk_id in chunk_ids]
-        with suppress(CollectionNotFoundError):  # Its vectors went with it, and `fsck --repair` passes here.
+        if not lost:
             await self._store.delete(self._space.collection, ids)
         async with releasing(self._lexical, self._index):
             await self._lexical.delete(self._index, ids)

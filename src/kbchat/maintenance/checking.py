@@ -139,7 +139,8 @@ class Checker:
     async def _uncollected(self) -> None:
         dead = await self._catalog.collectable(self._space.id, pending=True)
         if dead and self._repair:
-            await self._writer.collect(pending=True)
+            lost = self._space.collection not in await self._store.list_collections()
+            await self._writer.collect(pending=True, lost=lost)
         self._found("uncollected", len(dead), "versions of documents that were replaced or never finished")
 
     async def _leftovers(self) -> None:

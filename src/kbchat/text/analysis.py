@@ -71,8 +71,8 @@ def analyse(text: str) -> Terms:
 
 def analyse_question(text: str) -> Terms:
     """The terms to look for: those of the text, but without the Chinese words that only ask (什么, 多少, 谁, the 有
-    before them too) or bind (的, 了, 是), unless there is nothing else. Pairs across them would weigh most, since no
-    answer holds them."""
+    before them too unless it ends a verb as in 具有) or bind (的, 了, 是), unless there is nothing else. Pairs across
+    them would weigh most, since no answer holds them."""
     if text.isascii():
         return analyse(text)
     terms = analyse(_ASKING.sub(" ", text))
@@ -80,7 +80,8 @@ def analyse_question(text: str) -> Terms:
 
 
 _ASKING = re.compile(
-    "有[没沒]有|有(?=什[么麼]|多少|[几幾]|哪)|[为為爲]什[么麼]|什[么麼]|多少|怎[么麼][样樣]?|怎[样樣]|如何|是否"
+    "有[没沒]有|(?<![享具持拥擁含占佔现現原特固设設建配装裝带帶附载載印刻留存患育富没沒])"
+    "有(?=什[么麼]|多少|[几幾](?!何)|哪|[谁誰])|[为為爲]什[么麼]|什[么麼]|多少|怎[么麼][样樣]?|怎[样樣]|如何|是否"
     "|何[时時地]|哪[些个個里裡儿兒年位种種]?|[几幾](?!何)|[谁誰吗嗎呢的了是]"
 )
 
