@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from anyio.lowlevel import checkpoint
 
 import kbchat
+from kbchat.catalog import Leftover
 from kbchat.errors import EmbedderMismatchError, InvalidInputError, SpaceExistsError
 from kbchat.lexical import LexicalEntry
 from kbchat.lexical.tantivy import TantivyIndex
@@ -87,6 +88,20 @@ async def test_what_a_lost_collection_held_too_much_is_let_go(
     await parts.catalog.delete_document(space.id, gone.id, writer=parts.writer_id)
     await parts.store(space.vector_type).drop_collection(space.info.collection)
     await mended(space, {"uncollected": 1, "collection_missing": 1, "vectors_missing": 19})
+
+
+async def test_what_a_killed_move_left_goes_with_the_next_ingest(
+    kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace
+) -> None:
+    """Also with one that changes nothing."""
+    parts = parts_of(kb)
+    store = parts.store(space.vector_type)
+    await parts.catalog.note_leftover(space.id, Leftover(space.vector_type, "kb-left"))
+    await store.create_collection("kb-left", dimension=2)
+    assert found(await space.check()) == {"leftovers": 1}
+    assert (await space.ingest(kbchat.TextDocument(name="n0", text=f"Note number 0 on {PHRASE}"))).unchanged == 1
+    assert (await space.check()).findings == ()
+    assert "kb-left" not in await store.list_collections()
 
 
 async def test_vectors_of_another_text_are_made_anew(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace) -> None:

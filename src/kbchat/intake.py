@@ -71,12 +71,12 @@ async def open_writer(
     keep: VectorType | None = None,
 ) -> Writer:
     """A writer for a space. Store and embedder of one that holds something are not opened before
-    `GenerationWriter.open`, which raises what `_open` does; the collection of an empty one is made at once.
+    `GenerationWriter.open`, which raises what `_open` does; but the collection of an empty one is made at once, and
+    what moves left over is removed, except on the store to `keep`.
 
-    `splitting` goes before the space's own, and that before the settings'. What moves left over is removed with the
-    opening, but for that on the store to `keep`. Without `create` nothing is made or removed, and the space must only
-    fit. The caller holds the data's writer lock. Raises `SpaceNotFoundError`, and `EmbedderMismatchError` where an
-    embedder of another name is in use.
+    `splitting` goes before the space's own, and that before the settings'. Without `create` nothing is made or removed,
+    and the space must only fit. The caller holds the data's writer lock. Raises `SpaceNotFoundError`, and
+    `EmbedderMismatchError` where an embedder of another name is in use.
     """
     from kbchat.ingestion.ingest import Ingester
     from kbchat.ingestion.preparing import Preparer
@@ -108,7 +108,7 @@ async def open_writer(
         writer=parts.writer_id,
         opening=partial(_open, parts, info, keep=keep) if create else partial(must_fit, parts, info),
     )
-    if create and not info.chunk_count:
+    if create and (not info.chunk_count or await parts.catalog.leftovers(info.id)):
         await generations.open()
     ingester = Ingester(info, catalog=parts.catalog, lexical=parts.lexical, preparer=preparer, writer=generations)
     return Writer(info, generations, ingester, preparer)
