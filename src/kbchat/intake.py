@@ -24,7 +24,6 @@ from kbchat.errors import (
 from kbchat.inputs import checked_patterns, checked_splitting, composed
 from kbchat.models import (
     DocumentFailure,
-    EmbedderPin,
     IngestProgress,
     IngestReport,
     SpaceInfo,
@@ -75,7 +74,7 @@ async def open_writer(
     what moves left over is removed, except on the store to `keep`.
 
     `splitting` goes before the space's own, and that before the settings'. Without `create` nothing is made or removed,
-    and the space must only fit. The caller holds the data's writer lock. Raises `SpaceNotFoundError`, and
+    and the embedder is compared at once. The caller holds the data's writer lock. Raises `SpaceNotFoundError`, and
     `EmbedderMismatchError` where an embedder of another name is in use.
     """
     from kbchat.ingestion.ingest import Ingester
@@ -87,7 +86,7 @@ async def open_writer(
     if info.embedder is None or info.words is None:
         words = info.words or await parts.words.planned(info.vector_type)
         info = await parts.catalog.pin_embedder(info.id, await parts.pin(), words=words)
-    if info.embedder is None or info.embedder.name != parts.embedder.name:
+    if not create or info.embedder is None or info.embedder.name != parts.embedder.name:
         await must_fit(parts, info)
     await parts.freshness.see_vectors(info)
     preparer = Preparer(
@@ -129,8 +128,16 @@ async def _open(parts: Parts, info: SpaceInfo, *, keep: VectorType | None) -> No
 
 async def must_fit(parts: Parts, info: SpaceInfo) -> None:
     """Raises `EmbedderMismatchError` for a space that was embedded by another model than the one in use."""
-    if not await parts.fits(info.embedder):
-        raise _mismatch(info, await parts.pin())
+    if await parts.fits(info.embedder):
+        return
+    pin = await parts.pin()
+    was = f"{info.embedder.name!r} ({info.embedder.dimension} dimensions)" if info.embedder else "another embedder"
+    raise EmbedderMismatchError(
+        info.name,
+        f"the space {info.name!r} was embedded by {was}, and the vectors of {pin.name!r} ({pin.dimension} dimensions) "
+        f"that the settings ask for do not go with its own; set the embedder back to that one "
+        f"(KBCHAT_EMBEDDER), or embed the space anew with `kbchat reembed {info.name}`",
+    )
 
 
 async def clear_leftovers(parts: Parts, info: SpaceInfo, *, keep: VectorType | None = None) -> int:
@@ -323,16 +330,6 @@ def _path(given: Source, field: str) -> Path:
     if given == "":
         raise InvalidInputError(field, "an empty path is refused; the working folder is '.'")
     return Path(given)
-
-
-def _mismatch(info: SpaceInfo, pin: EmbedderPin) -> EmbedderMismatchError:
-    was = f"{info.embedder.name!r} ({info.embedder.dimension} dimensions)" if info.embedder else "another embedder"
-    return EmbedderMismatchError(
-        info.name,
-        f"the space {info.name!r} was embedded by {was}, and the vectors of {pin.name!r} ({pin.dimension} dimensions) "
-        f"that the settings ask for do not go with its own; set the embedder back to that one "
-        f"(KBCHAT_EMBEDDER), or embed the space anew with `kbchat reembed {info.name}`",
-    )
 
 
 def selected(include: Iterable[str], exclude: Iterable[str], gitignore: bool) -> Selection:

@@ -29,7 +29,6 @@ async def check(parts: Parts, space_id: int, *, repair: bool) -> CheckReport:
 
     async with parts.writing(space_id):
         writer = await open_writer(parts, space_id, create=False)
-        await must_fit(parts, writer.info)
         checker = Checker(
             writer.info,
             catalog=parts.catalog,
