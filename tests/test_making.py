@@ -76,11 +76,16 @@ async def test_what_takes_too_long_is_given_up(processes: Processes, monkeypatch
 async def test_a_cancelled_caller_leaves_no_process_at_work(
     processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are killed at once, whatever they are at."""
+    """They are killed, whatever they are at, and others take their place."""
     monkeypatch.setattr(making, "WORTH_A_PROCESS", 1)
-    big = [LoadedDocument(TEXT * 60, metadata={}, markup="markdown") for _ in range(2)]
-    with anyio.move_on_after(1.5) as scope:
-        await maker(processes).make(big)
-    assert scope.cancelled_caught
-    with anyio.fail_after(2):
-        await maker(processes).make(documents(1))
+    await maker(processes).make(documents())
+    at_work = [*processes._idle]
+    big = [LoadedDocument(TEXT * 60, metadata={}, markup="markdown") for _ in at_work]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(maker(processes).make, big)
+        while processes._idle:
+            await anyio.sleep(0.001)
+        tasks.cancel_scope.cancel()
+    assert at_work
+    assert not any(worker.is_alive for worker in at_work)
+    assert [type(each) for each in await maker(processes).make(documents(1))] == [Made, Made]
