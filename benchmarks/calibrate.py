@@ -245,6 +245,8 @@ def main() -> None:
         trials = [Trial(*row[:3], fusion.Evidence(*row[3])) for row in pickle.loads(arguments.evidence.read_bytes())]
     else:
         datasets = [dataset for folder in arguments.sets for dataset in read(folder)]
+        if len({group_of(dataset) for dataset in datasets}) < 2:
+            parser.error("--sets: name two sets at least, because each is judged by constants fitted without it")
         more = {
             folder.name: {
                 str(path): path.read_text("utf-8") for path in sorted(folder.rglob("*.md*")) if path.stat().st_size > 2
@@ -262,6 +264,8 @@ def main() -> None:
         if not trial.evidence.by_characters and trial.asked != SINGLE and kind_of(trial.space) not in SHARES
     ]
     characters = [trial for trial in trials if trial.evidence.by_characters]
+    if not words or not characters:
+        parser.error("--sets: name sets of both kinds, with questions in words and in Chinese or Japanese characters")
     print("with the constants in use")
     results: dict[str, Any] = {"trials": len(trials), "in use": show(trials)}
     fusion.BY_WORDS = constants(words, range(5), size=SIZE)
