@@ -164,6 +164,12 @@ def _is_the_runners(task: asyncio.Task[object]) -> bool:
     return getattr(task.get_coro(), "__qualname__", "").startswith("TestRunner.")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """What tests start is not measured: it would take half as long again and show little that is not shown here."""
+    if not config.getoption("numprocesses"):  # Nor those that tests run in; whoever starts these hands it on to them.
+        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("server") and not item.get_closest_marker("timeout"):

@@ -12,7 +12,7 @@ from kbchat.errors import DeadlineError
 from kbchat.settings import ModelSettings
 from kbchat_aiohttp.streams import EventStream
 from serving import CHAT, OPENAI, frames, said, serving
-from upstream import Behaviour, Exchange, Upstream, model, says
+from upstream import AT_ONCE, Behaviour, Exchange, Upstream, model, says
 
 __all__ = ["model"]
 
@@ -121,7 +121,7 @@ def for_ever(gone: list[float]) -> Behaviour:
 async def test_a_reader_that_leaves_stops_the_model(
     tmp_path: Path, model: Upstream, host_cancels: bool, stream: bool
 ) -> None:
-    """Within 100 ms, whether or not the application it is mounted in cancels handlers."""
+    """At once, whether or not the application it is mounted in cancels handlers."""
     gone: list[float] = []
     model.behave = for_ever(gone)
     async with serving(tmp_path, model=model, host_cancels=host_cancels) as served:
@@ -136,7 +136,7 @@ async def test_a_reader_that_leaves_stops_the_model(
         writer.transport.abort()
         await exchange.gone.wait()
         await asyncio.sleep(0)
-        assert gone[0] - left < 0.1
+        assert gone[0] - left < AT_ONCE
         model.behave = says("fine")
         assert said(await served.stream()) == "fine"
 

@@ -216,8 +216,8 @@ def imports_of(module: str) -> Iterator[str]:
 
 
 def fresh(code: str, *flags: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a new interpreter that nothing was imported or measured in."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "KBCHAT_"))}
+    """Run code in a new interpreter that nothing was imported in."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("KBCHAT_")}
     return subprocess.run(
         [sys.executable, *flags, "-c", code], env=env, capture_output=True, text=True, timeout=180, check=False
     )

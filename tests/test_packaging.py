@@ -33,7 +33,7 @@ asyncio.run(main())
 
 def run(*command: str | Path, cwd: Path) -> str:
     """Run a command that must succeed; returns its output. Nothing of this interpreter's environment reaches it."""
-    hidden = ("COVERAGE_", "KBCHAT_", "PYTHON", "VIRTUAL_ENV")
+    hidden = ("KBCHAT_", "PYTHON", "VIRTUAL_ENV")
     env = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     ran = subprocess.run([str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, f"{command}\n{ran.stdout}\n{ran.stderr}"

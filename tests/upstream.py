@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+AT_ONCE = 2.0
+"""Seconds until a model's server sees its reader leave: milliseconds, which `benchmarks/serve_load.py` counts, and what
+a busy machine adds. The next thing that would end it, a comment line, comes after 15."""
+
 
 class Exchange:
     """One request to the model server, and its answer in the making. `gone` is set when the client has left."""

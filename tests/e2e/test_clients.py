@@ -21,7 +21,7 @@ from environments import FOLDER, NODE, python
 from live import KBCHAT, kbchat_serve
 
 from kbchat import references
-from upstream import Exchange, upstream
+from upstream import AT_ONCE, Exchange, upstream
 
 HERE = Path(__file__).parent
 KEY = "key-one"
@@ -201,7 +201,7 @@ def test_a_client_that_leaves_stops_the_model(live: Live, client: Client) -> Non
     while len(live.model.left) == before:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert live.model.left[-1] - left < 0.5
+    assert live.model.left[-1] - left < AT_ONCE
 
 
 @pytest.mark.parametrize("client", DBGPT, ids=str)
@@ -272,4 +272,4 @@ def test_curl_that_leaves_stops_the_model(live: Live) -> None:
     while len(live.model.left) == before:
         assert time.monotonic() < left + 10
         time.sleep(0.01)
-    assert live.model.left[-1] - left < 0.5
+    assert live.model.left[-1] - left < AT_ONCE

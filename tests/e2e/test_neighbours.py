@@ -22,7 +22,7 @@ def test_neighbour(name: str, tmp_path: Path) -> None:
     if not (FOLDER / f"neighbour-{name}").exists() and "CI" not in os.environ:
         pytest.skip(f"the environment of {name} is missing; `make clients` makes it")
     options = ["--rootdir", HERE, "-c", HERE / "pytest.ini", "-q", HERE / f"test_{name.replace('-', '_')}.py"]
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("KBCHAT_", "COVERAGE_", "PYTEST_"))}
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("KBCHAT_", "PYTEST_"))}
     ran = subprocess.run(
         [neighbour(name), "-m", "pytest", *options],
         cwd=tmp_path,
