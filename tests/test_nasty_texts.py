@@ -27,7 +27,7 @@ from kbchat.text.sentences import is_heading, split
 from kbchat.text.splitting import split as chunks
 from kbchat.text.tokens import estimate
 
-LENGTH = 30_000
+LENGTH = 15_000
 UNITS = (
     *(" ", "\n", "\t", "#", "[", "(", "{", "<", "`", "*", "-", "|", "=", "~", ".", "!", "'", '"', "\\", "0", ",", "，"),
     *("。", "[a](", "![", "](", "{#a} ", "\\'", '\\"', "`a`[1] ", "[1]", "[1,", "1.", "1,", "one ", "一", "不", "not "),
