@@ -7,7 +7,9 @@ import zipfile
 import pytest
 
 from kbchat.errors import UnreadableDocumentError
+from kbchat.loaders import epub
 from kbchat.loaders.formats import format_of
+from kbchat.loaders.markup import whole_content
 from kbchat.loaders.text import MarkdownLoader
 from kbchat.models import LoadedDocument
 from kbchat.text.splitting import split
@@ -41,6 +43,17 @@ def book(*chapters: str, nav: str = "", ncx: str = "", encrypted: str = "") -> L
         }.items():
             archive.writestr(name, content)
     return load(out.getvalue(), "a.epub")
+
+
+def test_a_file_of_very_many_chapters_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether text stands before a chapter is asked of the first in its file alone."""
+    asked: list[str] = []
+    monkeypatch.setattr(epub, "whole_content", lambda html: asked.append(html) or whole_content(html))
+    chapters = "".join(f"<h2 id='c{n}'>Chapter {n}</h2><p>Text {n}.</p>" for n in range(300))
+    links = "".join(f'<li><a href="text/0.xhtml#c{n}">Chapter {n}</a></li>' for n in reversed(range(300)))
+    found = book(XHTML.format("", chapters), nav=f"<html><body><nav>{links}</nav></body></html>")
+    assert found.text.startswith("## Chapter 0\n\nText 0.")
+    assert len(asked) <= 2
 
 
 def load(data: str | bytes, name: str) -> LoadedDocument:

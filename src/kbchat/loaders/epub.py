@@ -22,6 +22,8 @@ _OPF = "{http://www.idpf.org/2007/opf}"
 _DC = "{http://purl.org/dc/elements/1.1/}"
 _NCX = "{http://www.daisy.org/z3986/2005/ncx/}"
 _CIPHER = "{http://www.w3.org/2001/04/xmlenc#}CipherReference"
+_TAG = re.compile(r"<[^<>]+>")
+_ID = re.compile(r"""\bid\s*=\s*["']([^"']+)["']""")
 
 
 class EpubLoader:
@@ -145,17 +147,23 @@ def _ncx(data: bytes) -> Iterator[tuple[str, str]]:
 
 def _titles(pages: Mapping[str, str], contents: list[tuple[str, str, str]]) -> dict[str, str]:
     """What the table of contents calls the pages that it leads to the beginning of."""
-    titles: dict[str, str] = {}
+    places = {member: _places(pages[member]) for member in {member for _, member, _ in contents} & pages.keys()}
+    first: dict[str, tuple[int, str]] = {}
     for title, member, place in contents:
-        if member in pages and member not in titles and _is_first(pages[member], place):
-            titles[member] = title
-    return titles
+        at = places.get(member, {}).get(place)
+        if at is not None and (member not in first or at < first[member][0]):
+            first[member] = (at, title)
+    # A page may hold thousands of chapters: what stands before its first one alone is read.
+    return {member: title for member, (at, title) in first.items() if not at or not whole_content(pages[member][:at])}
 
 
-def _is_first(html: str, place: str) -> bool:
-    """Whether no text of a page stands before a place in it."""
-    at = re.search(rf"""<[^<>]*\bid\s*=\s*["']{re.escape(place)}["']""", html) if place else None
-    return not place or (at is not None and not whole_content(html[: at.start()]))
+def _places(html: str) -> dict[str, int]:
+    """Where the elements of a page begin that a link may lead to; the page itself is the one without a name."""
+    places = {"": 0}
+    for tag in _TAG.finditer(html):
+        for name in _ID.findall(tag[0]):
+            places.setdefault(name, tag.start())
+    return places
 
 
 def _own_titles(pages: Mapping[str, str], book: str) -> dict[str, str]:
