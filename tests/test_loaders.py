@@ -144,6 +144,23 @@ def test_a_closed_folder_is_said(tmp_path: Path) -> None:
     assert [folder.name for folder in found.closed] == ["docs/x"]
 
 
+def test_the_root_of_the_disk_is_a_folder_as_others() -> None:
+    """Patterns are relative to it, whole names of them."""
+    root = Path(Path.cwd().anchor)
+    chosen = tuple(f"/{folder.name}/" for folder in root.iterdir() if folder.is_dir())
+    found = discover([root], Selection(include=("/*.nothing",), exclude=chosen), allow_empty=True)
+    assert [place.path for place in found.roots] == [str(root)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not tell what is open")
+def test_a_folder_in_place_of_a_file_is_not_left_open(tmp_path: Path) -> None:
+    """As where a folder took the file's place since it was found."""
+    before = [*Path("/proc/self/fd").iterdir()]
+    with pytest.raises(UnreadableDocumentError):
+        read(FileSource(str(tmp_path), "a"), max_bytes=10)
+    assert len([*Path("/proc/self/fd").iterdir()]) == len(before)
+
+
 def test_paths_that_stand_for_nothing_are_refused(tmp_path: Path) -> None:
     """A missing path, an empty folder and a device are the caller's mistakes, said at once."""
     with pytest.raises(InvalidInputError, match="there is no file or folder"):

@@ -58,7 +58,7 @@ class Root(NamedTuple):
     """A folder that was looked through."""
 
     path: str
-    """With `/` at its end."""
+    """With the system's separator at its end."""
     holds: bool
     """Whether it stands for anything."""
     identity: tuple[int, int] | None
@@ -108,7 +108,7 @@ def discover(
             raise InvalidInputError(field, f"{shown!r} cannot be a path ({reason}); {remedy}") from None
         sources = [FileSource.named(str(root), root.name)]
         if root.is_dir():
-            place, before = f"{root}{os.sep}", _identity(root)
+            place, before = _with_end(str(root)), _identity(root)
             passed += [seen for seen in [_below(root, without)] if seen]
             sources = list(_files(root, chosen, closed, passed))
             if not sources and not allow_empty:
@@ -117,6 +117,11 @@ def discover(
             roots[place] = Root(place, holds, before if before == _identity(root) else None)
         found.update((source.path, source) for source in sources)
     return Found(tuple(found.values()), tuple(roots.values()), tuple(closed), tuple(passed))
+
+
+def _with_end(folder: str) -> str:
+    """A folder's path with the separator at its end, which the root of a disk has anyway."""
+    return folder.rstrip(os.sep) + os.sep
 
 
 def _identity(root: Path) -> tuple[int, int] | None:
@@ -141,8 +146,12 @@ def is_beneath(path: str, roots: Iterable[str]) -> bool:
 
 def open_at_once(path: str) -> BinaryIO:
     """What stands at a path, to be read: a pipe that nobody writes to is not waited for. Raises `OSError`."""
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    return os.fdopen(os.open(path, flags), "rb")
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        return os.fdopen(descriptor, "rb")
+    except OSError:  # It is a folder.
+        os.close(descriptor)
+        raise
 
 
 def read(source: FileSource, *, max_bytes: int) -> tuple[bytes, os.stat_result]:
@@ -205,7 +214,7 @@ def _absolute(path: Path) -> Path:
 
 def _files(root: Path, selection: Selection, closed: list[FileSource], passed: list[str]) -> Iterator[FileSource]:
     chosen = _Chosen(root, selection)
-    prefix = len(str(root.parent).rstrip(os.sep)) + 1
+    prefix = len(_with_end(str(root.parent)))
     pending = [] if chosen.ignores_all else [str(root)]
     while pending:
         folder = pending.pop()
@@ -233,14 +242,14 @@ class _Chosen:
     """Decides for the files and folders below a root."""
 
     def __init__(self, root: Path, selection: Selection) -> None:
-        self._cut = len(str(root)) + 1
+        self._cut = len(_with_end(str(root)))
         self._suffixes = by_suffix()
         self._include = _given(selection.include)
         self._exclude = _given(selection.exclude)
         self._obeys_git = selection.gitignore
         # A repository is where its files are, whatever link leads there.
         real = root.resolve() if selection.gitignore else root
-        self._real = str(real)
+        self._real = _with_end(str(real))
         self._ignored = _lists_above(real) if selection.gitignore else []
         self.ignores_all = any(self._is_ignored(str(folder), folder=True) for folder in (real, *real.parents))
 
@@ -248,11 +257,12 @@ class _Chosen:
         """Obey a folder's own list from now on, for what lies in it. What is given tells whether a file of a name is
         taken."""
         if self._obeys_git and (patterns := _ignore_file(real := self._placed(folder))) is not None:
-            self._ignored.append((f"{real}{os.sep}", patterns))
+            self._ignored.append((_with_end(real), patterns))
         included = self._is_known if self._include is None else self._include.covers_in(self._below(folder))
         if self._exclude is None and not self._obeys_git:
             return included
-        return lambda name: included(name) and not self._is_out(f"{folder}{os.sep}{name}", folder=False)
+        within = _with_end(folder)
+        return lambda name: included(name) and not self._is_out(within + name, folder=False)
 
     def takes_folder(self, path: str) -> bool:
         return not self._is_out(path, folder=True)
@@ -270,7 +280,7 @@ class _Chosen:
         return path[self._cut :].replace(os.sep, "/")
 
     def _placed(self, path: str) -> str:
-        return self._real + path[self._cut - 1 :]
+        return self._real + path[self._cut :]
 
     def _is_ignored(self, path: str, *, folder: bool) -> bool:
         # The nearest list that says anything about a path decides.
@@ -304,7 +314,7 @@ def _lists_above(root: Path) -> list[tuple[str, Patterns]]:
         return found
     for folder in root.parents:
         if (patterns := _ignore_file(str(folder))) is not None:
-            found.insert(0, (f"{folder}{os.sep}", patterns))
+            found.insert(0, (_with_end(str(folder)), patterns))
         if (folder / ".git").exists():
             return found
     return []  # Not in a repository.
