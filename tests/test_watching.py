@@ -1,18 +1,23 @@
 """Folders that are followed: what is a change, and what is only away."""
 
 import asyncio
+import errno
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
 import pytest
+import watchfiles
 
 import kbchat
 from kbchat.errors import InvalidInputError
-from kbchat.ingestion.watching import Presence
+from kbchat.ingestion import watching
+from kbchat.ingestion.watching import Changes, Presence
 from kbchat.loaders.files import Found, Root
+from kbchat.threads import Threads
 from made_files import write
+from rights import unprivileged
 
 
 @pytest.fixture
@@ -24,6 +29,38 @@ async def space(tmp_path: Path) -> AsyncIterator[kbchat.KnowledgeSpace]:
 @pytest.fixture
 def docs(tmp_path: Path) -> Path:
     return write(tmp_path / "docs", {f"{name}.md": f"# {name}\n\nOf {name}.\n".encode() for name in ("a", "b", "c")})
+
+
+async def test_a_folder_that_may_not_be_listed_is_passed_over(docs: Path) -> None:
+    """What lies beside it is watched on."""
+    (docs / "closed").mkdir(mode=0)
+    changes = Changes([str(docs)], without=(), threads=Threads())
+    async with anyio.create_task_group() as tasks:
+        with unprivileged(docs):
+            tasks.start_soon(changes.notice, await changes.identities())
+            await anyio.sleep(0.5)
+        (docs / "new.md").write_text("New.")
+        with anyio.fail_after(15):
+            await changes.wait()
+        changes.stop.set()
+    (docs / "closed").rmdir()
+
+
+async def test_what_cannot_be_watched_is_looked_at(docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the system watches no more files than it does."""
+
+    async def awatch(*paths: str, **options: object) -> AsyncIterator[None]:
+        raise OSError(errno.ENOSPC, "OS file watch limit reached")
+        yield
+
+    monkeypatch.setattr(watchfiles, "awatch", awatch)
+    monkeypatch.setattr(watching, "LOOK_MS", 10)
+    changes = Changes([str(docs)], without=(), threads=Threads())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(changes.notice, await changes.identities())
+        await changes.wait()
+        await changes.wait()
+        changes.stop.set()
 
 
 async def names(space: kbchat.KnowledgeSpace) -> list[str]:

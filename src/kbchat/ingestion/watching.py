@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
 import anyio
@@ -147,9 +147,11 @@ class Changes:
             rust_timeout=PEEK_MS,
             yield_on_timeout=True,
             stop_event=self.stop,
+            # What lies behind a folder that may not be listed, the look that comes now and then finds.
+            ignore_permission_denied=True,
         )
         silent = 0
-        with suppress(FileNotFoundError):  # Gone before it was watched.
+        try:
             async with aclosing(watching):
                 async for changes in watching:
                     silent = 0 if changes else silent + PEEK_MS
@@ -158,6 +160,11 @@ class Changes:
                         silent = 0
                     if await self.identities() != there:
                         return
+        except FileNotFoundError:
+            return  # Gone before it was watched.
+        except OSError:  # It cannot be watched, or the system watches no more: then a look now and then must do.
+            with anyio.move_on_after(LOOK_MS / 1000):
+                await self.stop.wait()
 
     async def identities(self) -> Identities | None:
         """What the system knows the paths by; None while one is missing."""
