@@ -141,6 +141,30 @@ async def test_a_moved_document_is_the_same_one(space: kbchat.KnowledgeSpace, do
     assert "docs/new/plan.md" in [reference.name for reference in await space.retrieve("tells of plan.md")]
 
 
+@pytest.mark.parametrize("name", [b"\xff.md", b"new\nline.md", b"n" * 250 + b".md"])
+async def test_a_file_that_moved_to_no_name_is_reported(
+    space: kbchat.KnowledgeSpace, docs: Path, tmp_path: Path, name: bytes
+) -> None:
+    """As an ingest does; what else changed goes in."""
+    await space.sync(docs)
+    deep = docs / "deep" / ("d" * 50)
+    deep.mkdir(parents=True)
+    (docs / "old/plan.md").rename(deep / os.fsdecode(name))
+    (docs / "new.md").write_text("Something else.")
+    report = await space.sync(docs)
+    assert counts(report) == {"added": 1, "failed": 1, "removed": 1, "unchanged": 2}
+    await space.export(tmp_path / "archive")
+
+
+async def test_a_moved_file_may_be_edited_at_once(space: kbchat.KnowledgeSpace, docs: Path) -> None:
+    """Within a tick of the file system's clock its stat would not tell, so it is read next time."""
+    await space.sync(docs)
+    (docs / "old/plan.md").rename(docs / "plan.md")
+    assert (await space.sync(docs)).moved == 1
+    states = await space._parts.catalog.source_states(space.id, ["docs/plan.md"])
+    assert states["docs/plan.md"].mtime_ns is None
+
+
 async def test_a_folder_that_moved_as_a_whole_is_followed(
     space: kbchat.KnowledgeSpace, docs: Path, tmp_path: Path
 ) -> None:

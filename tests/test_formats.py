@@ -5,7 +5,7 @@ import json
 import pytest
 
 from kbchat.errors import UnreadableDocumentError
-from kbchat.loaders.formats import BUILT_IN, by_suffix, format_of
+from kbchat.loaders.formats import BUILT_IN, by_suffix, format_of, hinted
 from kbchat.models import LoadedDocument
 from made_files import CODE, EML, HTML, PHRASE, RSS, docx, epub, good, pdf, pptx, xlsx, zipped
 
@@ -37,6 +37,12 @@ def test_every_format_is_one_of_the_made_files() -> None:
     made = {format_of(data, name=name).name for name, data in {**good(), "a.xlsx": xlsx()}.items()}
     assert {known.name for known in BUILT_IN} - made == {"xls", "ods", "msg"}
     assert len(by_suffix()) > 70
+
+
+def test_what_a_name_tells_of_the_length_of_its_text() -> None:
+    """Code, tables and data are as long as their files, and so is what no name is known of."""
+    assert [hinted(f"a.{suffix}").is_text for suffix in ("MD", "log", "py", "csv", "json", "unknown")] == [True] * 6
+    assert [hinted(f"a.{suffix}").is_text for suffix in ("pdf", "docx", "html", "ipynb", "eml")] == [False] * 5
 
 
 def test_a_pdf_knows_its_pages_and_bookmarks() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import kbchat
-from kbchat.ingestion import preparing
+from kbchat.ingestion import items
 from kbchat.maintenance.checking import CheckReport
 from made_files import write
 
@@ -56,7 +56,7 @@ async def test_a_source_that_is_no_file(tmp_path: Path, pipe: Path) -> None:
 async def test_a_file_of_another_size_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has changed. One without a known size is read, in pieces."""
     folder = write(tmp_path / "docs", {"a.txt": b"Keys are rotated."})
-    monkeypatch.setattr(preparing, "RACY_NS", 0)  # The size of one that was just written is not relied on.
+    monkeypatch.setattr(items, "RACY_NS", 0)  # The size of one that was just written is not relied on.
     async with kbchat.KnowledgeBase(tmp_path / "data") as kb:
         space = await kb.create_space("handbook")
         await space.ingest(folder)

@@ -7,11 +7,12 @@ from pathlib import PurePath
 from kbchat.catalog import Catalog, DocumentEdit, SourceState
 from kbchat.errors import UnreadableDocumentError
 from kbchat.ingestion.ingest import Ingester
+from kbchat.ingestion.items import Stat
 from kbchat.ingestion.preparing import Preparer
 from kbchat.ingestion.writing import GenerationWriter
-from kbchat.loaders.files import FileSource, Found, changed_ns, is_beneath, read
+from kbchat.loaders.files import FileSource, Found, is_beneath, read
 from kbchat.models import DocumentFailure, DocumentStatus, IngestProgress, IngestReport, SpaceInfo
-from kbchat.text.readable import is_text
+from kbchat.text.readable import can_be_kept, is_text
 from kbchat.threads import Threads
 
 DELETED_AT_ONCE = 500
@@ -81,19 +82,22 @@ class FolderSync:
         if not gone:
             return set()
         named = await self._catalog.source_states(self._space.id, [it.name for it in files if is_text(it.name)])
-        # Of files of one name the first, which the ingest takes too.
-        new = {source.name: source for source in reversed(files) if source.name not in named}
+        # Of files of one name the first, which the ingest takes too; and why it does not take others, it says itself.
+        new = {
+            source.name: source
+            for source in reversed(files)
+            if source.name not in named and can_be_kept(source.name) and is_text(source.path)
+        }
         pairs = await self._threads.read(self._pairs, reversed(new.values()), gone)
         for source, old, _ in pairs:
             change = DocumentEdit(name=source.name, source=source.path)
             await self._catalog.edit_document(self._space.id, gone[old].document_id, change)
         if pairs:
-            await self._catalog.touch(self._space.id, {gone[old].document_id: stat for _, old, stat in pairs})
+            stats = {gone[old].document_id: (stat.size, stat.mtime_ns) for _, old, stat in pairs}
+            await self._catalog.touch(self._space.id, stats)
         return {old for _, old, _ in pairs}
 
-    def _pairs(
-        self, new: Iterable[FileSource], gone: Mapping[str, SourceState]
-    ) -> list[tuple[FileSource, str, tuple[int, int]]]:
+    def _pairs(self, new: Iterable[FileSource], gone: Mapping[str, SourceState]) -> list[tuple[FileSource, str, Stat]]:
         """New files with the gone document that each was. The kind of file must be the same: it says how it is read."""
         by_content: dict[tuple[str, str], list[str]] = {}
         for name, state in gone.items():
@@ -108,7 +112,7 @@ class FolderSync:
             except (OSError, UnreadableDocumentError):
                 continue  # The ingest will say why.
             if olds := by_content.get((self._preparer.hash(data), _suffix(source.name))):
-                pairs.append((source, olds.pop(0), (stat.st_size, changed_ns(stat))))
+                pairs.append((source, olds.pop(0), Stat.of(stat)))
         return pairs
 
     async def _remove(self, document_ids: Sequence[int]) -> int:

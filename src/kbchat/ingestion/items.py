@@ -1,5 +1,7 @@
 """What goes into a space, and what becomes of each: written, left as it is, or refused."""
 
+import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -8,7 +10,7 @@ from pydantic import JsonValue
 
 from kbchat.catalog import FailedSource, NewChunk, NewGeneration, SourceState
 from kbchat.embedders import Vectors
-from kbchat.loaders.files import FileSource
+from kbchat.loaders.files import FileSource, changed_ns
 from kbchat.models import DocumentFailure, TextDocument
 from kbchat.text.analysis import JoinedTerms
 
@@ -27,6 +29,9 @@ class FileContent:
 
 Source = FileSource | FileContent | TextDocument
 
+RACY_NS = 2_000_000_000
+"""A file changed this recently may change again within its clock's tick: its stat is not trusted next time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stat:
@@ -35,6 +40,11 @@ class Stat:
 
     size: int | None = None
     mtime_ns: int | None = None
+
+    @classmethod
+    def of(cls, state: os.stat_result) -> "Stat":
+        changed = changed_ns(state)
+        return cls() if time.time_ns() - changed < RACY_NS else cls(state.st_size, changed)
 
 
 NO_STAT = Stat()

@@ -5,7 +5,6 @@ time. Text is loaded in a thread, every other format in a worker process. `makin
 """
 
 import json
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, replace
@@ -21,8 +20,8 @@ from kbchat.ingestion.content import ContentHash, Recipe
 from kbchat.ingestion.items import NO_STAT, Failed, FileContent, Item, Part, Prepared, Source, Stat, Unchanged
 from kbchat.ingestion.looking import is_untouched, size_of, stat_of, taken
 from kbchat.ingestion.making import Made, Maker, vectors_of
-from kbchat.loaders.files import FileSource, changed_ns, read
-from kbchat.loaders.formats import Format, format_of
+from kbchat.loaders.files import FileSource, read
+from kbchat.loaders.formats import Format, format_of, hinted
 from kbchat.loaders.processes import DocumentReaders
 from kbchat.models import DocumentFailure, DocumentStatus, LoadedDocument, Metadata, TextDocument
 from kbchat.text.readable import can_be_kept, check_metadata, check_name, check_text, is_text, printable
@@ -43,9 +42,7 @@ GROUP_BYTES = 48 * 1024 * 1024
 LARGE_CHARS = 1_500_000
 """Characters of a document whose chunks are made and written some at a time."""
 BYTES_A_TEXT_BYTE = 8
-"""How much larger than its text a PDF or a Word document is, by guess."""
-RACY_NS = 2_000_000_000
-"""A file changed this recently may change again within its clock's tick: its stat is not trusted next time."""
+"""How much larger than its text a PDF, a Word document or a web page is, by guess."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +75,8 @@ class _Todo:
     @property
     def weight(self) -> int:
         """How long its text is, by guess."""
-        is_light = isinstance(self.source, TextDocument) or self.source.name.endswith((".md", ".mdx", ".txt"))
-        return self.size if is_light else self.size // BYTES_A_TEXT_BYTE
+        is_text = isinstance(self.source, TextDocument) or hinted(self.source.name).is_text
+        return self.size if is_text else self.size // BYTES_A_TEXT_BYTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +247,10 @@ class Preparer:
     def _read_file(self, source: FileSource | FileContent, known: SourceState | None) -> _Loaded | Unchanged | _Raw:
         given: Mapping[str, JsonValue] = {}
         if isinstance(source, FileContent):
-            data, stat, given = source.data, Stat(), source.metadata
+            data, stat, given = source.data, NO_STAT, source.metadata
         else:
             data, state = read(source, max_bytes=self._max_bytes)
-            changed = changed_ns(state)
-            stat = Stat() if time.time_ns() - changed < RACY_NS else Stat(state.st_size, changed)
+            stat = Stat.of(state)
         content_hash = self.hash(data, given=_facts(dict(given)) if given else b"")
         if known is not None and is_current(known, content_hash):
             has_moved = isinstance(source, FileSource) and source.path != known.source and is_text(source.path)

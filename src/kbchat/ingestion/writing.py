@@ -160,7 +160,7 @@ class GenerationWriter:
 
     async def remember(self, unchanged: Sequence[Unchanged]) -> None:
         """Keep the stat and the place of files that were hashed and found unchanged: next time a look will do."""
-        stats = {item.document_id: (item.stat.size, item.stat.mtime_ns) for item in unchanged if item.stat}
+        stats = {item.document_id: (item.stat.size, item.stat.mtime_ns) for item in unchanged if item.stat is not None}
         if stats:
             sources = {item.document_id: item.source for item in unchanged if item.source}
             await self._catalog.touch(self._space.id, stats, sources=sources)

@@ -25,6 +25,11 @@ class Format:
     heavy: bool = True
     plugin: LoaderPlugin | None = None
 
+    @property
+    def is_text(self) -> bool:
+        """Whether a file of it is about as long as its text."""
+        return not self.heavy or self.name in _AS_LONG
+
     def load(self, data: bytes, *, name: str) -> LoadedDocument:
         """The text of a file's bytes. Raises `UnreadableDocumentError` or `MissingExtraError`."""
         return (self.plugin or _loader(self.loader)).load(data, name=name)
@@ -70,6 +75,9 @@ _BY_NAME = {known.name: known for known in BUILT_IN}
 _CONTAINERS = frozenset({"xlsx", "xls", "ods", "pdf", "docx", "pptx", "epub", "msg", "rtf"})
 """Formats that their first bytes give away. A file without them is not one, whatever it is called."""
 
+_AS_LONG = frozenset({"json", "jsonl", "csv"})
+"""Heavy formats that are text all the same."""
+
 
 def format_of(data: bytes, *, name: str, suffixes: Sequence[str] = ()) -> Format:
     """The format of a file. Raises `UnreadableDocumentError` for one that is known and cannot be read.
@@ -102,6 +110,11 @@ def _of_text(data: bytes, hint: Format | None) -> Format:
         if start.startswith((b"<?xml", b"<rss", b"<feed")):
             return XML
     return hint or TEXT
+
+
+def hinted(name: str) -> Format:
+    """The format that a file's name hints at, before it is read."""
+    return by_suffix().get(suffix_of(name), TEXT)
 
 
 def suffix_of(name: str) -> str:
