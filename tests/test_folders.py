@@ -193,6 +193,20 @@ async def test_a_folder_may_move_to_where_no_text_can_name_it(
     assert (await space.get_document("docs/keys.md")).source == str(docs / "keys.md")
 
 
+async def test_a_folder_may_lie_where_no_text_can_name_it(
+    space: kbchat.KnowledgeSpace, docs: Path, tmp_path: Path
+) -> None:
+    """Its documents go in, and every change of it is followed; where they came from is told as well as can be."""
+    nameless = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff"))
+    nameless.mkdir()
+    docs = docs.rename(nameless / "docs")
+    assert counts(await space.sync(docs)) == {"added": 3}
+    (docs / "keys.md").unlink()
+    (docs / "vault.md").rename(docs / "safe.md")
+    assert counts(await space.sync(docs)) == {"moved": 1, "removed": 1, "unchanged": 1}
+    assert (await space.get_document("docs/safe.md")).source == f"{tmp_path}/bad\\udcff/docs/safe.md"
+
+
 async def test_an_ingest_that_failed_is_in_the_way_of_no_move(tmp_path: Path, docs: Path) -> None:
     """What it began under the new name was never seen: the document is renamed all the same."""
     embedder = Disturbed()

@@ -12,7 +12,7 @@ from kbchat.ingestion.preparing import Preparer
 from kbchat.ingestion.writing import GenerationWriter
 from kbchat.loaders.files import FileSource, Found, is_beneath, read
 from kbchat.models import DocumentFailure, DocumentStatus, IngestProgress, IngestReport, SpaceInfo
-from kbchat.text.readable import can_be_kept, is_text
+from kbchat.text.readable import can_be_kept, is_text, printable
 from kbchat.threads import Threads
 
 DELETED_AT_ONCE = 500
@@ -54,9 +54,9 @@ class FolderSync:
         await self._generations.collect(pending=True)
         known: dict[str, SourceState] = {}
         for root in found.roots:
-            known |= await self._catalog.sources_beneath(self._space.id, root.path)
+            known |= await self._catalog.sources_beneath(self._space.id, printable(root.path))
         names = {source.name for source in found.files}
-        closed = [f"{folder.path}{os.sep}" for folder in found.closed]
+        closed = [f"{printable(folder.path)}{os.sep}" for folder in found.closed]
         gone = {
             name: state
             for name, state in known.items()
@@ -84,13 +84,11 @@ class FolderSync:
         named = await self._catalog.source_states(self._space.id, [it.name for it in files if is_text(it.name)])
         # Of files of one name the first, which the ingest takes too; and why it does not take others, it says itself.
         new = {
-            source.name: source
-            for source in reversed(files)
-            if source.name not in named and can_be_kept(source.name) and is_text(source.path)
+            source.name: source for source in reversed(files) if source.name not in named and can_be_kept(source.name)
         }
         pairs = await self._threads.read(self._pairs, reversed(new.values()), gone)
         for source, old, _ in pairs:
-            change = DocumentEdit(name=source.name, source=source.path)
+            change = DocumentEdit(name=source.name, source=printable(source.path))
             await self._catalog.edit_document(self._space.id, gone[old].document_id, change)
         if pairs:
             stats = {gone[old].document_id: (stat.size, stat.mtime_ns) for _, old, stat in pairs}

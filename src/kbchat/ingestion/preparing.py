@@ -181,7 +181,7 @@ class Preparer:
             whole, large = _apart(loaded)
             if whole:
                 made = await self._maker.make([item.document for item in whole if isinstance(item, _Loaded)])
-                yield await self._threads.read(_finished, whole, iter(made))
+                yield await self._threads.read(_joined, whole, iter(made))
             del loaded, whole
             for item in large:
                 async with aclosing(self._parts(item)) as parts:
@@ -197,26 +197,30 @@ class Preparer:
                     return
                 yield await self._threads.read(_prepared, item, made, part)
 
-    async def _load(self, group: Group, split: Callable[[str], None] | None) -> list[Item | _Raw | _Loaded]:
+    async def _load(self, group: Group, split: Callable[[str], None] | None) -> list[Item | _Loaded]:
         async with self._reading:
-            items = await self._threads.read(self._read, group.todo)
+            read = await self._threads.read(self._read, group.todo)
+        items: dict[int, Item | _Loaded] = {}
 
         async def load(place: int, raw: _Raw) -> None:
             try:
                 document = await self._readers.load(raw.format, raw.data, name=raw.source.name)
-                items[place] = await self._threads.read(self._finish, document, raw)
+                items[place] = await self._threads.read(self._checked, document, raw)
             except (UnreadableDocumentError, MissingExtraError) as error:
                 items[place] = _failed(error, raw.source)
 
         async with anyio.create_task_group() as tasks:
-            for place, raw in enumerate(items):
-                if isinstance(raw, _Raw):
-                    tasks.start_soon(load, place, raw)
+            for place, item in enumerate(read):
+                if isinstance(item, _Raw):
+                    tasks.start_soon(load, place, item)
+                else:
+                    items[place] = item
+        loaded = [items[place] for place in sorted(items)]
         if split is not None:
-            for item in items:
-                if isinstance(item, _Loaded):
-                    split(item.generation.name)
-        return items
+            for each in loaded:
+                if isinstance(each, _Loaded):
+                    split(each.generation.name)
+        return loaded
 
     def _read(self, group: Sequence[_Todo]) -> list[Item | _Raw | _Loaded]:
         items: list[Item | _Raw | _Loaded] = []
@@ -262,9 +266,9 @@ class Preparer:
         raw = _Raw(source, known, data, content_hash, stat, known_as)
         if raw.format.heavy:
             return raw
-        return self._finish(raw.format.load(data, name=source.name), raw)
+        return self._checked(raw.format.load(data, name=source.name), raw)
 
-    def _finish(self, document: LoadedDocument, raw: _Raw) -> _Loaded:
+    def _checked(self, document: LoadedDocument, raw: _Raw) -> _Loaded:
         name = raw.source.name
         if len(document.text) > self._max_bytes:
             reason = f"its text of {len(document.text):,} characters is larger than the limit (max_document_bytes)"
@@ -272,7 +276,8 @@ class Preparer:
         check_text(document.text, name=name)
         if isinstance(raw.source, FileContent) and raw.source.metadata:
             document = replace(document, metadata={**document.metadata, **raw.source.metadata})
-        path, how = raw.source.path, raw.content_hash
+        # The folders above may have names that are no text.
+        path, how = raw.source.path and printable(raw.source.path), raw.content_hash
         return self._loaded(
             document, name, raw.known, content_hash=how, source=path, doc_type="DOCUMENT", stat=raw.stat
         )
@@ -306,21 +311,21 @@ class Preparer:
         return str(ContentHash.of(*parts, recipe=self._recipe, given=given))
 
 
-def _finished(items: Iterable[Item | _Raw | _Loaded], made: Iterator[Made | str]) -> list[Item]:
+def _joined(items: Iterable[Item | _Loaded], made: Iterator[Made | str]) -> list[Item]:
     """The items, those that were loaded with what was made of them."""
-    finished: list[Item] = []
+    joined: list[Item] = []
     for item in items:
         if isinstance(item, _Loaded):
             each = next(made)
-            finished.append(_prepared(item, each) if isinstance(each, Made) else _lost(item, each))
-        elif not isinstance(item, _Raw):
-            finished.append(item)
-    return finished
+            joined.append(_prepared(item, each) if isinstance(each, Made) else _lost(item, each))
+        else:
+            joined.append(item)
+    return joined
 
 
-def _apart(items: Iterable[Item | _Raw | _Loaded]) -> tuple[list[Item | _Raw | _Loaded], list[_Loaded]]:
+def _apart(items: Iterable[Item | _Loaded]) -> tuple[list[Item | _Loaded], list[_Loaded]]:
     """The items, and those of them apart that are large."""
-    whole: list[Item | _Raw | _Loaded] = []
+    whole: list[Item | _Loaded] = []
     large: list[_Loaded] = []
     for item in items:
         if isinstance(item, _Loaded) and len(item.document.text) > LARGE_CHARS:
