@@ -26,13 +26,13 @@ PUBLISH_CHUNKS = 8192
 PUBLISH_SECONDS = 2.0
 """What was written is published when it is so much or so old: large enough that a commit costs little, and the lexical
 index has few segments to merge; small enough that little is lost when it is cut short."""
-PUBLISH_SHARE = 8
+PUBLISH_TIMES = 8
 PUBLISH_LATEST = 20.0
 """What was written waits for so many times as long as it took to publish what was before it, so many seconds at most:
 on a store or a machine that is slow at it, little of the time goes into that."""
 AHEAD_GROUPS = 2
 """Groups that are prepared at the same time, or wait to be begun."""
-SHARES = {IngestStage.READING: 0.0, IngestStage.SPLITTING: 0.1, IngestStage.WRITING: 0.4, IngestStage.DONE: 1.0}
+BEHIND = {IngestStage.READING: 0.0, IngestStage.SPLITTING: 0.1, IngestStage.WRITING: 0.4, IngestStage.DONE: 1.0}
 """How much of a document's work is usually behind it when a stage begins."""
 
 
@@ -54,7 +54,7 @@ class _Tally:
             name=name,
             seconds=time.perf_counter() - self.started,
             stage=stage,
-            share=SHARES[stage] + part * (1 - SHARES[stage]),
+            share=BEHIND[stage] + part * (1 - BEHIND[stage]),
         )
 
     def report(self) -> IngestReport:
@@ -82,7 +82,7 @@ class _Open:
 
     def is_due(self, took: float) -> bool:
         """Whether it is to be published, where the last that was took so many seconds to be."""
-        wait = min(max(PUBLISH_SECONDS, PUBLISH_SHARE * took), PUBLISH_LATEST)
+        wait = min(max(PUBLISH_SECONDS, PUBLISH_TIMES * took), PUBLISH_LATEST)
         return bool(self.pending) and (self.chunks >= PUBLISH_CHUNKS or time.perf_counter() - self.since >= wait)
 
     def add(self, begun: Begun) -> None:

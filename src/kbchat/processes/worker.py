@@ -1,4 +1,5 @@
-"""A worker process: answers one call after another, can be killed at any time, and ends with its parent.
+"""A worker process: answers one call after another, can be killed at any time, and ends with its parent (on Windows
+once it has answered).
 
 It reads calls from its standard input, each a function's name (`module:name`) and its argument, and writes answers, in
 MessagePack, to what was its standard output. Before each of these goes its length in eight bytes, the highest first.

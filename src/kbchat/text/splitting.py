@@ -33,9 +33,8 @@ def split(
 
     Chunks cross from page to page (their metadata then has `page_end` too), but never leave any other block: a slide,
     sheet or section ends its last chunk. Where bookmarks name the parts of pages, a chunk is of one part, or of several
-    whole ones. What a document, block or section leaves over stays with its last chunk, which
-    may so be a quarter larger than the size; none else is larger. Only a whole document is one chunk whatever it is
-    made of.
+    whole ones. What a document, block or section leaves over stays with its last chunk, which may so be a quarter
+    larger than the size; none else is larger. Only a whole document is one chunk whatever it is made of.
     """
     if splitting is None:
         splitting = _by_structure(max_tokens, overlap)
