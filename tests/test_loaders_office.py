@@ -57,6 +57,19 @@ def test_what_stands_around_paragraphs_hides_none(around: str) -> None:
     assert word(f"<w:{around}>{paragraph('Shown.')}</w:{around}>") == "Shown."
 
 
+def test_a_text_box_within_another_is_read_once() -> None:
+    """However deep it is, and not again in the form that older programs show."""
+    text, depth = "", 14
+    for level in reversed(range(depth)):
+        text = (
+            f"<w:p><w:r><w:pict><w:txbxContent>{paragraph(f'Box {level}.')}{text}</w:txbxContent></w:pict></w:r></w:p>"
+        )
+    alternate = f"<w:r><mc:AlternateContent><mc:Choice>{text}</mc:Choice><mc:Fallback>{text}</mc:Fallback>"
+    office = 'xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"'
+    shown = word(f"<w:p {office}>{alternate}</mc:AlternateContent></w:r></w:p>")
+    assert shown.split("\n\n") == [f"Box {level}." for level in range(depth)]
+
+
 def test_cells_and_rows_in_content_controls_are_read() -> None:
     """Templates are full of them."""
     rows = (

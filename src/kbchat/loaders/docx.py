@@ -71,10 +71,9 @@ class _Body:
             yield from self._paragraph(child) if child.tag == f"{_W}p" else self._table(child)
 
     def _paragraph(self, paragraph: Any) -> Iterator[str]:
-        for box in paragraph.iter(f"{_W}txbxContent"):
-            if not any(above.tag == _FALLBACK for above in box.iterancestors()):
-                yield from self._blocks(box)
-        text = " ".join(_text(paragraph).split(" ")).strip()
+        for box in _boxes(paragraph):
+            yield from self._blocks(box)
+        text = _text(paragraph).strip()
         if not text:
             return
         counted, at, style = self._styles.counted(paragraph)
@@ -115,6 +114,15 @@ def _inner(element: Any, *tags: str) -> Iterator[Any]:
             yield child
         elif child.tag in _AROUND:
             yield from _inner(child, *tags)
+
+
+def _boxes(element: Any) -> Iterator[Any]:
+    """The text boxes in a paragraph, but for those within another, which its own paragraphs have."""
+    for child in element.iterchildren(tag="*"):
+        if child.tag == f"{_W}txbxContent":
+            yield child
+        elif child.tag != _FALLBACK:
+            yield from _boxes(child)
 
 
 def _parsed(xml: bytes) -> Any:
