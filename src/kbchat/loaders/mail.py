@@ -16,7 +16,7 @@ from kbchat.loaders.text import require_text
 from kbchat.models import LoadedDocument
 
 _SHOWN = ("From", "To", "Cc", "Date")
-"""Where a page says its encoding itself; a part that does not say it in its header is read by that."""
+"""Headers that stand above a mail's text."""
 
 
 class EmlLoader:
