@@ -47,8 +47,8 @@ async def test_parts_make_what_the_whole_makes(kb: kbchat.KnowledgeBase, monkeyp
     await parts.delete_document((await parts.documents())[0].id)
     assert await chunks_of(parts) == await chunks_of(whole)
     question = "Where is box 313 kept?"
-    assert [(it.content, it.start) for it in await parts.retrieve(question)] == [
-        (it.content, it.start) for it in await whole.retrieve(question)
+    assert [(it.content, it.start, it.recall_score) for it in await parts.retrieve(question)] == [
+        (it.content, it.start, it.recall_score) for it in await whole.retrieve(question)
     ]
 
 
