@@ -106,12 +106,13 @@ class Mover:
         name = self._space.collection
         _, live = await self._catalog.live_chunk_ids(self._space.id)
         asked = live[:: max(1, len(live) // QUESTIONS)][:QUESTIONS]
+        alive = set(live)
         wanted = shared = 0
         for vector in (await self._fetch(asked)).values():
             before = {hit.id for hit in await self._source.query(name, vector, limit=TOP)}
             after = {hit.id for hit in await self._target.query(name, vector, limit=TOP)}
             # Dead versions of documents stay behind.
-            before &= set(live)
+            before &= alive
             wanted, shared = wanted + len(before), shared + len(before & after)
         share = shared / wanted if wanted else 1.0
         return Agreement(vectors=await self._target.count(name), questions=len(asked), top_k=TOP, share=share)
