@@ -104,7 +104,8 @@ class Indexing:
             await self._mark(dict.fromkeys(left, (DocumentStatus.RUNNING, None)), left)
             for group in _groups({document_id: upload.size for document_id, upload in there.items()}):
                 await self._index(group)
-                left = {document_id: upload for document_id, upload in left.items() if document_id not in group}
+                for document_id in group:
+                    del left[document_id]
         except (BusyError, CatalogUnavailableError):
             await self._mark(dict.fromkeys(left, (DocumentStatus.TODO, None)), left)
             raise
