@@ -4,7 +4,9 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -122,6 +124,32 @@ async def test_a_process_that_nobody_waits_for_any_more_is_kept() -> None:
         await call
     assert processes.is_warm
     await processes.aclose()
+
+
+async def test_a_wait_for_a_thread_is_no_work_of_a_document(plugin: Format, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time begins when a thread asks the process: others may keep all of them busy for longer than it has."""
+    loop, threads, busy, free = asyncio.get_running_loop(), Threads(1), anyio.Event(), threading.Event()
+
+    def keep_busy() -> None:
+        loop.call_soon_threadsafe(busy.set)
+        free.wait()
+
+    async with DocumentReaders(threads=threads, seconds=20, memory=256 << 20, limit=1) as readers:
+        await load(readers, b"warm", "a.misbehave")
+        known = by_name("misbehave")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(threads.read, keep_busy)
+            await busy.wait()
+            try:
+                tasks.start_soon(partial(readers.load, known, b"fine", name="a"))
+                await anyio.wait_all_tasks_blocked()
+                now = loop.time
+                monkeypatch.setattr(loop, "time", lambda: now() + 60)
+                for _ in range(5):  # until whatever is due by then is done
+                    await anyio.sleep(0)
+            finally:
+                free.set()
+        assert readers.processes.is_warm
 
 
 async def test_many_at_once_take_turns(plugin: Format, readers: DocumentReaders) -> None:

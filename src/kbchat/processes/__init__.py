@@ -1,5 +1,6 @@
 """Worker processes, for what takes long, needs a core of its own, or may misbehave. One that misbehaves is killed."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -37,15 +38,15 @@ class Processes:
     async def call(self, function: str, argument: bytes, *, seconds: float) -> bytes | None:
         """What a function (`module:name`, a `worker.Function`) answers in a process; None when that died over it.
 
-        Raises `TimeoutError` after so many seconds of work. The process is then killed, and so when it is cancelled.
+        Raises `TimeoutError` after so many seconds of work, to which no wait for a process or a thread counts. The
+        process is then killed, and so when it is cancelled.
         """
         async with self._turns:
             while (worker := self._waiting()) is None:
                 await self._threads.write(self._start)
             answer: Answer | None = None
             try:
-                with anyio.fail_after(seconds):
-                    answer = await self._threads.read(worker.ask, function, argument)
+                answer = await self._ask(worker, function, argument, seconds=seconds)
             finally:
                 if answer is None or answer.broken or worker.asked >= RENEWED_AFTER:
                     with anyio.CancelScope(shield=True):
@@ -53,6 +54,20 @@ class Processes:
                 else:
                     self._idle.append(worker)
         return None if answer is None else answer.value
+
+    async def _ask(self, worker: "_Worker", function: str, argument: bytes, *, seconds: float) -> Answer | None:
+        loop = asyncio.get_running_loop()
+        with anyio.fail_after(None) as limit:
+
+            def begin() -> None:
+                limit.deadline = loop.time() + seconds
+
+            def ask() -> Answer | None:
+                # Not before: where all threads are busy, it may be long until one is free to ask.
+                loop.call_soon_threadsafe(begin)
+                return worker.ask(function, argument)
+
+            return await self._threads.read(ask)
 
     def _start(self) -> None:
         # Among the others from its first moment: whoever wanted it may be cancelled before it is there.
