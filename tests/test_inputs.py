@@ -247,6 +247,13 @@ async def test_a_word_is_a_name_or_else_an_id() -> None:
         assert caught.value.space == word
 
 
+class Bytes:
+    """A path that is no text, as `os.scandir(b".")` gives them."""
+
+    def __fspath__(self) -> bytes:
+        return b"x"
+
+
 async def test_a_path_that_is_not_there_is_told_once(tmp_path: Path) -> None:
     """Not as an error within an error; and what can be no path at all is told by its kind."""
     async with kbchat.KnowledgeBase(tmp_path) as kb:
@@ -254,9 +261,11 @@ async def test_a_path_that_is_not_there_is_told_once(tmp_path: Path) -> None:
         with pytest.raises(InvalidInputError) as caught:
             await space.ingest("gone.txt")
         assert str(caught.value) == "sources: there is no file or folder 'gone.txt'"
-        for wrong in (5, [None], b"x"):
+        for wrong in (5, [None], b"x", Bytes(), [Bytes()]):
             with pytest.raises(InvalidInputError, match=r"sources: must be .*, not "):
                 await space.ingest(wrong)  # type: ignore[arg-type]
+            with pytest.raises(InvalidInputError, match=r"paths: must be .*, not "):
+                await space.sync(wrong)  # type: ignore[arg-type]
         with pytest.raises(InvalidInputError, match="role: 'boss' is unknown; use one of: "):
             await kb.keys.create("k", role="boss")  # type: ignore[arg-type]
         with pytest.raises(InvalidInputError, match=r"source: .*surrogate"):

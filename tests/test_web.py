@@ -213,3 +213,24 @@ async def test_urls_are_off_by_default(tmp_path: Path) -> None:
     async with kbchat.KnowledgeBase(settings=settings) as kb:
         report = await (await kb.get_space("web")).ingest("http://localhost/")
         assert "resolves to an address that is not public" in report.failed[0].reason
+
+
+class Counted(str):
+    """A URL that counts how often it is compared."""
+
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        type(self).compared += 1
+        return str.__eq__(self, other)
+
+
+async def test_many_urls_are_told_from_paths_one_by_one(space: kbchat.KnowledgeSpace, tmp_path: Path) -> None:
+    """By how each begins, in whatever case, and not by a look through all of them for each."""
+    (tmp_path / "note.md").write_text(PHRASE)
+    urls = [Counted(f"{scheme}://example.org/{number}") for number in range(50) for scheme in ("HTTPS", "Http")]
+    report = await space.ingest([*urls, *urls, tmp_path / "note.md"])
+    assert (report.added, [it.name for it in report.failed]) == (1, urls)
+    assert all("fetching documents by URL is off" in it.reason for it in report.failed)
+    assert Counted.compared < 10 * len(urls)

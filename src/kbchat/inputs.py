@@ -90,7 +90,7 @@ def keepable(text: str) -> str:
     return _UNKEEPABLE.sub("\ufffd", text)
 
 
-def checked_path(path: str | os.PathLike[str], *, field: str) -> Path:
+def checked_path(path: object, *, field: str) -> Path:
     """Raises `InvalidInputError` for what is no path."""
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
         raise InvalidInputError(field, f"must be a path (a text or a Path), not {type(path).__name__}")

@@ -21,7 +21,7 @@ from kbchat.errors import (
     StoreError,
     UnreadableDocumentError,
 )
-from kbchat.inputs import checked_patterns, checked_splitting, composed
+from kbchat.inputs import checked_path, checked_patterns, checked_splitting, composed
 from kbchat.models import (
     DocumentFailure,
     IngestProgress,
@@ -174,10 +174,7 @@ async def ingest(
     progress: Progress,
 ) -> IngestReport:
     """Take in what is new or changed."""
-    given = _listed(sources, "sources")
-    texts = [_composed(source) for source in given if isinstance(source, TextDocument)]
-    urls = [source for source in given if isinstance(source, str) and source.startswith(WEB)]
-    paths = [_path(it, "sources") for it in given if not isinstance(it, TextDocument) and it not in urls]
+    texts, urls, paths = _parted(_listed(sources, "sources"))
     found = await _discover(parts, paths, selection, field="sources")
     fetched, failed = await _fetch(parts, urls)
     async with parts.writing(space_id):
@@ -306,6 +303,22 @@ async def _discover(
     )
 
 
+def _parted(given: Iterable[Source]) -> tuple[list[TextDocument], list[str], list[Path]]:
+    """Texts, URLs (each once) and paths."""
+    texts: list[TextDocument] = []
+    urls: dict[str, None] = {}
+    paths: list[Path] = []
+    for source in given:
+        match source:
+            case TextDocument():
+                texts.append(_composed(source))
+            case str() if source.lower().startswith(WEB):
+                urls[source] = None
+            case _:
+                paths.append(_path(source, "sources"))
+    return texts, [*urls], paths
+
+
 def _composed(source: TextDocument) -> TextDocument:
     """Under its name in composed form, as every name is."""
     name = composed(source.name)
@@ -325,11 +338,9 @@ def _listed(given: Source | Iterable[Source], field: str) -> list[Source]:
 
 
 def _path(given: Source, field: str) -> Path:
-    if not isinstance(given, str | os.PathLike):
-        raise InvalidInputError(field, f"must be paths, not {type(given).__name__}")
     if given == "":
         raise InvalidInputError(field, "an empty path is refused; the working folder is '.'")
-    return Path(given)
+    return checked_path(given, field=field)
 
 
 def selected(include: Iterable[str], exclude: Iterable[str], gitignore: bool) -> Selection:
