@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -12,6 +13,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 import kbchat
 from kbchat.errors import UnreadableDocumentError
+from kbchat.ingestion import fetching
+from kbchat.loaders import web as documents_by_url
 from kbchat.loaders.formats import format_of
 from kbchat.loaders.web import Address, WebPolicy, fetch, is_public, suffix_of_url
 from made_files import HTML, PHRASE
@@ -234,3 +237,45 @@ async def test_many_urls_are_told_from_paths_one_by_one(space: kbchat.KnowledgeS
     assert (report.added, [it.name for it in report.failed]) == (1, urls)
     assert all("fetching documents by URL is off" in it.reason for it in report.failed)
     assert Counted.compared < 10 * len(urls)
+
+
+async def test_many_urls_go_in_some_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more are held than are fetched at once, here; the report and the progress are of all of them."""
+    ahead: list[int] = []
+    told: list[kbchat.IngestProgress] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        ahead.append(len(ahead) + 1 - (told[-1].done if told else 0))
+        number = int(request.query["n"])
+        if number in (3, 18):
+            raise web.HTTPNotFound
+        return web.Response(text="" if number == 19 else f"Page {number}. {PHRASE}")
+
+    app = web.Application()
+    app.router.add_get("/page", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    at = f"http://127.0.0.1:{runner.addresses[0][1]}/page?n="
+    allowing = partial(WebPolicy, is_allowed_address=only_the_server, any_port=True)
+    monkeypatch.setattr(documents_by_url, "WebPolicy", allowing)
+    monkeypatch.setattr(fetching, "GROUP_BYTES", 1)
+    settings = kbchat.Settings(data_dir=tmp_path, url_hosts=("127.0.0.1",))
+    async with kbchat.KnowledgeBase(settings=settings) as kb:
+        space = await kb.create_space("web")
+        urls = [f"{at}{number}" for number in range(20)]
+        texts = [kbchat.TextDocument(name=name, text=PHRASE) for name in ("note", "note", urls[17])]
+        report = await space.ingest([*urls, *texts, urls[0]], progress=told.append)
+        names = [it.name for it in await space.documents() if it.status == "FINISHED"]
+        again = await space.ingest(urls)
+    await runner.cleanup()
+    assert max(ahead[:19]) <= fetching.FETCHES
+    twice, empty, gone = "given twice; names are unique in a space", "the document is empty", "the server answered 404"
+    failed = {"note": twice, urls[19]: empty, urls[17]: twice, urls[3]: gone, urls[18]: gone}
+    assert [it.name for it in report.failed] == list(failed)
+    assert all(it.reason.startswith(failed[it.name]) for it in report.failed)
+    assert sorted(names) == sorted({"note", *urls} - {urls[3], urls[18], urls[19]})
+    assert (report.added, report.chunks) == (len(names), told[-1].chunks)
+    assert {it.total for it in told} == {told[-1].done} == {23}
+    assert [it.done for it in told] == sorted(it.done for it in told)
+    assert (again.added, again.updated, again.unchanged, len(again.failed)) == (0, 1, 16, 3)

@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import anyio
-
 from kbchat.chunking import Splitting
 from kbchat.errors import (
     CollectionNotFoundError,
@@ -19,11 +17,9 @@ from kbchat.errors import (
     InvalidInputError,
     MissingExtraError,
     StoreError,
-    UnreadableDocumentError,
 )
 from kbchat.inputs import checked_path, checked_patterns, checked_splitting, composed
 from kbchat.models import (
-    DocumentFailure,
     IngestProgress,
     IngestReport,
     SpaceInfo,
@@ -34,7 +30,6 @@ from kbchat.models import (
 if TYPE_CHECKING:
     from kbchat.catalog import Leftover
     from kbchat.ingestion.ingest import Ingester
-    from kbchat.ingestion.items import FileContent
     from kbchat.ingestion.preparing import Preparer
     from kbchat.ingestion.writing import GenerationWriter
     from kbchat.loaders.files import Found, Selection
@@ -48,8 +43,6 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 Progress = Callable[[IngestProgress], None] | None
 
 WEB = ("http://", "https://")
-FETCHES = 8
-"""Documents that are fetched at once."""
 
 
 class Writer(NamedTuple):
@@ -174,13 +167,23 @@ async def ingest(
     progress: Progress,
 ) -> IngestReport:
     """Take in what is new or changed."""
+    from kbchat.ingestion.fetching import Fetching
+    from kbchat.loaders.web import WebPolicy
+
     texts, urls, paths = _parted(_listed(sources, "sources"))
     found = await _discover(parts, paths, selection, field="sources")
-    fetched, failed = await _fetch(parts, urls)
-    async with parts.writing(space_id):
-        writer = await open_writer(parts, space_id, splitting)
-        report = await writer.ingester.ingest([*found.files, *texts, *fetched], progress=progress)
-    return report.model_copy(update={"failed": (*report.failed, *failed)})
+
+    async def ingester() -> Ingester:
+        return (await open_writer(parts, space_id, splitting)).ingester
+
+    settings = parts.settings
+    fetching = Fetching(
+        WebPolicy(settings.url_hosts, settings.url_timeout, settings.max_document_bytes),
+        writing=lambda: parts.writing(space_id),
+        ingester=ingester,
+        progress=progress,
+    )
+    return await fetching.run([*found.files, *texts], urls)
 
 
 async def sync(
@@ -266,31 +269,6 @@ async def watch(
         threads=parts.threads,
     ) as reports:
         yield reports
-
-
-async def _fetch(parts: Parts, urls: Sequence[str]) -> tuple[list[FileContent], list[DocumentFailure]]:
-    """Documents by URL, some at a time, and those that cannot be had."""
-    from kbchat.ingestion.items import FileContent
-    from kbchat.loaders.web import WebPolicy, fetch, suffix_of_url
-
-    settings = parts.settings
-    policy = WebPolicy(settings.url_hosts, settings.url_timeout, settings.max_document_bytes)
-    outcomes: dict[str, FileContent | DocumentFailure] = {}
-    turns = anyio.Semaphore(FETCHES)
-
-    async def one(url: str) -> None:
-        try:
-            async with turns:
-                outcomes[url] = FileContent(url, await fetch(url, policy), url, suffixes=(suffix_of_url(url),))
-        except UnreadableDocumentError as error:
-            outcomes[url] = DocumentFailure(name=url, reason=error.message)
-
-    async with anyio.create_task_group() as tasks:
-        for url in dict.fromkeys(urls):
-            tasks.start_soon(one, url)
-    in_turn = [outcomes[url] for url in dict.fromkeys(urls)]
-    failed = [outcome for outcome in in_turn if isinstance(outcome, DocumentFailure)]
-    return [outcome for outcome in in_turn if isinstance(outcome, FileContent)], failed
 
 
 async def _discover(

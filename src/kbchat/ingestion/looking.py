@@ -8,6 +8,8 @@ from kbchat.ingestion.items import FileContent, Source
 from kbchat.loaders.files import FileSource, changed_ns
 from kbchat.models import DocumentStatus, TextDocument
 
+GIVEN_TWICE = "given twice; names are unique in a space"
+
 
 def size_of(source: Source, stat: os.stat_result | None) -> int:
     match source:
@@ -42,7 +44,7 @@ def is_untouched(source: Source, known: SourceState, stat: os.stat_result) -> bo
 def taken(source: Source, known: SourceState | None, uploaded: Set[int], seen: Set[str]) -> str | None:
     """Why a name is not this document's to take; the one that has it has not failed."""
     if source.name in seen:
-        return "given twice; names are unique in a space"
+        return GIVEN_TWICE
     if known is None or not isinstance(source, FileSource):
         return None
     if known.document_id in uploaded:
