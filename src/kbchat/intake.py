@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from kbchat.ingestion.ingest import Ingester
     from kbchat.ingestion.preparing import Preparer
     from kbchat.ingestion.writing import GenerationWriter
-    from kbchat.loaders.files import Found, Selection
+    from kbchat.loaders.files import FileSource, Found, Selection
     from kbchat.wiring import Parts
 
 _log = logging.getLogger("kbchat.intake")
@@ -167,14 +167,18 @@ async def ingest(
     progress: Progress,
 ) -> IngestReport:
     """Take in what is new or changed."""
-    from kbchat.ingestion.fetching import Fetching
-    from kbchat.loaders.web import WebPolicy
-
     texts, urls, paths = _parted(_listed(sources, "sources"))
     found = await _discover(parts, paths, selection, field="sources")
+    at_hand: list[FileSource | TextDocument] = [*found.files, *texts]
 
     async def ingester() -> Ingester:
         return (await open_writer(parts, space_id, splitting)).ingester
+
+    if not urls:
+        async with parts.writing(space_id):
+            return await (await ingester()).ingest(at_hand, progress=progress)
+    from kbchat.ingestion.fetching import Fetching
+    from kbchat.loaders.web import WebPolicy
 
     settings = parts.settings
     fetching = Fetching(
@@ -183,7 +187,7 @@ async def ingest(
         ingester=ingester,
         progress=progress,
     )
-    return await fetching.run([*found.files, *texts], urls)
+    return await fetching.run(at_hand, urls)
 
 
 async def sync(
@@ -254,11 +258,12 @@ async def watch(
 ) -> AsyncIterator[AsyncIterator[IngestReport]]:
     """Sync, and again whenever something changes."""
     from kbchat.ingestion.watching import following
+    from kbchat.text.readable import printable
 
     roots = _paths(paths)
 
     async def holds(root: str) -> bool:
-        return bool(await parts.catalog.sources_beneath(space_id, root))
+        return bool(await parts.catalog.sources_beneath(space_id, printable(root)))
 
     own = await parts.threads.read(lambda: f"{parts.folder.path.resolve()}{os.sep}")
     async with following(

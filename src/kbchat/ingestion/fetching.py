@@ -1,7 +1,5 @@
 """Documents by URL, fetched and ingested in turn: what is fetched is held in memory until it is in."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
@@ -35,7 +33,7 @@ class Fetching:
         policy: WebPolicy,
         *,
         writing: Callable[[], AbstractAsyncContextManager[None]],
-        ingester: Callable[[], Awaitable[Ingester]],
+        ingester: Callable[[], Awaitable["Ingester"]],
         progress: Callable[[IngestProgress], None] | None = None,
     ) -> None:
         self._policy = policy
@@ -64,7 +62,7 @@ class Fetching:
         if self._lost and not sources:
             self._tell(IngestProgress(done=0, total=0, chunks=0, name=self._lost[-1].name))
         async with self._writing():
-            report = await (await self._ingester()).ingest(sources, progress=self._tell)
+            report = await (await self._ingester()).ingest(sources, progress=self._progress and self._tell)
         before = self._report
         self._report = IngestReport(
             added=before.added + report.added,

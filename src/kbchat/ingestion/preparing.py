@@ -71,12 +71,8 @@ class _Todo:
     source: Source
     known: SourceState | None
     size: int
-
-    @property
-    def weight(self) -> int:
-        """How long its text is, by guess."""
-        is_text = isinstance(self.source, TextDocument) or hinted(self.source.name).is_text
-        return self.size if is_text else self.size // BYTES_A_TEXT_BYTE
+    weight: int
+    """How long its text is, by guess."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +158,9 @@ class Preparer:
                 settled.append(Failed(DocumentFailure(name=printable(source.name), reason=reason), None))
                 continue
             seen.add(name)
-            todo.append(_Todo(source, known, min(size_of(source, stat), self._max_bytes)))
+            size = min(size_of(source, stat), self._max_bytes)
+            is_text = isinstance(source, TextDocument) or hinted(name).is_text
+            todo.append(_Todo(source, known, size, size if is_text else size // BYTES_A_TEXT_BYTE))
         return settled, todo
 
     async def prepare(
