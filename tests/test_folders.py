@@ -156,6 +156,19 @@ async def test_a_file_that_moved_to_no_name_is_reported(
     await space.export(tmp_path / "archive")
 
 
+async def test_a_document_keeps_the_name_that_it_was_given(space: kbchat.KnowledgeSpace, docs: Path) -> None:
+    """And what else was edited of it; its file is followed all the same."""
+    await space.sync(docs)
+    named = await space.update_document("docs/keys.md", name="The keys", metadata={"by": "Ann"})
+    assert counts(await space.sync(docs)) == {"unchanged": 3}
+    assert (await space.get_document("The keys")).metadata == {"by": "Ann"}
+    (docs / "keys.md").write_text("Keys are rotated every ninety days.")
+    assert counts(await space.sync(docs)) == {"updated": 1, "unchanged": 2}
+    assert (await space.get_document("The keys")).id == named.id
+    (docs / "keys.md").unlink()
+    assert counts(await space.sync(docs)) == {"removed": 1, "unchanged": 2}
+
+
 async def test_a_moved_file_may_be_edited_at_once(space: kbchat.KnowledgeSpace, docs: Path) -> None:
     """Within a tick of the file system's clock its stat would not tell, so it is read next time."""
     await space.sync(docs)

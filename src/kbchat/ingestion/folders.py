@@ -64,8 +64,11 @@ class FolderSync:
         }
         awaited = await self._awaited(gone)
         gone = {name: state for name, state in gone.items() if state.document_id not in awaited}
-        moved = await self._take_over(found.files, gone)
-        report = await self._ingester.ingest(found.files, progress=progress)
+        files = _called(found.files, gone)
+        names = {source.name for source in files}
+        gone = {name: state for name, state in gone.items() if name not in names}
+        moved = await self._take_over(files, gone)
+        report = await self._ingester.ingest(files, progress=progress)
         removed = await self._remove([state.document_id for name, state in gone.items() if name not in moved])
         reason = "the folder cannot be listed; its documents are left as they are"
         failed = tuple(DocumentFailure(name=folder.name, reason=reason) for folder in found.closed)
@@ -123,6 +126,19 @@ class FolderSync:
         if removed:
             await self._generations.collect(pending=False)
         return removed
+
+
+def _called(files: Sequence[FileSource], gone: Mapping[str, SourceState]) -> Sequence[FileSource]:
+    """The files, under the names that their documents were given since they came: a name that ends no path of theirs
+    is one that somebody gave."""
+    given = {
+        state.source: name
+        for name, state in gone.items()
+        if state.source and not FileSource.named("", state.source).name.endswith(f"/{name}")
+    }
+    if not given:
+        return files
+    return [source._replace(name=given.get(source.path, source.name)) for source in files]
 
 
 def _suffix(name: str) -> str:
