@@ -4,6 +4,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from kbchat.catalog import Leftover
 from kbchat.errors import EmbedderMismatchError, InvalidInputError, SpaceExistsError
 from kbchat.lexical import LexicalEntry
 from kbchat.lexical.tantivy import TantivyIndex
-from kbchat.maintenance.archive import Archive
+from kbchat.maintenance.archive import BATCH_CHARS, Archive
 from kbchat.maintenance.checking import CheckReport
 from kbchat.stores import Vectors
 from kbchat.text.analysis import analyse
@@ -171,6 +172,24 @@ async def test_a_space_goes_elsewhere_in_one_file(
         again = await other.import_space(tmp_path / "handbook.kbchat", name="copy", owner="bo")
         assert again.info.document_count == 20 + len(good())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "elsewhere", "files", "handbook.kbchat"]
+
+
+async def test_an_import_holds_some_documents_at_a_time(
+    kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace, tmp_path: Path
+) -> None:
+    """However long they are: as many as are long enough, and no more of those that are short than a hundred or so."""
+    long = "All lighthouses shine. " * 15_000
+    await space.ingest([kbchat.TextDocument(name=f"long{n}", text=f"{n}. {long}") for n in range(7)])
+    await space.ingest([kbchat.TextDocument(name=f"short{n}", text=f"Note {n}.") for n in range(140)])
+    await space.export(tmp_path / "space.kbchat")
+
+    def lengths() -> list[list[int]]:
+        with closing(Archive(tmp_path / "space.kbchat", longest=1 << 20)) as archive:
+            return [[len(item.generation.text) for item in batch] for batch in archive.batches()]
+
+    batches = await anyio.to_thread.run_sync(lengths)
+    assert [len(batch) for batch in batches] == [23, 3, 128, 13]
+    assert max(map(sum, batches)) < BATCH_CHARS + len(long) + 10
 
 
 async def test_a_damaged_archive_is_refused_whole(

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 VERSION = 1
 ABOUT, DOCUMENTS, VECTORS, PACKED = "kbchat.json", "documents.jsonl", "vectors.f32", "packed.bin"
 BATCH_DOCUMENTS = 128
+BATCH_CHARS = 750_000
+"""A batch ends when it holds either, so that memory is bounded by a batch and one document; about as in an ingest."""
 MAX_ABOUT = 4 * 1024 * 1024
 """Bytes of what an archive says of itself: far more than its texts may have."""
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -119,6 +121,7 @@ class Archive:
     def batches(self) -> Iterator[list[Prepared]]:
         """The documents, ready to be written."""
         batch: list[Prepared] = []
+        size = 0
         with (
             self._archive.open(DOCUMENTS) as lines,
             self._archive.open(VECTORS) as vectors,
@@ -134,9 +137,10 @@ class Archive:
                 if self.space.embedder is None:
                     raise InvalidInputError("path", "the archive does not say by whom its documents are embedded")
                 batch.append(self._prepared(_read(line), vectors, packed))
-                if len(batch) == BATCH_DOCUMENTS:
+                size += len(batch[-1].generation.text)
+                if len(batch) == BATCH_DOCUMENTS or size >= BATCH_CHARS:
                     yield batch
-                    batch = []
+                    batch, size = [], 0
         if batch:
             yield batch
 
@@ -186,6 +190,7 @@ async def read_into(
         done, chunks = done + len(batch), chunks + sum(len(item.chunks) for item in batch)
         if progress is not None:
             progress(IngestProgress(done=done, total=archive.about.documents, chunks=chunks))
+        del batch  # Else it would be there still while the next one is read.
 
 
 def _read(line: bytes) -> Line:
