@@ -243,6 +243,7 @@ def test_a_mistake_leaves_nothing_behind(kbchat: Kbchat, tmp_path: Path) -> None
     (tmp_path / "empty").mkdir()
     assert kbchat("ingest new empty").code == Exit.MISTAKE
     assert kbchat("ingest new missing.md").code == Exit.MISTAKE
+    assert kbchat("ingest new missing --watch").code == Exit.MISTAKE
     assert kbchat("spaces list --json").json == []
 
 

@@ -13,7 +13,13 @@ import sqlalchemy as sa
 
 import kbchat
 from kbchat.embedders import Vector, Vectors
-from kbchat.errors import DocumentExistsError, DocumentNotFoundError, EmbedderMismatchError, InvalidInputError
+from kbchat.errors import (
+    CatalogUnavailableError,
+    DocumentExistsError,
+    DocumentNotFoundError,
+    EmbedderMismatchError,
+    InvalidInputError,
+)
 from kbchat.filters import Eq
 from kbchat.models import DocumentStatus
 
@@ -170,6 +176,28 @@ async def test_a_run_that_is_stopped_can_be_begun_again(space: kbchat.KnowledgeS
     assert {document.status for document in await space.documents()} == {DocumentStatus.TODO}
     await space.index_documents(ids)
     assert {document.status for document in await space.documents()} == {DocumentStatus.FINISHED}
+
+
+async def test_a_run_that_is_stopped_while_the_catalog_is_away(
+    space: kbchat.KnowledgeSpace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is stopped all the same, and the log says what is left of it."""
+    added = await space.add_document("keys.md", text=KEYS)
+
+    async def away(*_: object, **__: object) -> None:
+        raise CatalogUnavailableError("away")
+
+    with anyio.CancelScope() as scope:
+        async with space._parts.writing(space.id), anyio.create_task_group() as tasks:
+            tasks.start_soon(space.index_documents, [added.id])
+            while (await space.get_document(added.id)).status is not DocumentStatus.RUNNING:
+                await anyio.sleep(0.001)
+            monkeypatch.setattr(space._parts.catalog, "mark_documents", away)
+            scope.cancel()
+    assert scope.cancelled_caught
+    assert [record.getMessage() for record in caplog.records] == [
+        f"documents of space {space.id} may say that they are being indexed, and are not: away"
+    ]
 
 
 async def test_a_deleted_document_does_not_come_back(space: kbchat.KnowledgeSpace) -> None:

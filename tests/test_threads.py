@@ -4,10 +4,11 @@ import asyncio
 import threading
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from kbchat.errors import KbchatError
-from kbchat.threads import Batches, Threads
+from kbchat.errors import KbchatError, StoreError
+from kbchat.threads import Batches, Threads, undoing
 
 
 class Call:
@@ -69,6 +70,36 @@ async def test_a_failed_write_of_a_cancelled_caller_is_silent() -> None:
     call.may_end.set()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.parametrize("failure", [StoreError("away"), ValueError("a mistake")])
+async def test_what_went_wrong_first_comes_out(failure: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """Undoing is told of it, and when that fails too, it is in the log."""
+    told: list[BaseException] = []
+
+    async def undo(error: BaseException) -> None:
+        told.append(error)
+        await anyio.lowlevel.checkpoint()
+        raise failure
+
+    first = OSError("pulled the plug")
+    with pytest.raises(OSError, match="pulled the plug") as caught:
+        async with undoing(undo, otherwise="it stays"):
+            raise first
+    assert caught.value is first
+    with anyio.CancelScope() as scope:
+        async with undoing(undo, otherwise="it stays"):
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+    assert [type(error) for error in told] == [OSError, asyncio.CancelledError]
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["it stays"] * 2
+
+
+async def test_what_succeeds_is_not_undone() -> None:
+    """Nor is anything said."""
+    async with undoing(lambda _: pytest.fail("undone"), otherwise="it stays"):
+        await anyio.lowlevel.checkpoint()
 
 
 async def test_a_write_cancelled_before_its_turn_does_not_begin() -> None:

@@ -1,14 +1,20 @@
-"""Where work runs: blocking calls in worker threads under one limiter a knowledge base, awaits side by side."""
+"""Where work runs: blocking calls in worker threads under one limiter a knowledge base, awaits side by side, and what
+undoes them."""
 
 import asyncio
+import logging
 import math
 import os
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Generic, TypeVar, TypeVarTuple
 
 import anyio
 import anyio.to_thread
+
+from kbchat.errors import KbchatError
+
+_log = logging.getLogger("kbchat.threads")
 
 MOST_TOGETHER = 16
 """Calls that are made in one batch."""
@@ -69,6 +75,26 @@ async def side_by_side(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
         error = bare(errors)
         raise error from error.__cause__
     return [results[number] for number in range(len(calls))]
+
+
+@asynccontextmanager
+async def undoing(undo: Callable[[BaseException], Awaitable[object]], *, otherwise: str) -> AsyncIterator[None]:
+    """Do something within that is to be undone when it fails or is cancelled. `undo` is told by what.
+
+    No cancel scope stops it, and what went wrong first comes out, whatever becomes of it. Should it fail, `otherwise`
+    says in the log what is left; that is to name nothing of a document.
+    """
+    try:
+        yield
+    except BaseException as first:
+        try:
+            with anyio.CancelScope(shield=True):
+                await undo(first)
+        except KbchatError as error:
+            _log.warning("%s: %s", otherwise, error.message)
+        except Exception:
+            _log.exception("%s", otherwise)
+        raise
 
 
 def bare(errors: BaseExceptionGroup[BaseException]) -> BaseException:

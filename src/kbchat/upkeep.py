@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from kbchat.inputs import checked_name, checked_owner, checked_path, checked_pro
 from kbchat.intake import Progress, clear_leftovers, drop_leftover, must_fit, open_writer
 from kbchat.models import DocumentStatus, SpaceInfo, VectorType
 from kbchat.summaries import SpaceStats
+from kbchat.threads import undoing
 
 if TYPE_CHECKING:
     from kbchat.maintenance.checking import CheckReport
@@ -133,7 +134,7 @@ async def import_space(
     progress: Progress,
 ) -> SpaceInfo:
     """Make a space of an archive. It is hidden until it is whole, so that there is none when that fails, or when the
-    process dies: what is left then is removed by the next opening of the data."""
+    process dies: what is left then, or cannot be undone, is removed by the next opening of the data."""
     from kbchat.maintenance.archive import Archive, read_into
 
     # As bytes of JSON a document may be longer than it was, and has its chunks' places with it.
@@ -156,26 +157,16 @@ async def import_space(
             splitting=kept.splitting,
             hidden=True,
         )
-        try:
-            async with parts.writing(info.id):
-                writer = await open_writer(parts, info.id)
-                await read_into(archive, writer.generations, threads=parts.threads, progress=progress)
-                await parts.catalog.reveal_space(info.id)
-        except BaseException:
-            await _undo(parts, info)
-            raise
+        hidden = f"the space {info.id}, half imported, stays hidden until the next opening"
+        # Undone under the lock; where that cannot be had, the space is nowhere but in the catalog.
+        async with AsyncExitStack() as lock, undoing(lambda _: _forget(parts, info), otherwise=hidden):
+            await lock.enter_async_context(parts.writing(info.id))
+            writer = await open_writer(parts, info.id)
+            await read_into(archive, writer.generations, threads=parts.threads, progress=progress)
+            await parts.catalog.reveal_space(info.id)
         return await parts.catalog.get_space(info.id)
     finally:
         archive.close()
-
-
-async def _undo(parts: Parts, info: SpaceInfo) -> None:
-    """Take a space away that was only half made. Should this fail too, it stays hidden, and the next opening of the
-    data does it."""
-    import anyio
-
-    with anyio.CancelScope(shield=True):
-        await _forget(parts, info)
 
 
 async def delete(parts: Parts, info: SpaceInfo) -> SpaceInfo:

@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
@@ -102,23 +103,20 @@ def ingest(
     json: AsJson = False,
 ) -> int:
     """Take files and folders into a space, which is made when it is missing. Unchanged files are skipped."""
-    import anyio
+    from kbchat.threads import undoing
 
     chosen = Chosen(include=include or (), exclude=exclude or (), gitignore=gitignore)
 
     async def action(kb: "KnowledgeBase") -> int:
         target, made = await _find_or_create(kb, space, owner)
-        if watch:
-            return await _watch(target, paths, chosen, json=json)
-        try:
+        kept = f"the space {target.name!r}, made for this, stays"
+        unmaking = undoing(lambda _: _remove_if_empty(kb, target), otherwise=kept)
+        async with unmaking if made else nullcontext():
+            if watch:
+                return await _watch(target, paths, chosen, json=json)
             with screen.progress_bar() as advance:
                 take = target.sync if sync else target.ingest
                 report = await take(paths, progress=advance, **chosen)
-        except BaseException:
-            if made:
-                with anyio.CancelScope(shield=True):
-                    await _remove_if_empty(kb, target)
-            raise
         _print_report(report, target.info.name, json=json)
         return Exit.INCOMPLETE if report.failed else Exit.DONE
 

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
-import anyio
 from pydantic import JsonValue
 
 from kbchat.catalog import Upload
@@ -14,6 +13,7 @@ from kbchat.errors import BusyError, CatalogUnavailableError, InvalidInputError,
 from kbchat.inputs import checked_metadata, checked_name, checked_prose, checked_text
 from kbchat.loaders.formats import suffix_of
 from kbchat.models import DocumentStatus, IngestProgress, TextDocument
+from kbchat.threads import undoing
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
@@ -100,22 +100,13 @@ class Indexing:
         """
         there = await self._catalog.upload_states(self._space_id, ids)
         left = {document_id: upload.id for document_id, upload in there.items()}
-        try:
+        stuck = f"documents of space {self._space_id} may say that they are being indexed, and are not"
+        async with undoing(lambda error: self._mark(dict.fromkeys(left, _end(error)), left), otherwise=stuck):
             await self._mark(dict.fromkeys(left, (DocumentStatus.RUNNING, None)), left)
             for group in _groups({document_id: upload.size for document_id, upload in there.items()}):
                 await self._index(group)
                 for document_id in group:
                     del left[document_id]
-        except (BusyError, CatalogUnavailableError):
-            await self._mark(dict.fromkeys(left, (DocumentStatus.TODO, None)), left)
-            raise
-        except KbchatError as error:
-            await self._mark(dict.fromkeys(left, (DocumentStatus.FAILED, error.message)), left)
-            raise
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self._mark(dict.fromkeys(left, (DocumentStatus.TODO, None)), left)
-            raise
 
     async def _index(self, ids: Sequence[int]) -> None:
         async with self._writing():
@@ -148,6 +139,13 @@ def _source(upload: Upload) -> Source:
 
 def _state(reason: str | None) -> State:
     return (DocumentStatus.FINISHED, None) if reason is None else (DocumentStatus.FAILED, reason)
+
+
+def _end(error: BaseException) -> State:
+    """What becomes of documents that were not reached."""
+    if isinstance(error, KbchatError) and not isinstance(error, BusyError | CatalogUnavailableError):
+        return (DocumentStatus.FAILED, error.message)
+    return (DocumentStatus.TODO, None)
 
 
 def _groups(sizes: Mapping[int, int]) -> Iterator[list[int]]:

@@ -4,9 +4,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
 
-import anyio
-
 from kbchat.text.analysis import JoinedTerms, Terms
+from kbchat.threads import undoing
 
 
 class LexicalEntry(NamedTuple):
@@ -99,9 +98,5 @@ class LexicalIndex(Protocol):
 async def releasing(index: LexicalIndex, name: str) -> AsyncIterator[None]:
     """Write to an index within. When that fails or is cancelled, what is held for it is let go of: other processes wait
     for it."""
-    try:
+    async with undoing(lambda _: index.release(name), otherwise=f"the index {name} is held until this process ends"):
         yield
-    except BaseException:
-        with anyio.CancelScope(shield=True):
-            await index.release(name)
-        raise
