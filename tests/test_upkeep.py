@@ -3,7 +3,7 @@
 import hashlib
 import json
 import zipfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from anyio.lowlevel import checkpoint
 
 import kbchat
 from kbchat.catalog import Leftover
-from kbchat.errors import EmbedderMismatchError, InvalidInputError, SpaceExistsError
+from kbchat.embedders import Vector
+from kbchat.errors import EmbedderError, EmbedderMismatchError, InvalidInputError, SpaceExistsError
 from kbchat.lexical import LexicalEntry
 from kbchat.lexical.tantivy import TantivyIndex
 from kbchat.maintenance.archive import BATCH_CHARS, Archive
-from kbchat.maintenance.checking import CheckReport
+from kbchat.maintenance.checking import SAMPLE, CheckReport
 from kbchat.stores import Vectors
 from kbchat.text.analysis import analyse
 from kbchat.threads import Threads
@@ -112,6 +113,84 @@ async def test_vectors_of_another_text_are_made_anew(kb: kbchat.KnowledgeBase, s
     wrong[0, 7] = 1
     await parts_of(kb).store(space.vector_type).upsert(space.info.collection, [chunk.id], wrong)
     await mended(space, {"vectors_drifted": 1})
+
+
+class Counting:
+    """An embedder that counts its texts. It knows no word of those that ask something."""
+
+    name = "counting"
+    batch_size = 8
+    number = 1.0
+
+    def __init__(self) -> None:
+        self.texts = 0
+
+    async def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        self.texts += len(texts)
+        vectors: Vectors = np.array([[0.0 if "?" in text else self.number, 0.0] for text in texts], dtype=np.float32)
+        return vectors
+
+    async def embed_query(self, text: str) -> Vector:
+        vector: Vector = (await self.embed_documents([text]))[0]
+        return vector
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def counted(kb: kbchat.KnowledgeBase, texts: Sequence[str]) -> kbchat.KnowledgeSpace:
+    space = await kb.create_space("handbook")
+    await space.ingest([kbchat.TextDocument(name=f"n{n}", text=text) for n, text in enumerate(texts)])
+    return space
+
+
+@pytest.mark.parametrize("repair", [False, True])
+async def test_a_check_of_an_empty_space_leaves_it_to_any_embedder(tmp_path: Path, repair: bool) -> None:
+    """Nothing is asked of the one in use either."""
+    embedder = Counting()
+    async with kbchat.KnowledgeBase(tmp_path, embedder=embedder) as kb:
+        space = await kb.create_space("handbook")
+        before = await space.refresh()
+        assert (await space.check(repair=repair)).findings == ()
+        assert await space.refresh() == before
+        assert (before.embedder, before.words, embedder.texts) == (None, None, 0)
+
+
+async def test_what_is_missing_is_counted_without_an_embedder(tmp_path: Path) -> None:
+    """Where a collection is gone it is asked for nothing; where all vectors of one are, for as many as it takes to see
+    that they should be there."""
+    embedder = Counting()
+    async with kbchat.KnowledgeBase(tmp_path, embedder=embedder) as kb:
+        space = await counted(kb, [f"Note number {n}." for n in range(3 * SAMPLE)])
+        store, name = parts_of(kb).store(space.vector_type), space.info.collection
+        await store.drop_collection(name)
+        embedder.texts = 0
+        report = await space.check()
+        assert (found(report), embedder.texts) == ({"collection_missing": 1, "vectors_missing": 3 * SAMPLE}, 0)
+        await store.create_collection(name, dimension=2)
+        report = await space.check()
+        assert (found(report), embedder.texts) == ({"vectors_missing": 3 * SAMPLE}, SAMPLE)
+        await mended(space, {"vectors_missing": 3 * SAMPLE})
+
+
+async def test_a_chunk_that_can_have_no_vector_lacks_none(tmp_path: Path) -> None:
+    """However many there are of them, and beside those that can."""
+    async with kbchat.KnowledgeBase(tmp_path, embedder=Counting()) as kb:
+        space = await counted(kb, [*(f"What is {n}?" for n in range(2 * SAMPLE)), "One note.", "Two notes."])
+        assert (await space.check()).findings == ()
+        (last,) = await space.document_chunks(f"n{2 * SAMPLE + 1}")
+        await parts_of(kb).store(space.vector_type).delete(space.info.collection, [last.id])
+        await mended(space, {"vectors_missing": 1})
+
+
+async def test_vectors_that_are_none_are_not_compared(tmp_path: Path) -> None:
+    """That is the embedder's fault, and said to be."""
+    embedder = Counting()
+    async with kbchat.KnowledgeBase(tmp_path, embedder=embedder) as kb:
+        space = await counted(kb, ["One note."])
+        embedder.number = float("nan")
+        with pytest.raises(EmbedderError, match="'counting': it gave numbers that are not finite"):
+            await space.check()
 
 
 async def test_missing_and_foreign_terms_are_mended(kb: kbchat.KnowledgeBase, space: kbchat.KnowledgeSpace) -> None:

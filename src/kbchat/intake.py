@@ -76,7 +76,7 @@ async def open_writer(
 
     info = await parts.catalog.get_space(space_id)
     # A pin only ever changes with the space's vectors, which the writer's lock guards.
-    if info.embedder is None or info.words is None:
+    if create and (info.embedder is None or info.words is None):
         words = info.words or await parts.words.planned(info.vector_type)
         info = await parts.catalog.pin_embedder(info.id, await parts.pin(), words=words)
     if not create or info.embedder is None or info.embedder.name != parts.embedder.name:

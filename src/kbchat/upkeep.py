@@ -38,7 +38,6 @@ async def check(parts: Parts, space_id: int, *, repair: bool) -> CheckReport:
             embedder=parts.embedder,
             threads=parts.threads,
             writer=writer.generations,
-            dimension=(await parts.pin()).dimension,
             clear=partial(clear_leftovers, parts, writer.info),
             follow=partial(parts.freshness.follow, writer.info),
             repair=repair,

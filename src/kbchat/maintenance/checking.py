@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from kbchat.errors import LexicalIndexError, VectorError
+from kbchat.errors import EmbedderError, LexicalIndexError, VectorError
 from kbchat.fusion import cosine
 from kbchat.ingestion.content import ContentHash, digest_of_file
 from kbchat.ingestion.writing import embed_all, known_rows
@@ -20,7 +20,7 @@ from kbchat.text.splitting import text_of
 
 if TYPE_CHECKING:
     from kbchat.catalog import Catalog
-    from kbchat.embedders import Embedder
+    from kbchat.embedders import Embedder, Vectors
     from kbchat.ingestion.writing import GenerationWriter
     from kbchat.lexical import LexicalIndex
     from kbchat.models import Chunk, Document, SpaceInfo
@@ -87,7 +87,6 @@ class Checker:
         embedder: Embedder,
         threads: Threads,
         writer: GenerationWriter,
-        dimension: int,
         clear: Callable[[], Awaitable[int]],
         follow: Callable[[], Awaitable[None]],
         repair: bool,
@@ -101,7 +100,6 @@ class Checker:
         self._embedder = embedder
         self._threads = threads
         self._writer = writer
-        self._dimension = dimension
         self._clear = clear
         self._follow = follow
         self._repair = repair
@@ -191,20 +189,22 @@ class Checker:
 
     async def _collection(self, *, needed: bool) -> bool:
         """Whether the collection is there as it should be, at the latest when it was mended."""
-        name = self._space.collection
+        name, pin = self._space.collection, self._space.embedder
+        if pin is None:
+            return False  # Nothing was ever embedded for it: it has none, nor a dimension.
         if name not in await self._store.list_collections():
             if not needed:
                 return False
             self._found("collection_missing", 1, f"the vector collection {name}")
         else:
             try:
-                await self._store.create_collection(name, dimension=self._dimension)
+                await self._store.create_collection(name, dimension=pin.dimension)
                 return True
             except VectorError as error:
                 self._found("collection_changed", 1, error.message)
         if self._repair:
             await self._store.drop_collection(name)
-            await self._store.create_collection(name, dimension=self._dimension)
+            await self._store.create_collection(name, dimension=pin.dimension)
         return self._repair
 
     async def _vectors(self, live: set[int], *, usable: bool) -> None:
@@ -216,31 +216,46 @@ class Checker:
         self._found("vectors_orphaned", len(orphans), "vectors of chunks that are not there")
         missing = 0
         async for chunks in self._pages():
-            missing += await self._embed([chunk for chunk in chunks if chunk.id not in there])
+            lacking = [chunk for chunk in chunks if chunk.id not in there]
+            if self._repair:
+                missing += await self._embed(lacking)
+                continue
+            # What the model knows no word of has none. Where a collection stands, that may be all that lacks: only as
+            # many are embedded as it takes to find one that should be there.
+            while usable and lacking and not missing:
+                some, lacking = lacking[:SAMPLE], lacking[SAMPLE:]
+                missing += len(known_rows(await self._fresh(some)))
+            missing += len(lacking)
         self._found("vectors_missing", missing, "chunks without a vector")
         if self._repair and usable:
             await self._store.flush(name)
 
+    async def _fresh(self, chunks: Sequence[Chunk]) -> Vectors:
+        """Vectors of chunks as the embedder makes them now. Raises `EmbedderError` for what cannot be any."""
+        import numpy as np
+
+        vectors = await embed_all(self._embedder, [text_of(chunk) for chunk in chunks])
+        if not np.isfinite(vectors).all():
+            raise EmbedderError(f"embedder {self._embedder.name!r}: it gave numbers that are not finite")
+        return vectors
+
     async def _embed(self, chunks: Sequence[Chunk]) -> int:
-        """Embed chunks, and write their vectors when repairing; returns how many have one."""
+        """Embed chunks and write their vectors; returns how many have one."""
         if not chunks:
             return 0
-        vectors = await embed_all(self._embedder, [text_of(chunk) for chunk in chunks])
+        vectors = await self._fresh(chunks)
         found = known_rows(vectors)
-        if found and self._repair:
+        if found:
             await self._store.upsert(self._space.collection, [chunks[row].id for row in found], vectors[found])
         return len(found)
 
     async def _drift(self) -> None:
         """A few vectors against ones made now."""
-        import numpy as np
-
-        sample = (await self._catalog.embedding_fields(self._space.id, limit=SAMPLE))[:SAMPLE]
+        sample = await self._catalog.embedding_fields(self._space.id, limit=SAMPLE)
         kept = await self._store.fetch(self._space.collection, [chunk.id for chunk in sample])
         sample = [chunk for chunk in sample if chunk.id in kept]
-        fresh = await embed_all(self._embedder, [text_of(chunk) for chunk in sample])
+        fresh = await self._fresh(sample)
         drifted = [chunk for chunk, vector in zip(sample, fresh, strict=True) if cosine(vector, kept[chunk.id]) < ALIKE]
-        assert np.isfinite(fresh).all()
         if drifted and self._repair:
             async for chunks in self._pages():
                 await self._embed(chunks)
