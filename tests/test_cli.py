@@ -4,7 +4,9 @@ import json
 import logging
 import re
 import shlex
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -190,6 +192,23 @@ def test_reembed_keeps_what_can_be_found(handbook: Kbchat) -> None:
     """After embedding anew the same question finds the same document."""
     assert handbook("reembed handbook").code == Exit.DONE
     assert "docs/keys.md" in handbook("search handbook --top-k 1", "How often are keys rotated?").out
+
+
+def test_fsck_tells_of_every_space_that_it_can(handbook: Kbchat, tmp_path: Path) -> None:
+    """One of another embedder is said on stderr, and decides how it ends; alone it prints nothing."""
+    assert handbook("spaces create other").code == Exit.DONE
+    assert handbook("ingest last docs").code == Exit.DONE
+    change = "UPDATE spaces SET embedder_name = 'openai:gone', embedder_dimension = 3 WHERE name = 'handbook'"
+    with closing(sqlite3.connect(tmp_path / "kb-data/catalog.sqlite", isolation_level=None)) as catalog:
+        catalog.execute(change)
+    ran = handbook("fsck --json")
+    assert (ran.code, ran.err.count("\n")) == (Exit.MISTAKE, 1)
+    assert "kbchat reembed handbook" in ran.err
+    assert [(report["space"], report["chunks"]) for report in ran.json] == [("other", 0), ("last", 2)]  # type: ignore[attr-defined]
+    ran = handbook("fsck")
+    assert (ran.code, ran.out.count("nothing to mend")) == (Exit.MISTAKE, 2)
+    ran = handbook("fsck handbook --json")
+    assert (ran.code, ran.out) == (Exit.MISTAKE, "")
 
 
 def test_the_stores_offered_are_those_there_are() -> None:

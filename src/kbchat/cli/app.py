@@ -10,10 +10,10 @@ import typer
 from typer.core import TyperGroup
 
 from kbchat.cli import asking, bench, doctor, documents, keys, moving, screen, spaces, tune
-from kbchat.cli.exits import Exit, say
+from kbchat.cli.exits import Exit, code_of, say
 from kbchat.cli.session import AsJson, DataDir, find_space, read_settings, run
 from kbchat.cli.spaces import Space
-from kbchat.errors import SpaceNotFoundError
+from kbchat.errors import KbchatError, SpaceNotFoundError
 
 if TYPE_CHECKING:
     from kbchat import KnowledgeBase, KnowledgeSpace
@@ -136,13 +136,21 @@ def fsck(
 
     async def action(kb: "KnowledgeBase") -> int:
         named = [await find_space(kb, name) for name in spaces_] if spaces_ else await kb.list_spaces()
-        reports = [await space.check(repair=repair) for space in named]
-        if json:
+        reports: list[CheckReport] = []
+        code: int = Exit.DONE
+        for each in named:
+            try:
+                reports.append(await each.check(repair=repair))
+            except KbchatError as error:
+                code = max(code, code_of(error))  # Which is said; what is to be said of the others is said as well.
+        if not all(report.sound for report in reports):
+            code = max(code, Exit.INCOMPLETE)
+        if json and (reports or not named):  # An empty list would say that there is nothing to mend.
             screen.print_json([report.model_dump(mode="json") for report in reports])
         else:
             for report in reports:
                 _print_check(report)
-        return Exit.DONE if all(report.sound for report in reports) else Exit.INCOMPLETE
+        return code
 
     return run(read_settings(data_dir), action)
 
