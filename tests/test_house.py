@@ -40,7 +40,7 @@ FLOORS = {
         "citations",
         "evaluation",
         "filters",
-        "following",
+        "followups",
         "frames",
         "fusion",
         "inputs",

@@ -13,7 +13,7 @@ import pytest
 from kbchat.citations.checker import CitationChecker
 from kbchat.citations.claims import Text
 from kbchat.errors import ReferencesError, UnreadableDocumentError
-from kbchat.following import is_follow_up
+from kbchat.followups import is_follow_up
 from kbchat.generators.extractive import ExtractiveGenerator
 from kbchat.loaders.html import HtmlLoader
 from kbchat.loaders.tables import CsvLoader

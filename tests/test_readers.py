@@ -16,7 +16,7 @@ import pytest
 from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders import formats
 from kbchat.loaders.formats import Format, by_name, format_of
-from kbchat.loaders.processes import DocumentReaders
+from kbchat.loaders.readers import DocumentReaders
 from kbchat.processes import Processes
 from kbchat.threads import Threads
 from made_files import PHRASE, bomb, docx, pdf
@@ -169,7 +169,7 @@ async def test_many_at_once_take_turns(plugin: Format, readers: DocumentReaders)
 ORPHAN = """
 import asyncio, sys
 from kbchat.loaders.formats import by_name
-from kbchat.loaders.processes import DocumentReaders
+from kbchat.loaders.readers import DocumentReaders
 from kbchat.threads import Threads
 
 async def main():

@@ -21,7 +21,7 @@ from kbchat.ingestion.preparing import Preparer
 from kbchat.ingestion.writing import GenerationWriter
 from kbchat.inputs import RetrievalOptions
 from kbchat.lexical.tantivy import TantivyIndex
-from kbchat.loaders.processes import DocumentReaders
+from kbchat.loaders.readers import DocumentReaders
 from kbchat.models import SpaceInfo, TextDocument, VectorType
 from kbchat.retrieval.retriever import Retrieval, Retriever
 from kbchat.stores import VectorHit, VectorStore

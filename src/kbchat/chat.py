@@ -10,7 +10,7 @@ import anyio
 from kbchat.citations import CitationChecker
 from kbchat.errors import GeneratorUnavailableError, InvalidInputError, KbchatError
 from kbchat.events import Deltas, Done, EngineEvent, References, Retrieved
-from kbchat.following import is_follow_up, joined, rewriting_prompt, rewritten
+from kbchat.followups import is_follow_up, joined, rewriting_prompt, rewritten
 from kbchat.generators import Generator
 from kbchat.models import FOUND, Answer, Citation, Message, Reference, Sampling, Usage
 from kbchat.prompting import Packed, pack, without_command

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from kbchat.embedders.static import StaticEmbedder
     from kbchat.freshness import IndexFreshness
     from kbchat.generators import Generator
-    from kbchat.loaders.processes import DocumentReaders
+    from kbchat.loaders.readers import DocumentReaders
     from kbchat.rerankers import Reranker
     from kbchat.retrieval.retriever import Retriever
     from kbchat.stores import VectorStore
@@ -65,7 +65,7 @@ class Parts:
         from kbchat.embedders.static import StaticEmbedder
         from kbchat.lexical.chosen import ChosenIndex
         from kbchat.lexical.tantivy import TantivyIndex
-        from kbchat.loaders.processes import DocumentReaders
+        from kbchat.loaders.readers import DocumentReaders
         from kbchat.retrieval.retriever import Retriever
         from kbchat.text.tokens import TokenCounter
         from kbchat.word_indexes import WordIndexes

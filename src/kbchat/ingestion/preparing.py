@@ -22,7 +22,7 @@ from kbchat.ingestion.looking import is_untouched, size_of, stat_of, taken
 from kbchat.ingestion.making import Made, Maker, vectors_of
 from kbchat.loaders.files import FileSource, read
 from kbchat.loaders.formats import Format, format_of, hinted
-from kbchat.loaders.processes import DocumentReaders
+from kbchat.loaders.readers import DocumentReaders
 from kbchat.models import DocumentFailure, DocumentStatus, LoadedDocument, Metadata, TextDocument
 from kbchat.text.readable import can_be_kept, check_metadata, check_name, check_text, is_text, printable
 from kbchat.text.splitting import chunk_key

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kbchat.following import LONGEST, is_follow_up, joined, rewriting_prompt, rewritten
+from kbchat.followups import LONGEST, is_follow_up, joined, rewriting_prompt, rewritten
 from kbchat.models import Message
 
 

@@ -7,7 +7,7 @@ import msgspec
 
 from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders.formats import Format
-from kbchat.loaders.worker import Reply, Request
+from kbchat.loaders.reading import Reply, Request
 from kbchat.models import LoadedDocument
 from kbchat.processes import Processes
 from kbchat.threads import Threads
@@ -36,7 +36,7 @@ class DocumentReaders:
         """The text of a file's bytes. Raises `UnreadableDocumentError`. When it is cancelled, its worker is killed."""
         request = msgspec.msgpack.encode(Request(known.name, name, data, self._memory))
         try:
-            answer = await self.processes.call("kbchat.loaders.worker:serve", request, seconds=self.seconds)
+            answer = await self.processes.call("kbchat.loaders.reading:serve", request, seconds=self.seconds)
         except TimeoutError:
             reason = f"reading it took longer than {self.seconds:g} s (document_timeout)"
             raise UnreadableDocumentError(name, reason) from None
