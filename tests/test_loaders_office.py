@@ -2,6 +2,8 @@
 
 import io
 import json
+import zipfile
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,16 +16,51 @@ from pptx import Presentation
 from pptx.chart.data import CategoryChartData, XyChartData
 from pptx.enum.chart import XL_CHART_TYPE
 
+from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders.data import JsonLinesLoader, JsonLoader
 from kbchat.loaders.docx import DocxLoader
+from kbchat.loaders.formats import format_of
 from kbchat.loaders.pptx import PptxLoader
 from kbchat.loaders.rtf import RtfLoader
+from made_files import PHRASE, docx, pptx
 
 
 def saved(document: Any) -> bytes:
     out = io.BytesIO()
     document.save(out)
     return out.getvalue()
+
+
+def changed(data: bytes, change: Callable[[str, bytes], bytes | None]) -> bytes:
+    """A zipped document with other parts; those for which None is given are left out."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            if (part := change(name, old.read(name))) is not None:
+                new.writestr(name, part)
+    return out.getvalue()
+
+
+def of_type(data: bytes, usual: str, kind: str) -> bytes:
+    """A document whose main part has another content type."""
+    whole = f"application/vnd.openxmlformats-officedocument.{usual}.main+xml".encode()
+    return changed(data, lambda name, part: part.replace(whole, f"application/{kind}".encode()))
+
+
+def strict(data: bytes) -> bytes:
+    """A document with the names that Strict Open XML has."""
+    names = ((b"schemas.openxmlformats.org/officeDocument/2006", b"purl.oclc.org/ooxml/officeDocument"),)
+    names += tuple(
+        (f"schemas.openxmlformats.org/{kind}/2006".encode(), f"purl.oclc.org/ooxml/{kind}".encode())
+        for kind in ("wordprocessingml", "presentationml", "drawingml")
+    )
+
+    def change(name: str, part: bytes) -> bytes:
+        for usual, other in names:
+            part = part.replace(usual, other)
+        return part
+
+    return changed(data, change)
 
 
 def word(*parts: str, document: Any = None, numbering: str = "") -> str:
@@ -198,6 +235,50 @@ def test_charts_say_their_numbers_whole() -> None:
 def test_shapes_that_newer_programs_show_otherwise_are_read() -> None:
     """A text box with a formula is kept in two forms."""
     assert slides(boxed="The text.") == "The text."
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind"),
+    [
+        ("docm", "vnd.ms-word.document.macroEnabled.main+xml"),
+        ("dotx", "vnd.openxmlformats-officedocument.wordprocessingml.template.main+xml"),
+        ("docx", "vnd.openxmlformats-officedocument.wordprocessingml.template.main+xml"),
+        ("dotm", "vnd.ms-word.template.macroEnabledTemplate.main+xml"),
+        ("pptm", "vnd.ms-powerpoint.presentation.macroEnabled.main+xml"),
+        ("ppsx", "vnd.openxmlformats-officedocument.presentationml.slideshow.main+xml"),
+        ("ppsm", "vnd.ms-powerpoint.slideshow.macroEnabled.main+xml"),
+        ("potx", "vnd.openxmlformats-officedocument.presentationml.template.main+xml"),
+        ("potm", "vnd.ms-powerpoint.template.macroEnabled.main+xml"),
+    ],
+)
+def test_templates_slide_shows_and_files_with_macros_are_read(suffix: str, kind: str) -> None:
+    """They are what the others are, but for the content type of their main part."""
+    if suffix.startswith("d"):
+        data = of_type(docx(), "wordprocessingml.document", kind)
+    else:
+        data = of_type(pptx(), "presentationml.presentation", kind)
+    assert PHRASE in format_of(data, name=f"a.{suffix}").load(data, name=f"a.{suffix}").text
+
+
+@pytest.mark.parametrize(("suffix", "made"), [("docx", docx), ("pptx", pptx)])
+def test_strict_open_xml_is_named_as_such(suffix: str, made: Callable[[], bytes]) -> None:
+    """It is whole, and its program saves it in the ordinary form."""
+    data = strict(made())
+    with pytest.raises(UnreadableDocumentError, match=f"Strict Open XML; save it as an ordinary .{suffix} document"):
+        format_of(data, name=f"a.{suffix}").load(data, name=f"a.{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "made", "usual"),
+    [("docx", docx, "wordprocessingml.document"), ("pptx", pptx, "presentationml.presentation")],
+)
+def test_a_reason_is_the_same_every_time(suffix: str, made: Callable[[], bytes], usual: str) -> None:
+    """It holds no address in memory."""
+    data = of_type(made(), usual, "octet-stream")
+    with pytest.raises(UnreadableDocumentError, match="damaged: not a whole") as raised:
+        format_of(data, name=f"a.{suffix}").load(data, name=f"a.{suffix}")
+    assert "0x" not in str(raised.value)
+    assert "object" not in str(raised.value)
 
 
 def test_notes_of_rich_text_stand_at_its_end() -> None:

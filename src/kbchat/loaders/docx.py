@@ -1,12 +1,11 @@
 """Word documents, as Markdown."""
 
-import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders.docx_numbers import Numbers, Styles, number
-from kbchat.loaders.parts import facts, joined, needing, unzipped
+from kbchat.loaders.parts import facts, joined, needing, office, said
 from kbchat.loaders.text import require_text
 from kbchat.models import LoadedDocument
 
@@ -20,6 +19,13 @@ _FALLBACK = f"{_MC}Fallback"
 _AROUND = {f"{_W}{tag}" for tag in ("sdt", "sdtContent", "customXml", "ins", "moveTo", "smartTag")}
 _AROUND |= {f"{_MC}AlternateContent", f"{_MC}Choice"}
 """What may stand around paragraphs, tables, their rows and their cells."""
+_DOCUMENT = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
+_TYPES = {
+    "application/vnd.ms-word.document.macroEnabled.main+xml": _DOCUMENT,
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.template.main+xml": _DOCUMENT,
+    "application/vnd.ms-word.template.macroEnabledTemplate.main+xml": _DOCUMENT,
+}
+"""Documents with macros and templates, which python-docx refuses; they are the same but for that."""
 MAX_SPAN = 63
 """Columns that a table may have in Word."""
 
@@ -32,13 +38,12 @@ class DocxLoader:
         with needing("Word documents"):
             from docx import Document
             from lxml.etree import XMLSyntaxError
-        with unzipped(data, name=name, what="Word"):
-            pass  # Bombs and damage are refused before anything is unpacked.
+        source = office(data, name=name, what="Word", suffix=".docx", types=_TYPES)
         try:
-            document = Document(io.BytesIO(data))
+            document = Document(source)
             lines = list(_Body(document).lines())
         except (KeyError, ValueError, XMLSyntaxError, AttributeError) as error:
-            raise UnreadableDocumentError(name, f"damaged: not a whole Word file ({error})") from None
+            raise UnreadableDocumentError(name, f"damaged: not a whole Word file ({said(error)})") from None
         text, _ = joined([("\n".join(lines), {})])
         require_text(text, name=name, reason="the document holds no text")
         about = document.core_properties

@@ -1,6 +1,7 @@
 """What loaders share: the packages they need, and the parts they put texts together from."""
 
 import io
+import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,9 @@ from kbchat.models import Block
 
 MAX_UNPACKED = 512 * 1024 * 1024
 """Bytes that a zipped document may unpack to. Checked against what the archive declares, which its reader enforces."""
+_CONTENT_TYPES = "[Content_Types].xml"
+_STRICT = b"http://purl.oclc.org/ooxml/officeDocument/relationships/"
+"""The names that only Strict Open XML has, which the packages that read Office documents do not know."""
 
 
 @contextmanager
@@ -37,6 +41,34 @@ def unzipped(data: bytes, *, name: str, what: str) -> Iterator[zipfile.ZipFile]:
             yield archive
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
         raise UnreadableDocumentError(name, f"damaged or cut short: not a whole {what} file ({error})") from None
+
+
+def office(data: bytes, *, name: str, what: str, suffix: str, types: Mapping[str, str]) -> io.BytesIO:
+    """An Office document, to be opened. Parts of a content type that `types` holds are said to be of the one it gives.
+
+    Bombs and damage are refused before anything is unpacked, and so is Strict Open XML, which cannot be read.
+    """
+    with unzipped(data, name=name, what=what) as archive:
+        members = set(archive.namelist())
+        if "_rels/.rels" in members and _STRICT in archive.read("_rels/.rels"):
+            raise UnreadableDocumentError(name, f"written as Strict Open XML; save it as an ordinary {suffix} document")
+        declared = archive.read(_CONTENT_TYPES) if _CONTENT_TYPES in members else b""
+    changed = declared
+    for found, taken in types.items():
+        changed = changed.replace(found.encode(), taken.encode())
+    document = io.BytesIO(data)
+    if changed != declared:
+        with zipfile.ZipFile(document, "a") as archive:
+            # The other parts stay as they are packed; a name that is there twice would be warned of.
+            archive.filelist.remove(archive.NameToInfo.pop(_CONTENT_TYPES))
+            archive.writestr(_CONTENT_TYPES, changed)
+        document.seek(0)
+    return document
+
+
+def said(error: Exception) -> str:
+    """What an error says, without the address in memory of the file that was given."""
+    return re.sub(r" '?<[^<>]* at 0x[0-9a-fA-F]+>'?", "", str(error))
 
 
 def joined(

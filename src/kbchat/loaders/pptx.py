@@ -1,6 +1,5 @@
 """Presentations, slide by slide."""
 
-import io
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from typing import Any
@@ -8,11 +7,19 @@ from typing import Any
 from pydantic import JsonValue
 
 from kbchat.errors import UnreadableDocumentError
-from kbchat.loaders.parts import facts, joined, needing, unzipped
+from kbchat.loaders.parts import facts, joined, needing, office, said
 from kbchat.loaders.text import require_text, tidy
 from kbchat.models import LoadedDocument
 
 _ALTERNATIVES = "{http://schemas.openxmlformats.org/markup-compatibility/2006}AlternateContent"
+_PRESENTATION = "application/vnd.openxmlformats-officedocument.presentationml.presentation.main+xml"
+_TYPES = {
+    "application/vnd.openxmlformats-officedocument.presentationml.slideshow.main+xml": _PRESENTATION,
+    "application/vnd.openxmlformats-officedocument.presentationml.template.main+xml": _PRESENTATION,
+    "application/vnd.ms-powerpoint.slideshow.macroEnabled.main+xml": _PRESENTATION,
+    "application/vnd.ms-powerpoint.template.macroEnabled.main+xml": _PRESENTATION,
+}
+"""Slide shows and templates, which python-pptx refuses; they are the same but for that."""
 
 
 class PptxLoader:
@@ -24,14 +31,13 @@ class PptxLoader:
             from lxml.etree import XMLSyntaxError
             from pptx import Presentation
             from pptx.exc import PackageNotFoundError
-        with unzipped(data, name=name, what="PowerPoint"):
-            pass  # Bombs and damage are refused before anything is unpacked.
+        source = office(data, name=name, what="PowerPoint", suffix=".pptx", types=_TYPES)
         try:
-            presentation = Presentation(io.BytesIO(data))
+            presentation = Presentation(source)
             slides = [_slide(slide, number) for number, slide in enumerate(presentation.slides, 1)]
             about = presentation.core_properties
         except (KeyError, ValueError, AttributeError, XMLSyntaxError, PackageNotFoundError) as error:
-            raise UnreadableDocumentError(name, f"damaged: not a whole PowerPoint file ({error})") from None
+            raise UnreadableDocumentError(name, f"damaged: not a whole PowerPoint file ({said(error)})") from None
         text, blocks = joined(slides)
         require_text(text, name=name, reason="no slide holds text")
         return LoadedDocument(text, metadata=facts(title=about.title, author=about.author), blocks=blocks)
