@@ -232,6 +232,40 @@ def test_charts_say_their_numbers_whole() -> None:
     assert slides(chart=points, kind=XL_CHART_TYPE.XY_SCATTER) == "Heat: 1: 2; 3: 4.5"
 
 
+def with_chart(change: Callable[[bytes], bytes | None]) -> str:
+    """The text of a presentation whose chart, of two series, was changed."""
+    show = Presentation()
+    slide = show.slides.add_slide(show.slide_layouts[5])
+    slide.shapes.title.text = "Regions"
+    data = CategoryChartData()
+    data.categories = ["East", "West"]
+    data.add_series("Q1", (1.5, 2))
+    data.add_series("Q2", (3, None))
+    chart = slide.shapes.add_chart(XL_CHART_TYPE.LINE, 0, 0, 99, 99, data).chart
+    chart.chart_title.text_frame.text = "Sales"
+    whole = changed(saved(show), lambda name, part: change(part) if name.startswith("ppt/charts/chart") else part)
+    return PptxLoader().load(whole, name="a.pptx").text
+
+
+@pytest.mark.parametrize("kind", ["lineChart", "pie3DChart", "bar3DChart", "line3DChart", "stockChart", "ofPieChart"])
+def test_charts_of_every_kind_are_read(kind: str) -> None:
+    """Also of those that python-pptx does not know."""
+    text = with_chart(lambda part: part.replace(b"c:lineChart", f"c:{kind}".encode()))
+    assert text == "Regions\nSales\nQ1: East: 1.5; West: 2\nQ2: East: 3"
+
+
+def test_an_error_in_a_charts_cell_costs_that_value() -> None:
+    """A spreadsheet writes #N/A where it has none."""
+    text = with_chart(lambda part: part.replace(b"<c:v>1.5</c:v>", b"<c:v>#N/A</c:v>"))
+    assert text == "Regions\nSales\nQ1: West: 2\nQ2: East: 3"
+
+
+@pytest.mark.parametrize("change", [lambda part: None, lambda part: part[: len(part) // 2], lambda part: b""])
+def test_a_chart_that_cannot_be_read_costs_itself_alone(change: Callable[[bytes], bytes | None]) -> None:
+    """Whether it is missing or damaged."""
+    assert with_chart(change) == "Regions"
+
+
 def test_shapes_that_newer_programs_show_otherwise_are_read() -> None:
     """A text box with a formula is kept in two forms."""
     assert slides(boxed="The text.") == "The text."
