@@ -266,6 +266,17 @@ def test_a_chart_that_cannot_be_read_costs_itself_alone(change: Callable[[bytes]
     assert with_chart(change) == "Regions"
 
 
+def test_a_shape_with_the_number_of_the_title_is_read() -> None:
+    """Programs that copy slides give numbers twice."""
+    show = Presentation()
+    slide = show.slides.add_slide(show.slide_layouts[5])
+    slide.shapes.title.text = "The title"
+    box = slide.shapes.add_textbox(0, 0, 99, 99)
+    box.text_frame.text = "The box."
+    box._element.nvSpPr.cNvPr.set("id", str(slide.shapes.title.shape_id))
+    assert PptxLoader().load(saved(show), name="a.pptx").text == "The title\n\nThe box."
+
+
 def test_shapes_that_newer_programs_show_otherwise_are_read() -> None:
     """A text box with a formula is kept in two forms."""
     assert slides(boxed="The text.") == "The text."

@@ -54,7 +54,7 @@ def _slide(slide: Any, number: int) -> tuple[str, dict[str, JsonValue]]:
     title = slide.shapes.title
     heading = " ".join(title.text_frame.text.split()) if title is not None else ""
     lines = [heading] if heading else []
-    others = [shape for shape in slide.shapes if title is None or shape.shape_id != title.shape_id]
+    others = [shape for shape in slide.shapes if title is None or shape._element is not title._element]
     lines += _shapes(others)
     if slide.has_notes_slide and (frame := slide.notes_slide.notes_text_frame) is not None and frame.text.strip():
         lines += ["", f"Notes: {frame.text}"]
