@@ -229,7 +229,8 @@ def test_charts_say_their_numbers_whole() -> None:
     series = points.add_series("Heat")
     series.add_data_point(1, 2)
     series.add_data_point(3, 4.5)
-    assert slides(chart=points, kind=XL_CHART_TYPE.XY_SCATTER) == "Heat: 1: 2; 3: 4.5"
+    points.add_series("Cold").add_data_point(5, 6)
+    assert slides(chart=points, kind=XL_CHART_TYPE.XY_SCATTER) == "Heat: 1: 2; 3: 4.5\nCold: 5: 6"
 
 
 def with_chart(change: Callable[[bytes], bytes | None]) -> str:

@@ -24,7 +24,7 @@ _TYPES = {
 }
 """Slide shows and templates, which python-pptx refuses, are the same as presentations but for that.
 
-Charts it would parse as it opens the file, and then refuse the whole for one that is damaged or of a kind unknown to it.
+Charts it would parse as it opens the file, and then refuse the whole for one that is damaged.
 """
 
 
@@ -106,9 +106,10 @@ def _charted(space: Any) -> Iterator[str]:
         names: dict[int, str] = {}
         for series in plot.iterfind(f"{_C}ser"):
             # The points of a chart without categories are named by where they stand; only a first series may have any.
-            names = _points(series, "cat") or names or _points(series, "xVal")
+            names = _points(series, "cat") or names
+            at = names or _points(series, "xVal")
             values = _points(series, "val") or _points(series, "yVal")
-            shown = [_shown(names.get(place), value) for place, value in sorted(values.items())]
+            shown = [_shown(at.get(place), value) for place, value in sorted(values.items())]
             name = " ".join(text for tx in series.iterfind(f"{_C}tx") for text in _pieces(tx))
             if line := ": ".join(part for part in (name, "; ".join(filter(None, shown))) if part):
                 yield line
