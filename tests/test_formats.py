@@ -1,5 +1,6 @@
 """Every kind of file gives its text, its structure and its place; a bad one gives a reason."""
 
+import bz2
 import json
 
 import pytest
@@ -43,6 +44,51 @@ def test_what_a_name_tells_of_the_length_of_its_text() -> None:
     """Code, tables and data are as long as their files, and so is what no name is known of."""
     assert [hinted(f"a.{suffix}").is_text for suffix in ("MD", "log", "py", "csv", "json", "unknown")] == [True] * 6
     assert [hinted(f"a.{suffix}").is_text for suffix in ("pdf", "docx", "html", "ipynb", "eml")] == [False] * 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A PDF begins with %PDF-1.4, as its readers know.",
+        "ID3 tags are what players show.",
+        "GIF89a is a kind of image.",
+        "BZh9 begins an archive.",
+        "OggS begins each page of a stream.",
+        "%!PS-Adobe-3.0 is the first line of PostScript.",
+        "The ftypisom brand is that of a film.",
+        "{\\rtf is how rich text begins.",
+    ],
+)
+@pytest.mark.parametrize("suffix", ["txt", "md", "py"])
+def test_a_text_may_say_how_other_files_begin(text: str, suffix: str) -> None:
+    """It is one all the same."""
+    assert load(text, f"a.{suffix}").text == text
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"ID3\x04\x00\x00\x00\x00\x0f\x76TIT2", "a sound file"),
+        (b"GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff", "a GIF image"),
+        (bz2.compress(b"Text."), "a bzip2 archive"),
+        (b"OggS\x00\x02\x00\x00", "a sound file"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript"),
+        (b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00", "a film, sound or picture"),
+    ],
+)
+def test_files_without_text_are_named(data: bytes, what: str) -> None:
+    """Whatever they are called."""
+    for name in ("a.txt", "a.md", "a"):
+        with pytest.raises(UnreadableDocumentError, match=f"{what}; it holds no text"):
+            load(data, name)
+
+
+def test_a_pdf_may_begin_a_little_later() -> None:
+    """After a mark or blanks under any name, after anything under its own, or where it is no text."""
+    data = pdf(PHRASE)
+    for before, name in ((b"\xef\xbb\xbf", "a.txt"), (b"\r\n ", "a"), (b"HTTP/1.1 200 OK\r\n\r\n", "a.pdf")):
+        assert load(before + data, name).text == PHRASE
+    assert load(b"HTTP/1.1 200 OK\r\n\r\n" + data + b"%\x00\x01", "a.txt").text == PHRASE
 
 
 def test_a_pdf_knows_its_pages_and_bookmarks() -> None:

@@ -1,6 +1,7 @@
 """What the first bytes of a file, or the table of contents of a container, give away."""
 
 import io
+import re
 import zipfile
 
 _ZIP = b"PK\x03\x04"
@@ -24,11 +25,9 @@ _OLE_STREAMS = (
 _FOREIGN = (
     (b"\x89PNG\r\n\x1a\n", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
-    (b"GIF8", "a GIF image"),
     (b"II*\x00", "a TIFF image"),
     (b"MM\x00*", "a TIFF image"),
     (b"\x1f\x8b", "a gzip archive"),
-    (b"BZh", "a bzip2 archive"),
     (b"\xfd7zXZ\x00", "an xz archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
     (b"Rar!\x1a\x07", "a RAR archive"),
@@ -36,11 +35,22 @@ _FOREIGN = (
     (b"\x7fELF", "a program"),
     (b"MZ\x90\x00", "a program"),
     (b"SQLite format 3\x00", "an SQLite database"),
-    (b"%!PS", "PostScript"),
-    (b"ID3", "a sound file"),
-    (b"OggS", "a sound file"),
     (b"\x1aE\xdf\xa3", "a film"),
 )
+_WORDS = (
+    (re.compile(rb"GIF8[79]a"), "a GIF image"),
+    (re.compile(rb"BZh[1-9]"), "a bzip2 archive"),
+    (re.compile(rb"ID3"), "a sound file"),
+    (re.compile(rb"OggS"), "a sound file"),
+)
+"""What a text may begin with as well."""
+_POSTSCRIPT = re.compile(rb"%!PS(-Adobe-\d\.\d)?([ \t]+EPSF-\d\.\d)?[ \t]*[\r\n]")
+_MARKED_PDF = re.compile(rb"(\xef\xbb\xbf)?\s*%PDF-")
+_RTF = re.compile(rb"\{\\rtf[\d\\]")
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+"""What no text holds, whatever its encoding, unless it has two bytes or four for each character."""
+_HEAD = 1024
+"""Bytes that a PDF may begin after: those of a mail or a server, say."""
 
 
 def container(data: bytes, *, hint: str) -> str | None:
@@ -48,15 +58,17 @@ def container(data: bytes, *, hint: str) -> str | None:
 
     `hint` is the format that the file's name stands for: believed where a container is too damaged to be looked into.
     """
-    if b"%PDF-" in data[:1024]:
+    if _MARKED_PDF.match(data):
         return "pdf"
-    if data.startswith(b"{\\rtf"):
+    if _RTF.match(data):
         return "rtf"
     if data.startswith(_ZIP):
         return _zipped(data, hint)
     if data.startswith(_OLE):
         found = _compound(data)
         return found if found in ("msg", "xls") else None
+    if b"%PDF-" in data[:_HEAD] and (hint == "pdf" or _CONTROL.search(data)):
+        return "pdf"  # Not a text that only says how a PDF begins.
     return None
 
 
@@ -73,12 +85,15 @@ def foreign(data: bytes) -> str | None:
         return "a compound file of an unknown kind"
     if data.startswith((_ZIP, b"PK\x05\x06")):
         return "a zip archive of no kind that is known; unpack it"
-    if data[4:12] in (b"ftypisom", b"ftypmp42", b"ftypM4A ", b"ftypqt  ", b"ftypheic", b"ftypavif"):
+    is_binary = _CONTROL.search(data, 0, _HEAD) is not None
+    if is_binary and data[4:12] in (b"ftypisom", b"ftypmp42", b"ftypM4A ", b"ftypqt  ", b"ftypheic", b"ftypavif"):
         return "a film, sound or picture; it holds no text"
-    for signature, what in _FOREIGN:
-        if data.startswith(signature):
-            return f"{what}; it holds no text that could be read"
-    return None
+    what = next((what for signature, what in _FOREIGN if data.startswith(signature)), None)
+    if what is None and is_binary:
+        what = next((what for signature, what in _WORDS if signature.match(data)), None)
+    if what is None and _POSTSCRIPT.match(data):
+        what = "PostScript"
+    return f"{what}; it holds no text that could be read" if what else None
 
 
 def _zipped(data: bytes, hint: str) -> str | None:
