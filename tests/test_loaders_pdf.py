@@ -57,16 +57,47 @@ def test_numbers_that_are_not_the_pages_own_are_text() -> None:
 @pytest.mark.parametrize(
     "page",
     [
-        "Handbook 2025\ntext {x}\nPage {n}",
-        "{n}\ntext {x}\nHandbook",
+        "text {x}\nPage {n}",
+        "{n}\ntext {x}\n",
         "Page {n} of 6\ntext {x}\n- {n} -",
-        "Handbook\ntext {x}\nHandbook, 2nd edition, {n} / 6",
+        "text {x}\nHandbook, 2nd edition, {n} / 6",
+        "text {x}\nChapter 2 | {n}",
+        "text {x}\nACME | Page {n} | Confidential",
     ],
 )
-def test_running_lines_with_the_pages_own_number_are_left_out(page: str) -> None:
+def test_page_numbers_are_left_out(page: str) -> None:
     """At the foot of a page, or where the line is nothing else, or says how many there are."""
     pages = [page.format(n=number, x="x" * number) for number in range(1, 7)]
     assert read(pdf(*pages)).text == "\n\n".join(f"text {'x' * number}" for number in range(1, 7))
+
+
+def test_running_lines_are_kept_once() -> None:
+    """They may be a table's columns, or whom to pay."""
+    pages = [f"Employee Department Salary\ntext {'x' * number}\nPayable to DE 99" for number in range(1, 7)]
+    shown = [f"text {'x' * number}" for number in range(1, 7)]
+    shown[0] = f"Employee Department Salary\n{shown[0]}\nPayable to DE 99"
+    assert read(pdf(*pages)).text == "\n\n".join(shown)
+    # A cover has none; the next page is the first one that does.
+    assert read(pdf("The cover", *pages)).text == "\n\n".join(["The cover", *shown])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Row {n} item beta{n}",
+        "Item {n} blue",
+        "Widget beta{n}",
+        "Sum {n}.50",
+        "Sum 0.{n}",
+        "Share {n}%",
+        "They came back to it in {n}.",
+        "Of those that were asked here and there the answer was {n}",
+    ],
+)
+def test_rows_and_sentences_that_count_with_the_pages_are_text(line: str) -> None:
+    """Their number is not all that they say."""
+    pages = [f"text {'x' * number}\n{line.format(n=number)}" for number in range(1, 7)]
+    assert read(pdf(*pages)).text == "\n\n".join(pages)
 
 
 def test_what_is_filled_in_is_read() -> None:

@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 _HYPHEN = re.compile("[\x02\ufffe]\\s*\n?")
 """Where PDFium says that a word was divided at the end of a line."""
 _NUMBER = re.compile(r"\d{1,9}")
+_WORD = re.compile(r"[^\W\d_]+")
+_PAGE = re.compile(r"(?:\b(?:page|pg|p|seite|s|página|pagina|pág|sida|strona|стр|страница)|第)\W*$", re.IGNORECASE)
+"""What says that a page's number follows."""
 _PASSWORD = 1 << 13
 """The flag of a text field whose value is not shown."""
 _UNSAID = ("untitled", "(anonymous)", "(unspecified)")
 REPEATED = 4
 """Pages from which on a first or last line that nearly all have is taken for a running header or footer."""
+MOST_WORDS = 8
+"""Words that a line with a page's number may have besides."""
 
 
 class _Mark(NamedTuple):
@@ -152,22 +157,26 @@ def _bookmarks(document: "PdfDocument") -> list[_Mark]:
 
 
 def _without_running_lines(pages: Sequence[str]) -> list[str]:
-    """The pages without the header and the footer that nearly all of them have."""
+    """The pages without their numbers, and with a header or footer that nearly all of them have on the first of those.
+
+    It may be the names of a table's columns, or whom to pay: what only looks as if it were said too often.
+    """
     split = [page.split("\n") for page in pages]
     written = [number for number, lines in enumerate(split) if any(lines)]
     if len(written) < REPEATED:
         return list(pages)
     for at in (0, -1):
-        running = _running({number: split[number][at] for number in written}, total=len(pages), is_foot=at == -1)
+        lines = {number: split[number][at] for number in written}
+        running, is_number = _running(lines, total=len(pages), is_foot=at == -1)
         if len(running) >= 0.7 * len(written):
-            for number in running:
+            for number in running if is_number else running[1:]:
                 if len(split[number]) > 1:
                     del split[number][at]
     return ["\n".join(lines).strip("\n") for lines in split]
 
 
-def _running(lines: Mapping[int, str], *, total: int, is_foot: bool) -> list[int]:
-    """The pages whose line is one and the same but for the page's own number.
+def _running(lines: Mapping[int, str], *, total: int, is_foot: bool) -> tuple[list[int], bool]:
+    """The pages, in order, whose line is one and the same but for the page's own number; and whether it has that.
 
     Other numbers that differ are the document's: an invoice's, a sum. So is the number after a word at the head of a
     page, which may be an article's, unless the line says how many pages there are as well.
@@ -183,14 +192,37 @@ def _running(lines: Mapping[int, str], *, total: int, is_foot: bool) -> list[int
             own.add((place, counted[0]))
         else:
             fixed.add((place, same[0]))
-    if own and not is_foot and any(map(str.isalpha, shape)) and total not in {number for _, number in fixed}:
-        return []
-    return [
+    is_told = total in {number for _, number in fixed}
+    if own and not is_foot and any(map(str.isalpha, shape)) and not is_told:
+        return [], False
+    # A row of a table may count as well, and often does so twice.
+    if own and (len(own) > 1 or not _is_page_number(shape, min(own)[0], is_told=is_told)):
+        return [], False
+    running = [
         page
         for page, values in numbers.items()
         if all(values[place] == number for place, number in fixed)
         and all(values[place] - page == number for place, number in own)
     ]
+    return running, bool(own)
+
+
+def _is_page_number(shape: str, place: int, *, is_told: bool) -> bool:
+    """Whether a line is little else than the number at that place, which counts with the pages.
+
+    It has few words, and is no sentence. The number stands by itself: at the line's start or end, or where the line
+    says of what it is the number, as it does where it tells how many pages there are.
+    """
+    words = _WORD.findall(shape)
+    if len(words) > MOST_WORDS or (len(words) > 1 and shape.endswith((".", "!", "?"))):
+        return False
+    found = list(_NUMBER.finditer(shape))[place]
+    before, after = shape[: found.start()], shape[found.end() :]
+    if is_told or _PAGE.search(before):
+        return True
+    if before[-1:].isalpha() or after[:1].isalpha() or re.search(r"\d[.,]$", before) or re.match(r"[.,]\d|%", after):
+        return False
+    return not _WORD.search(before) or not _WORD.search(after)
 
 
 def _sections(pages: Sequence[str], marks: Sequence[_Mark]) -> Iterator[tuple[str, Mapping[str, JsonValue]]]:
