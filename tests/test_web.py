@@ -195,6 +195,18 @@ async def test_urls_that_may_not_be_asked(url: str, reason: str) -> None:
         await fetch(url, policy(any_port=False), resolver=Names())
 
 
+@pytest.mark.parametrize("label", ["a.", "a" * 70])
+async def test_what_is_no_name_is_one_documents_failure(tmp_path: Path, label: str) -> None:
+    """A label that is empty or too long cannot even be asked for; the other documents go in."""
+    settings = kbchat.Settings(data_dir=tmp_path, url_hosts=("*.example.org",))
+    async with kbchat.KnowledgeBase(settings=settings) as kb:
+        space = await kb.create_space("web")
+        url = f"http://{label}.example.org/"
+        report = await space.ingest([url, kbchat.TextDocument(name="n", text=PHRASE)])
+    assert (report.added, [it.name for it in report.failed]) == (1, [url])
+    assert f"the host '{label}.example.org' is not a name that can be resolved" in report.failed[0].reason
+
+
 def test_what_is_public() -> None:
     """Private, local, reserved and wrapped addresses are not."""
     inside = "127.0.0.1 10.1.2.3 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 255.255.255.255 "

@@ -166,7 +166,11 @@ def _checked_resolver(policy: WebPolicy, resolver: AbstractResolver | None) -> A
         async def resolve(
             self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
         ) -> list[ResolveResult]:
-            found: Sequence[ResolveResult] = await self._real.resolve(host, port, family)
+            try:
+                found: Sequence[ResolveResult] = await self._real.resolve(host, port, family)
+            except UnicodeError:
+                # A name of the DNS has labels of 1 to 63 bytes; Python refuses others before anything is asked.
+                raise UnreadableDocumentError(host, f"the host {host!r} is not a name that can be resolved") from None
             for result in found:
                 address = _address(result["host"])
                 if address is None or not policy.is_allowed_address(address):
