@@ -1,5 +1,7 @@
 """Texts in other encodings than UTF-8 are read as people wrote them, however short; broken ones are named."""
 
+import tracemalloc
+
 import pytest
 
 from kbchat.errors import UnreadableDocumentError
@@ -64,6 +66,18 @@ def test_utf8_with_a_stray_byte_is_named_in_english_too(data: bytes, where: str)
     """Where it holds more characters of UTF-8 than bad bytes; as another encoding all of those would be nonsense."""
     with pytest.raises(UnreadableDocumentError, match=f"not UTF-8 text: {where}"):
         decode(data, name="a.txt")
+
+
+def test_a_stray_byte_in_a_long_text_takes_little_memory() -> None:
+    """Its characters are counted, not gathered."""
+    data = "会议在周五。".encode() * 20_000 + b"\xa0 end"
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnreadableDocumentError, match="not UTF-8 text: byte 0xa0 at offset 360000"):
+            decode(data, name="a.txt")
+        assert tracemalloc.get_traced_memory()[1] < 5 * len(data)
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_mark_at_the_end_of_old_files_is_left_out() -> None:
