@@ -339,3 +339,21 @@ def test_a_name_that_comes_twice_has_both_values() -> None:
     assert JsonLoader().load(b'{"a": 1, "b": 2, "a": {"c": 3}}', name="a.json").text == "a:\n  - 1\n  - c: 3\nb: 2"
     assert JsonLinesLoader().load(b'{"a": 1, "a": null}\n', name="a.jsonl").text == "a:\n  - 1\n  - null"
     assert JsonLoader().load(json.dumps({"a": [1]}).encode(), name="a.json").text == "a:\n  - 1"
+
+
+@pytest.mark.parametrize("number", ["1.10", "0.1234567890123456789012", "1e400", "-0", "1E+2", "NaN", pytest.param("9" * 5000, id="long")])
+def test_numbers_stand_as_they_are_written(number: str) -> None:
+    """Prices, versions and ids are not figures to reckon with; also where a value stands as the JSON that it is."""
+    assert JsonLoader().load(f'{{"a": {number}}}'.encode(), name="a.json").text == f"a: {number}"
+    assert JsonLinesLoader().load(f'1\n{{"a": [{number}]}}\n'.encode(), name="a.jsonl").text == f"1\n\na:\n  - {number}"
+    deep = f'{{"é": [{number}, "1", true, {{}}, []], "b": null}}'
+    text = JsonLoader().load(("[" * 60 + deep + "]" * 60).encode(), name="a.json").text
+    assert text.endswith("[" * 8 + deep + "]" * 8)
+
+
+def test_a_line_nested_too_deeply_says_so() -> None:
+    """It is JSON all the same; a whole file of it is text as it stands."""
+    deep = b"[" * 200_000 + b"]" * 200_000
+    with pytest.raises(UnreadableDocumentError, match="line 2 is nested too deeply"):
+        JsonLinesLoader().load(b"1\n" + deep, name="a.jsonl")
+    assert JsonLoader().load(deep, name="a.json").text == deep.decode()

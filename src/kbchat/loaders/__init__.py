@@ -13,7 +13,7 @@ from kbchat.models import LoadedDocument
 __all__ = ["ENTRY_POINTS", "VERSION", "Loader", "LoaderPlugin"]
 
 ENTRY_POINTS = "kbchat.loaders"
-VERSION = 2
+VERSION = 3
 """Raised whenever the same file gives another text or other blocks than before."""
 
 

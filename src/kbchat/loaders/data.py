@@ -16,6 +16,10 @@ MAX_DEPTH = 50
 """Nested deeper than this, a value stands as the JSON it is."""
 
 
+class _Number(str):
+    """A number as it is written: 1.10 is a version or a price, and no other has all the digits of a long one."""
+
+
 class JsonLoader:
     """A JSON value: names and values a line each, indented; a name that comes twice has all its values. What does not
     parse is text as it stands."""
@@ -25,10 +29,10 @@ class JsonLoader:
         text, guessed = decode(data, name=name)
         try:
             value = _parsed(text)
+            # Between the items of a list a cut does least harm.
+            parts = [_outlined(item) for item in value] if isinstance(value, list) else [_outlined(value)]
         except (ValueError, RecursionError):
             return LoadedDocument(text, metadata=facts(encoding=guessed))
-        # Between the items of a list a cut does least harm.
-        parts = [_outlined(item) for item in value] if isinstance(value, list) else [_outlined(value)]
         return _document(parts, name=name, encoding=guessed)
 
 
@@ -44,8 +48,10 @@ class JsonLinesLoader:
                 continue
             try:
                 parts.append(_outlined(_parsed(line)))
-            except (ValueError, RecursionError):
+            except ValueError:
                 raise UnreadableDocumentError(name, f"line {number} is no JSON; mend or remove it") from None
+            except RecursionError:
+                raise UnreadableDocumentError(name, f"line {number} is nested too deeply") from None
         return _document(parts, name=name, encoding=guessed)
 
 
@@ -56,7 +62,7 @@ class NotebookLoader:
         """Raises `UnreadableDocumentError` for what is no notebook or has no cell with text."""
         text, _ = decode(data, name=name)
         try:
-            book = json.loads(text)
+            book = json.loads(text, parse_int=_Number)
             language = book.get("metadata", {}).get("language_info", {}).get("name", "python")
             parts = [_cell(cell, str(language)) for cell in book["cells"]]
         except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
@@ -67,7 +73,9 @@ class NotebookLoader:
 
 
 def _parsed(text: str) -> JsonValue:
-    value: JsonValue = json.loads(text, object_pairs_hook=_whole)
+    value: JsonValue = json.loads(
+        text, object_pairs_hook=_whole, parse_int=_Number, parse_float=_Number, parse_constant=_Number
+    )
     return value
 
 
@@ -106,7 +114,9 @@ def _outlined(value: JsonValue) -> str:
 def _lines(value: JsonValue, depth: int) -> Iterator[str]:
     indent = "  " * depth
     if depth > MAX_DEPTH:
-        yield indent + json.dumps(value, ensure_ascii=False)
+        pieces: list[str] = []
+        _write(value, pieces)
+        yield indent + "".join(pieces)
     elif isinstance(value, dict):
         for key, item in value.items():
             if _is_plain(item):
@@ -122,6 +132,22 @@ def _lines(value: JsonValue, depth: int) -> Iterator[str]:
                 yield from lines[1:]
     else:
         yield indent + _shown(value)
+
+
+def _write(value: JsonValue, pieces: list[str]) -> None:
+    """A value as JSON. The standard library would write its numbers as strings."""
+    if isinstance(value, dict):
+        for number, (key, item) in enumerate(value.items()):
+            pieces.append(f"{', ' if number else '{'}{json.dumps(key, ensure_ascii=False)}: ")
+            _write(item, pieces)
+        pieces.append("}" if value else "{}")
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            pieces.append(", " if number else "[")
+            _write(item, pieces)
+        pieces.append("]" if value else "[]")
+    else:
+        pieces.append(value if isinstance(value, _Number) else json.dumps(value, ensure_ascii=False))
 
 
 def _is_plain(value: JsonValue) -> bool:
