@@ -127,6 +127,26 @@ def test_a_feed_may_hold_elements() -> None:
 
 
 @pytest.mark.parametrize(
+    ("declared", "written"),
+    [
+        ("GBK", "gbk"),
+        ("gb2312", "gb18030"),
+        ("Shift_JIS", "cp932"),
+        ("EUC-JP", "euc-jp"),
+        ("Big5", "big5"),
+        ("UTF-16", "utf-16"),
+        ("GBK", "utf-8"),
+    ],
+)
+def test_feeds_are_in_any_encoding(declared: str, written: str) -> None:
+    """Also in those of several bytes, which the parser does not know; and where the declared one is wrong."""
+    feed = f'<?xml version="1.0" encoding="{declared}"?><rss><channel><title>新聞</title><item><title>一</title>'
+    feed += "<description>会議</description></item></channel></rss>"
+    document = load(feed.encode(written, "xmlcharrefreplace"), "a.rss")
+    assert (document.text, document.metadata) == ("# 一\n\n会議", {"title": "新聞"})
+
+
+@pytest.mark.parametrize(
     ("xml", "text"),
     [
         ('<r><string name="app_title">Keys</string></r>', 'string name="app_title": Keys'),

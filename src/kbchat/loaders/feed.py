@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from xml.etree import ElementTree
 
 from kbchat.errors import UnreadableDocumentError
+from kbchat.loaders.encodings import decode
 from kbchat.loaders.html import HtmlLoader
-from kbchat.loaders.markup import whole_content
+from kbchat.loaders.markup import declared_encoding, whole_content
 from kbchat.loaders.parts import facts, joined
 from kbchat.loaders.text import require_text
 from kbchat.models import LoadedDocument
@@ -19,9 +20,11 @@ class XmlLoader:
 
     def load(self, data: bytes, *, name: str) -> LoadedDocument:
         """Raises `UnreadableDocumentError` for what is no XML or holds no text."""
+        # The parser knows few encodings, and none of several bytes. What is text already it takes whatever it declares.
+        content, guessed = decode(data, name=name, declared=declared_encoding(data))
         try:
-            root = ElementTree.fromstring(data)  # noqa: S314 (expat refuses to expand beyond its limits)
-        except (ElementTree.ParseError, ValueError, LookupError) as error:
+            root = ElementTree.fromstring(content)  # noqa: S314 (expat refuses to expand beyond its limits)
+        except (ElementTree.ParseError, ValueError) as error:
             raise UnreadableDocumentError(name, f"not well-formed XML: {error}") from None
         if _local(root) == "html":
             return HtmlLoader().load(data, name=name)
@@ -29,10 +32,11 @@ class XmlLoader:
         if _local(root) in ("rss", "feed", "RDF") and entries:
             channel = next((element for element in root.iter() if _local(element) == "channel"), root)
             text, _ = joined((_entry(entry), {}) for entry in entries)
-            found = LoadedDocument(text, metadata=facts(title=_child(channel, "title")), markup="markdown")
+            metadata = facts(title=_child(channel, "title"), encoding=guessed)
+            found = LoadedDocument(text, metadata=metadata, markup="markdown")
         else:
             text, _ = joined([("\n".join(_texts(root)), {})])
-            found = LoadedDocument(text, metadata={})
+            found = LoadedDocument(text, metadata=facts(encoding=guessed))
         require_text(found.text, name=name, reason="the file holds no text")
         return found
 
