@@ -1,5 +1,6 @@
 """Mails: every text that a mail program would show is read, in the encoding that it is in."""
 
+import base64
 from email.message import EmailMessage
 
 import pytest
@@ -99,6 +100,45 @@ def test_a_forwarded_mail_says_who_wrote_it_and_when() -> None:
     forwarded.set_content(inner)
     expected = "See below.\n\n## Budget\n\nFrom: boss@example.org\nDate: Mon, 01 Jan 2024 10:00:00 +0000\n\nIt is 5000."
     assert read(mail("mixed", part("plain", "See below."), forwarded)) == SHOWN + expected
+
+
+@pytest.mark.parametrize("kind", ["rfc822", "global"])
+def test_a_mail_attached_as_any_file_is_read(kind: str) -> None:
+    """In base64 with its headers, or with headers in UTF-8."""
+    inner = "Subject: Größe\nContent-Type: text/plain; charset=utf-8\n\n5 m², länger.\n".encode()
+    head = HEAD + f"Content-Type: message/{kind}\n".encode()
+    expected = f"{SHOWN}## Größe\n\n5 m², länger."
+    assert read(head + b"\n" + inner) == expected
+    disposed = b"Content-Disposition: attachment; filename=a.eml\nContent-Transfer-Encoding: base64\n\n"
+    assert read(head + disposed + base64.encodebytes(inner)) == expected
+
+
+def test_the_root_of_related_parts_need_not_be_the_first() -> None:
+    """The mail says which one it is."""
+    page = part("html", "<p>Page.</p>")
+    page["Content-ID"] = "<root@x>"
+    whole = mail("related", picture(), page)
+    whole.replace_header("Content-Type", 'multipart/related; start="<root@x>"')
+    assert read(whole) == f"{SHOWN}Page."
+    first = mail("related", page, picture())
+    first.replace_header("Content-Type", 'multipart/related; start="<other@x>"')
+    assert read(first) == f"{SHOWN}Page."
+    assert read(mail("related", picture(), page)) == f"{SHOWN}Attachments: p.png"
+    assert read(HEAD + b"Content-Type: multipart/related; boundary=b\n\n--b--\n") == SHOWN.strip()
+
+
+def test_attachments_among_related_parts_are_named() -> None:
+    """Not so a page's own pictures and styles, even where they are called attachments."""
+    called = picture()
+    called.replace_header("Content-Disposition", 'attachment; filename="logo.png"')
+    called["Content-ID"] = "<logo@x>"
+    photo = picture()
+    photo.replace_header("Content-Disposition", 'attachment; filename="photo.png"')
+    table = part("csv", "a,b", filename="t.csv", disposition="attachment")
+    pdf = EmailMessage()
+    pdf.set_content(b"%PDF", maintype="application", subtype="pdf", disposition="inline", filename="a.pdf")
+    whole = mail("related", part("html", "<p>Page.</p>"), part("css", "p {}"), called, picture(), photo, table, pdf)
+    assert read(whole) == f"{SHOWN}Page.\n\nAttachments: photo.png, t.csv, a.pdf"
 
 
 def test_invitations_are_texts() -> None:

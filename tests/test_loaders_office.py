@@ -341,7 +341,10 @@ def test_a_name_that_comes_twice_has_both_values() -> None:
     assert JsonLoader().load(json.dumps({"a": [1]}).encode(), name="a.json").text == "a:\n  - 1"
 
 
-@pytest.mark.parametrize("number", ["1.10", "0.1234567890123456789012", "1e400", "-0", "1E+2", "NaN", pytest.param("9" * 5000, id="long")])
+@pytest.mark.parametrize(
+    "number",
+    ["1.10", "0.1234567890123456789012", "1e400", "-0", "1E+2", "NaN", pytest.param("9" * 5000, id="long")],
+)
 def test_numbers_stand_as_they_are_written(number: str) -> None:
     """Prices, versions and ids are not figures to reckon with; also where a value stands as the JSON that it is."""
     assert JsonLoader().load(f'{{"a": {number}}}'.encode(), name="a.json").text == f"a: {number}"

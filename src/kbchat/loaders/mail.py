@@ -6,7 +6,6 @@ import email.policy
 import io
 from collections.abc import Iterator
 from email.message import EmailMessage, MIMEPart
-from itertools import islice
 
 from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders.encodings import decode
@@ -17,6 +16,8 @@ from kbchat.models import LoadedDocument
 
 _SHOWN = ("From", "To", "Cc", "Date")
 """Headers that stand above a mail's text."""
+_MAILS = ("message/rfc822", "message/global")
+"""What a mail within a mail is called; the second one has headers in UTF-8."""
 
 
 class EmlLoader:
@@ -99,7 +100,7 @@ def _decoded(value: str) -> str:
 def _texts(message: MIMEPart, attached: list[str]) -> Iterator[str]:
     """Every text that a mail shows, in order; the names of what it does not show go to `attached`."""
     kind, filename = message.get_content_type(), message.get_filename()
-    if message.get_content_disposition() == "attachment" and filename and kind != "message/rfc822":
+    if message.get_content_disposition() == "attachment" and filename and kind not in _MAILS:
         attached.append(filename)
     elif not message.is_multipart():
         # Several parts without a border between them are a text as well.
@@ -115,16 +116,44 @@ def _texts(message: MIMEPart, attached: list[str]) -> Iterator[str]:
 
 
 def _parts(message: MIMEPart, kind: str, attached: list[str]) -> Iterator[str]:
-    # What follows the first part of related ones are the pictures in it; the report that mail could not be delivered
-    # holds headers only.
-    several = kind.startswith("multipart/")
-    for part in islice(message.iter_parts(), 1 if kind == "multipart/related" else None):
-        if kind == "message/rfc822":
+    # The report that mail could not be delivered holds headers only.
+    is_mail = kind in _MAILS
+    for part in _related(message) if kind == "multipart/related" else message.iter_parts():
+        if is_mail:
+            part = _unwrapped(message, part)
             headers = _headers(part)
             yield f"## {headers['Subject']}"
             yield _head(headers)
-        if several or kind == "message/rfc822":
+        if is_mail or kind.startswith("multipart/"):
             yield from _texts(part, attached)
+
+
+def _related(message: MIMEPart) -> list[MIMEPart]:
+    """The root of related parts, which is the first one unless they say another, and those that are none of its own."""
+    parts = list(message.iter_parts())
+    start = str(message.get_param("start", "")).strip("<> ")
+    named = (part for part in parts if start and _header(part, "Content-ID").strip("<> ") == start)
+    root = next(named, parts[0] if parts else None)
+    return [part for part in parts if part is root or not _is_shown_within(part)]
+
+
+def _is_shown_within(part: MIMEPart) -> bool:
+    """Whether a related part is a picture or a style of the root's. Some programs call pictures attachments as well."""
+    kind = part.get_content_maintype()
+    if part.get_content_disposition() == "attachment":
+        return kind == "image" and "Content-ID" in part
+    return kind in ("image", "text")
+
+
+def _unwrapped(message: MIMEPart, part: MIMEPart) -> MIMEPart:
+    """A mail within a mail, decoded where it is in base64 with all its headers: some programs attach it as any file."""
+    encoding = _header(message, "Content-Transfer-Encoding")
+    if part.keys() or encoding.lower() != "base64":
+        return part
+    part["Content-Transfer-Encoding"] = encoding
+    data = part.get_payload(decode=True)
+    inner = email.message_from_bytes(data, policy=email.policy.default) if isinstance(data, bytes) else part
+    return inner if isinstance(inner, MIMEPart) else part
 
 
 def _best(message: MIMEPart, attached: list[str]) -> str:
