@@ -109,6 +109,25 @@ def test_an_accent_late_in_a_long_text_is_enough() -> None:
     assert decode(text.encode("latin-1"), name="a.txt") == (text, "Windows-1252")
 
 
+@pytest.mark.parametrize("encoding", ["iso2022_jp", "iso2022_jp_ext"])
+def test_japanese_of_escape_sequences_is_known_by_them(encoding: str) -> None:
+    """It is ASCII to look at; what has the sequences and is not such a text stays as it is."""
+    text = "Re: 会議\n日本語の文書です。\n" + "ﾃｽﾄ" * encoding.endswith("ext")
+    assert decode(text.encode(encoding), name="a.txt") == (text, "ISO-2022-JP")
+    for other in ("\x1b[1mbold\x1b[0m $B", "\x1b$B\x1b", "\x1b$B会議"):
+        assert decode(other.encode(), name="a.txt") == (other, None)
+
+
+@pytest.mark.parametrize(("declared", "encoding"), [("utf-7", "utf-7"), ("UTF-7", "utf-7"), ("hz-gb-2312", "hz")])
+def test_encodings_that_look_like_ascii_are_read_where_they_are_declared(declared: str, encoding: str) -> None:
+    """As old mails do. A text that is in fact in UTF-8, or plain, stays as it is."""
+    text = "Hi, 今天天气。 1 + 1"
+    assert decode(text.encode(encoding), name="a.eml", declared=declared) == (text, None)
+    for other in ("Größe ~", "1 + 1", "a ~{b"):
+        assert decode(other.encode(), name="a.eml", declared=declared) == (other, None)
+    assert decode(b"+2AA-", name="a.eml", declared=declared) == ("+2AA-", None)
+
+
 @pytest.mark.parametrize("declared", ["utf-16", "rot13", "undefined", "punycode", "hex", "no\0name"])
 def test_plain_ascii_is_plain_whatever_it_declares(declared: str) -> None:
     """What a file says may be wrong, or no encoding at all."""

@@ -17,6 +17,10 @@ _BINARY = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 _PLAIN = re.compile("[\t\n -~\u3000-\u303f]")
 _HIGH = re.compile(b"[\x80-\xff]")
+_JAPANESE = re.compile(rb"\x1b\$[@B]")
+"""What turns to Japanese in ISO-2022-JP."""
+_SEVEN_BITS = ("hz", "utf-7")
+"""Encodings that are ASCII to look at, without escape sequences: only what is declared tells."""
 
 _WORD = re.compile(r"[^\W\d_]+")
 _ALPHABETS = ("GREEK", "CYRILLIC", "HEBREW", "ARABIC", "ARMENIAN", "GEORGIAN")
@@ -37,14 +41,17 @@ def decode(data: bytes, *, name: str, declared: str | None = None) -> tuple[str,
     """Text of bytes, and the encoding if it had to be guessed; line ends become ``\\n``.
 
     In this order: the encoding of a byte order mark, UTF-8, the one that the file itself declares, the most probable
-    one; but what is declared goes first where there are escape sequences, as some encodings are made of. The mark that
-    ended texts under DOS is left out. Raises `UnreadableDocumentError` for what is no text, or is broken in its own
-    encoding.
+    one; but what is declared, or else ISO-2022-JP, goes first where ASCII is what some encodings are made of. The mark
+    that ended texts under DOS is left out. Raises `UnreadableDocumentError` for what is no text, or is broken in its
+    own encoding.
     """
     guessed = None
     text = _by_mark(data, name)
-    if text is None and declared and b"\x1b" in data:
+    if text is None and declared and (b"\x1b" in data or _codec(declared) in _SEVEN_BITS):
         text = _declared(data, declared)
+    if text is None and not declared and data.isascii() and _JAPANESE.search(data):
+        text = _try(data, "iso2022_jp_ext")
+        guessed = "ISO-2022-JP" if text is not None else None
     if text is None and b"\x00" not in data:
         text = _try(data, "utf-8")
     if text is None and declared:
@@ -70,7 +77,10 @@ def _by_mark(data: bytes, name: str) -> str | None:
 
 def _try(data: bytes, encoding: str) -> str | None:
     try:
-        return data.decode(encoding)
+        text = data.decode(encoding)
+        if _codec(encoding) == "utf-7":
+            text.encode()  # It lets halves of characters through, which are no text.
+        return text
     except (ValueError, LookupError):  # Not only of decoding: some codecs refuse any data, some names are none.
         return None
 
