@@ -114,6 +114,20 @@ def test_articles_beside_each_other_are_one_part() -> None:
     assert "Another" not in text
 
 
+def test_articles_beside_the_content_do_not_replace_it() -> None:
+    """Comments and news are articles as well: they are the main part only where they hold most of the page."""
+    body = f"<h1>Guide</h1><div>{TEXT * 3}</div>"
+    comments = "<article><p>Thank you, that was of much use to me and to all of us here.</p></article>" * 3
+    text = text_of(f"{body}<div class='comments'>{comments}</div>")
+    assert text.startswith("# Guide\n\nThe keys")
+    assert text.count("Thank you") == 3
+    aside = f"<aside>{TEXT}<article>{TEXT * 4}</article></aside>"
+    assert text_of(f"{body}{aside}").startswith("# Guide\n\nThe keys")
+    text = text_of(f"<header>{TEXT}</header><article><h2>Post</h2>{TEXT}</article><aside>Imprint. {TEXT}</aside>")
+    assert text.startswith("## Post")
+    assert "Imprint" not in text
+
+
 def test_a_header_with_the_only_title_is_content() -> None:
     """Not so one whose title leads to the site, nor one beside a title."""
     header = "<header><h1>An essay</h1><p>by Ann</p></header>"

@@ -49,6 +49,9 @@ _SECTIONS = ("body", "main", "article", "section", "h1", "h2", "h3", "h4", "h5",
 
 _ENOUGH = 0.25
 """The share of the page's text, links apart, that its main part must hold to be believed."""
+_MOST = 0.5
+"""The share that articles must hold of what is not plainly beside the subject. Comments, news and cards are articles
+as well, and a page says nowhere that the others are its content."""
 _LITTLE = 0.3
 """The share of the page's text, links apart, that a name alone can take away."""
 _FIELD = 40
@@ -113,16 +116,30 @@ def _main(body: "LexborNode") -> "list[LexborNode]":
 
     Articles beside each other are one part. Nothing, if it holds too little of the page.
     """
-    articles = [node for node in body.css("article") if not _is_inside(node, "article") and not _is_menu(node, 1, 0.6)]
+    articles = [
+        node for node in body.css("article") if not _is_inside(node, "article", "aside") and not _is_menu(node, 1, 0.6)
+    ]
     for found in (
         [[node] for node in body.css(_MAIN)],
         [*([node] for node in body.css(_LIKELY_MAIN)), articles],
     ):
         part = max(found, key=lambda nodes: sum(map(_length, nodes)), default=[])
         if part:
-            is_enough = any(sum(map(size, part)) >= _ENOUGH * size(body) > 0 for size in (_length, _plain))
-            return part if is_enough else []
+            share, beside = (_MOST, _beside(body)) if part is articles else (_ENOUGH, [])
+            for size in (_length, _plain):
+                if sum(map(size, part)) >= share * (size(body) - sum(map(size, beside))) > 0:
+                    return part
+            return []
     return []
+
+
+def _beside(body: "LexborNode") -> "list[LexborNode]":
+    """The headers and asides of a page, by whose size its articles are not judged."""
+    return [
+        node
+        for node in body.css("header, aside")
+        if node.css_first("article") is None and not _is_inside(node, "article", "header", "aside")
+    ]
 
 
 def _remove_guessed(body: "LexborNode") -> None:
@@ -185,5 +202,5 @@ def _ancestors(node: "LexborNode") -> "Iterator[LexborNode]":
         above = above.parent
 
 
-def _is_inside(node: "LexborNode", tag: str) -> bool:
-    return any(above.tag == tag for above in _ancestors(node))
+def _is_inside(node: "LexborNode", *tags: str) -> bool:
+    return any(above.tag in tags for above in _ancestors(node))
