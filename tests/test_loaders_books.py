@@ -146,6 +146,17 @@ def test_feeds_are_in_any_encoding(declared: str, written: str) -> None:
     assert (document.text, document.metadata) == ("# 一\n\n会議", {"title": "新聞"})
 
 
+def test_blank_lines_before_xml_are_nothing() -> None:
+    """Scripts write them, and every reader of feeds takes them."""
+    assert load("\n\n<?xml version='1.0'?><a><b>one</b></a>", "a.xml").text == "b: one"
+
+
+def test_xml_nested_without_end_is_refused() -> None:
+    """With its reason."""
+    with pytest.raises(UnreadableDocumentError, match="nested too deeply"):
+        load("<a>" * 5000 + "x" + "</a>" * 5000, "a.xml")
+
+
 @pytest.mark.parametrize(
     ("xml", "text"),
     [

@@ -23,22 +23,29 @@ class XmlLoader:
         # The parser knows few encodings, and none of several bytes. What is text already it takes whatever it declares.
         content, guessed = decode(data, name=name, declared=declared_encoding(data))
         try:
-            root = ElementTree.fromstring(content)  # noqa: S314 (expat refuses to expand beyond its limits)
+            # Programs write blank lines before the declaration, which must be the first.
+            root = ElementTree.fromstring(content.lstrip())  # noqa: S314 (expat refuses to expand beyond its limits)
         except (ElementTree.ParseError, ValueError) as error:
             raise UnreadableDocumentError(name, f"not well-formed XML: {error}") from None
         if _local(root) == "html":
             return HtmlLoader().load(data, name=name)
-        entries = [element for element in root.iter() if _local(element) in ("item", "entry")]
-        if _local(root) in ("rss", "feed", "RDF") and entries:
-            channel = next((element for element in root.iter() if _local(element) == "channel"), root)
-            text, _ = joined((_entry(entry), {}) for entry in entries)
-            metadata = facts(title=_child(channel, "title"), encoding=guessed)
-            found = LoadedDocument(text, metadata=metadata, markup="markdown")
-        else:
-            text, _ = joined([("\n".join(_texts(root)), {})])
-            found = LoadedDocument(text, metadata=facts(encoding=guessed))
+        try:
+            found = _document(root, guessed)
+        except RecursionError:
+            raise UnreadableDocumentError(name, "its elements are nested too deeply") from None
         require_text(found.text, name=name, reason="the file holds no text")
         return found
+
+
+def _document(root: ElementTree.Element, encoding: str | None) -> LoadedDocument:
+    entries = [element for element in root.iter() if _local(element) in ("item", "entry")]
+    if _local(root) in ("rss", "feed", "RDF") and entries:
+        channel = next((element for element in root.iter() if _local(element) == "channel"), root)
+        text, _ = joined((_entry(entry), {}) for entry in entries)
+        metadata = facts(title=_child(channel, "title"), encoding=encoding)
+        return LoadedDocument(text, metadata=metadata, markup="markdown")
+    text, _ = joined([("\n".join(_texts(root)), {})])
+    return LoadedDocument(text, metadata=facts(encoding=encoding))
 
 
 def _local(element: ElementTree.Element) -> str:
