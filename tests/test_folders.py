@@ -412,14 +412,26 @@ async def test_a_folder_of_every_kind_goes_in(space: kbchat.KnowledgeSpace, tmp_
 
 async def test_changes_are_followed_while_they_happen(space: kbchat.KnowledgeSpace, docs: Path) -> None:
     """A report for each that matters, until the block is left."""
-    with anyio.fail_after(15):
+    with anyio.fail_after(60):
         async with space.watch(docs) as reports:
             assert counts(await anext(reports)) == {"added": 3}
             (docs / "new.md").write_text("A new one.")
             assert (await anext(reports)).added == 1
             (docs / "new.md").unlink()
             assert (await anext(reports)).removed == 1
-    assert len(await names(space)) == 3
+            (docs / "bad.md").write_bytes(b"\x00\x01\x02")
+            report = await anext(reports)
+            assert [failure.name for failure in report.failed] == ["docs/bad.md"]
+            # Told once: it fails each time.
+            (docs / "more.md").write_text("More.")
+            assert counts(await anext(reports)) == {"added": 1, "failed": 1, "unchanged": 3}
+            (docs / "nothing.part").write_text("No document.")
+            next_one = asyncio.ensure_future(anext(reports))
+            await anyio.sleep(1)
+            assert not next_one.done()
+            next_one.cancel()
+            await asyncio.wait([next_one])
+    assert len(await names(space)) == 5
 
 
 @pytest.mark.parametrize("how", ["removed", "renamed"])

@@ -152,9 +152,9 @@ class KnowledgeSpace:
                 async for report in reports:
                     ...
 
-        The first report comes always, later ones when something was added, updated, moved or removed. What goes away,
-        or is empty of a sudden and another folder to the system (a disk that is not mounted), is waited for. Raises
-        `InvalidInputError` for what is so from the beginning.
+        The first report comes always, later ones when something was added, updated, moved or removed, or fails that
+        did not before. What goes away, or is empty of a sudden and another folder to the system (a disk that is not
+        mounted), is waited for. Raises `InvalidInputError` for what is so from the beginning.
         """
         selection = intake.selected(include, exclude, gitignore)
         return intake.watch(self._parts, self.id, paths, selection=selection, splitting=splitting, progress=progress)

@@ -66,8 +66,8 @@ async def following(
     own: str,
     threads: Threads,
 ) -> AsyncIterator[AsyncIterator[IngestReport]]:
-    """Sync what is found, and again whenever it changes; the reports of all that changed anything, the first one
-    always. What changes below `own` is no change.
+    """Sync what is found, and again whenever it changes; the reports of all that changed anything or of which another
+    document fails, the first one always. What changes below `own` is no change.
 
     A path that goes away (a build, a checkout, a disk) is waited for: nothing changes in the space until it is back.
     Raises `InvalidInputError` for one that is away from the beginning.
@@ -88,8 +88,10 @@ async def following(
         return await sync(await presence.without_missing(await find()))
 
     async def reports() -> AsyncIterator[IngestReport]:
-        yield await look()
+        report = await look()
+        yield report
         while True:
+            told = set(report.failed)
             await changes.wait()
             try:
                 report = await look()
@@ -97,7 +99,7 @@ async def following(
                 if error.field != "paths":
                     raise
                 continue  # A path is not there; when it is back, that is a change.
-            if report.added or report.updated or report.moved or report.removed:
+            if report.added or report.updated or report.moved or report.removed or not told.issuperset(report.failed):
                 yield report
 
     try:
