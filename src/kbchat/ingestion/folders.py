@@ -65,8 +65,9 @@ class FolderSync:
         awaited = await self._awaited(gone)
         gone = {name: state for name, state in gone.items() if state.document_id not in awaited}
         files = _called(found.files, gone)
-        names = {source.name for source in files}
-        gone = {name: state for name, state in gone.items() if name not in names}
+        if gone:
+            names = {source.name for source in files}
+            gone = {name: state for name, state in gone.items() if name not in names}
         moved = await self._take_over(files, gone)
         report = await self._ingester.ingest(files, progress=progress)
         removed = await self._remove([state.document_id for name, state in gone.items() if name not in moved])
