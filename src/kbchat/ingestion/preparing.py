@@ -159,8 +159,8 @@ class Preparer:
                 continue
             seen.add(name)
             size = min(size_of(source, stat), self._max_bytes)
-            is_text = isinstance(source, TextDocument) or hinted(name).is_text
-            todo.append(_Todo(source, known, size, size if is_text else size // BYTES_A_TEXT_BYTE))
+            is_as_long = isinstance(source, TextDocument) or hinted(name).is_text
+            todo.append(_Todo(source, known, size, size if is_as_long else size // BYTES_A_TEXT_BYTE))
         return settled, todo
 
     async def prepare(
@@ -213,6 +213,7 @@ class Preparer:
                     tasks.start_soon(load, place, item)
                 else:
                     items[place] = item
+            read.clear()  # Whoever loads a file holds its bytes, and lets go of them when it is loaded.
         loaded = [items[place] for place in sorted(items)]
         if split is not None:
             for each in loaded:
