@@ -13,7 +13,8 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_BINARY = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+BINARY = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+"""What no text holds."""
 
 _PLAIN = re.compile("[\t\n -~\u3000-\u303f]")
 _HIGH = re.compile(b"[\x80-\xff]")
@@ -59,7 +60,7 @@ def decode(data: bytes, *, name: str, declared: str | None = None) -> tuple[str,
     if text is None:
         text, guessed = _guess(data, name)
     text = text.rstrip("\x1a")
-    if control := _BINARY.search(text):
+    if control := BINARY.search(text):
         reason = f"binary data, not text: character U+{ord(control[0]):04X} at offset {control.start()}"
         raise UnreadableDocumentError(name, reason)
     return text.replace("\r\n", "\n").replace("\r", "\n"), guessed

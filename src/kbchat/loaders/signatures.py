@@ -4,6 +4,8 @@ import io
 import re
 import zipfile
 
+from kbchat.loaders.encodings import BINARY
+
 _ZIP = b"PK\x03\x04"
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ZIPPED = (
@@ -47,7 +49,7 @@ _WORDS = (
 _POSTSCRIPT = re.compile(rb"%!PS(-Adobe-\d\.\d)?([ \t]+EPSF-\d\.\d)?[ \t]*[\r\n]")
 _MARKED_PDF = re.compile(rb"(\xef\xbb\xbf)?\s*%PDF-")
 _RTF = re.compile(rb"\{\\rtf[\d\\]")
-_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+_CONTROL = re.compile(BINARY.pattern.encode())
 """What no text holds, whatever its encoding, unless it has two bytes or four for each character."""
 _HEAD = 1024
 """Bytes that a PDF may begin after: those of a mail or a server, say."""
