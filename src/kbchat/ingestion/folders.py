@@ -10,7 +10,7 @@ from kbchat.ingestion.ingest import Ingester
 from kbchat.ingestion.items import Stat
 from kbchat.ingestion.preparing import Preparer
 from kbchat.ingestion.writing import GenerationWriter
-from kbchat.loaders.files import FileSource, Found, is_beneath, read
+from kbchat.loaders.files import FileSource, Found, is_beneath, read, with_end
 from kbchat.models import DocumentFailure, DocumentStatus, IngestProgress, IngestReport, SpaceInfo
 from kbchat.text.readable import can_be_kept, is_text, printable
 from kbchat.threads import Threads
@@ -56,7 +56,7 @@ class FolderSync:
         for root in found.roots:
             known |= await self._catalog.sources_beneath(self._space.id, printable(root.path))
         names = {source.name for source in found.files}
-        closed = [f"{printable(folder.path)}{os.sep}" for folder in found.closed]
+        closed = [with_end(printable(folder.path)) for folder in found.closed]
         gone = {
             name: state
             for name, state in known.items()

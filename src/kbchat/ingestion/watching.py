@@ -9,7 +9,7 @@ from dataclasses import replace
 import anyio
 
 from kbchat.errors import InvalidInputError
-from kbchat.loaders.files import Found, Root
+from kbchat.loaders.files import Found, Root, with_end
 from kbchat.models import IngestReport
 from kbchat.threads import Threads, bare
 
@@ -81,7 +81,7 @@ async def following(
     roots = tuple(root.path for root in found.roots)
     watched = [*roots, *(file.path for file in found.files if not file.path.startswith(roots))]
     # A change may be told of by the path that is watched, or by the one that a link in it leads to.
-    changes = Changes(watched, without=(own, *(f"{path}{os.sep}" for path in found.passed)), threads=threads)
+    changes = Changes(watched, without=(own, *map(with_end, found.passed)), threads=threads)
     there = await changes.identities()
 
     async def look() -> IngestReport:

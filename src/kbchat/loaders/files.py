@@ -108,7 +108,7 @@ def discover(
             raise InvalidInputError(field, f"{shown!r} cannot be a path ({reason}); {remedy}") from None
         sources = [FileSource.named(str(root), root.name)]
         if root.is_dir():
-            place, before = _with_end(str(root)), _identity(root)
+            place, before = with_end(str(root)), _identity(root)
             passed += [seen for seen in [_below(root, without)] if seen]
             sources = list(_files(root, chosen, closed, passed))
             if not sources and not allow_empty:
@@ -119,7 +119,7 @@ def discover(
     return Found(tuple(found.values()), tuple(roots.values()), tuple(closed), tuple(passed))
 
 
-def _with_end(folder: str) -> str:
+def with_end(folder: str) -> str:
     """A folder's path with the separator at its end, which the root of a disk has anyway."""
     return folder.rstrip(os.sep) + os.sep
 
@@ -214,7 +214,7 @@ def _absolute(path: Path) -> Path:
 
 def _files(root: Path, selection: Selection, closed: list[FileSource], passed: list[str]) -> Iterator[FileSource]:
     chosen = _Chosen(root, selection)
-    prefix = len(_with_end(str(root.parent)))
+    prefix = len(with_end(str(root.parent)))
     pending = [] if chosen.ignores_all else [str(root)]
     while pending:
         folder = pending.pop()
@@ -242,14 +242,14 @@ class _Chosen:
     """Decides for the files and folders below a root."""
 
     def __init__(self, root: Path, selection: Selection) -> None:
-        self._cut = len(_with_end(str(root)))
+        self._cut = len(with_end(str(root)))
         self._suffixes = by_suffix()
         self._include = _given(selection.include)
         self._exclude = _given(selection.exclude)
         self._obeys_git = selection.gitignore
         # A repository is where its files are, whatever link leads there.
         real = root.resolve() if selection.gitignore else root
-        self._real = _with_end(str(real))
+        self._real = with_end(str(real))
         self._ignored = _lists_above(real) if selection.gitignore else []
         self.ignores_all = any(self._is_ignored(str(folder), folder=True) for folder in (real, *real.parents))
 
@@ -257,11 +257,11 @@ class _Chosen:
         """Obey a folder's own list from now on, for what lies in it. What is given tells whether a file of a name is
         taken."""
         if self._obeys_git and (patterns := _ignore_file(real := self._placed(folder))) is not None:
-            self._ignored.append((_with_end(real), patterns))
+            self._ignored.append((with_end(real), patterns))
         included = self._is_known if self._include is None else self._include.covers_in(self._below(folder))
         if self._exclude is None and not self._obeys_git:
             return included
-        within = _with_end(folder)
+        within = with_end(folder)
         return lambda name: included(name) and not self._is_out(within + name, folder=False)
 
     def takes_folder(self, path: str) -> bool:
@@ -314,7 +314,7 @@ def _lists_above(root: Path) -> list[tuple[str, Patterns]]:
         return found
     for folder in root.parents:
         if (patterns := _ignore_file(str(folder))) is not None:
-            found.insert(0, (_with_end(str(folder)), patterns))
+            found.insert(0, (with_end(str(folder)), patterns))
         if (folder / ".git").exists():
             return found
     return []  # Not in a repository.
