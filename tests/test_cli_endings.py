@@ -1,5 +1,6 @@
 """How commands end as processes: Ctrl-C wherever they wait, and output that cannot be written."""
 
+import asyncio
 import os
 import pty
 import signal
@@ -10,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import anyio
 import pytest
 
 from kbchat.agents.mcp import _lines
-from kbchat.cli import main
+from kbchat.cli import interrupts, main
 from kbchat.cli.exits import Exit
 
 # Each test starts interpreters, which a busy machine makes slow.
@@ -149,6 +151,60 @@ def test_ctrl_c_in_a_first_ingest_leaves_no_space(folder: Path, monkeypatch: pyt
                 out, err = ingesting.communicate(timeout=120)
     assert (ingesting.returncode, out, err) == (Exit.INTERRUPTED, "", "kbchat: interrupted\n")
     assert main(["spaces", "show", "new"]) == Exit.MISTAKE
+
+
+def test_ctrl_c_waits_for_a_step_of_the_event_loop(caplog: pytest.LogCaptureFixture) -> None:
+    """A callback that it comes in the midst of still does all it does; asyncio alone would let it fail."""
+    done: list[str] = []
+
+    async def action() -> None:
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def step() -> None:
+            assert not answered.done()
+            signal.raise_signal(signal.SIGINT)
+            answered.set_result(None)
+            done.append("the step")
+
+        asyncio.get_running_loop().call_soon(step)
+        try:
+            await answered
+            await anyio.sleep_forever()
+        finally:
+            done.append("the action")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.run(action)
+    assert (done, caplog.messages) == (["the step", "the action"], [])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_is_raised_at_once() -> None:
+    """It ends what the first did not reach, such as a call that blocks the event loop."""
+
+    async def blocked() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("the second one passed by")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.run(blocked)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_ignored_ctrl_c_stays_ignored() -> None:
+    """As the shell has it for what runs in the background."""
+
+    async def action() -> str:
+        signal.raise_signal(signal.SIGINT)
+        await anyio.sleep(0)
+        return "done"
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert interrupts.run(action) == "done"
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_sigterm_leaves_no_folder_of_a_bench(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kbchat.cli import screen, trying
+from kbchat.cli import interrupts, screen, trying
 from kbchat.cli.exits import Exit, say
 from kbchat.cli.session import AsJson, read_settings
 
@@ -114,8 +114,6 @@ def _tell_failures(ran: "list[Trial]") -> None:
 
 
 def _run(given: "list[Dataset]", tried: "list[Configuration]", settings: "Settings") -> "list[Trial]":
-    import anyio
-
     from kbchat.tuning import trials
 
     with trying.working_folder("kbchat-bench-") as folder, screen.progress_bar() as advance:
@@ -123,7 +121,7 @@ def _run(given: "list[Dataset]", tried: "list[Configuration]", settings: "Settin
         async def action() -> "list[Trial]":
             return await trials.run(given, tried, settings=settings, folder=folder, progress=advance)
 
-        return anyio.run(action)
+        return interrupts.run(action)
 
 
 def _print(record: "Record") -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kbchat.cli import screen
+from kbchat.cli import interrupts, screen
 from kbchat.cli.exits import Exit, say
 from kbchat.cli.session import AsJson, DataDir, read_settings
 
@@ -24,8 +24,6 @@ def doctor(
 
     It changes nothing, and ends with 3 where something is wrong.
     """
-    import anyio
-
     from kbchat import doctor as checks
 
     settings = read_settings(data_dir)
@@ -38,7 +36,7 @@ def doctor(
         return found if no_trial else [*found, await checks.trial(settings)]
 
     said = [*checks.unknown_settings(type(settings)), *checks.serving(settings)]
-    findings = [*checks.installed(), *said, *anyio.run(ask)]
+    findings = [*checks.installed(), *said, *interrupts.run(ask)]
     wrong = list(checks.problems(findings))
     if json:
         screen.print_json(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kbchat.cli import interrupts
 from kbchat.cli.exits import Exit
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ async def find_space(kb: "KnowledgeBase", word: str, *, owner: str | None = None
 
 def run(settings: "Settings", action: Callable[["KnowledgeBase"], Awaitable[int | None]]) -> int:
     """Open the knowledge base, do the action, close it. The action returns an exit code; None means done."""
-    import anyio
-
     from kbchat import KnowledgeBase
     from kbchat.processes.allocator import share_heaps
 
@@ -51,7 +50,7 @@ def run(settings: "Settings", action: Callable[["KnowledgeBase"], Awaitable[int 
             return await action(kb)
 
     try:
-        return anyio.run(session) or Exit.DONE
+        return interrupts.run(session) or Exit.DONE
     except BrokenPipeError:
         # Said here, because typer would make its own exit of it.
         raise typer.Exit(Exit.PIPE) from None

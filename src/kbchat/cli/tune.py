@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kbchat.cli import screen, trying
+from kbchat.cli import interrupts, screen, trying
 from kbchat.cli.exits import Exit, say
 from kbchat.cli.session import AsJson, DataDir, find_space, read_settings, run
 from kbchat.cli.spaces import Space
@@ -179,8 +179,6 @@ def _tuned(
     cache: Path | None,
     plot: Path | None,
 ) -> "Tuning":
-    import anyio
-
     from kbchat.tuning import plots, questions, recommending, search, trials
 
     given = questions.read(path, texts, limit=settings.max_question_chars)
@@ -189,7 +187,7 @@ def _tuned(
     trying.tell_left_out(grid, own or settings.splitting)
     with trying.working_folder("kbchat-tune-") as folder, screen.progress_bar() as advance:
         searching = search.Search(texts, given, equal_room=not grid.options["top_k"], progress=advance)
-        ran = anyio.run(lambda: searching.run(tried, settings=settings, folder=folder, cache=cache))
+        ran = interrupts.run(lambda: searching.run(tried, settings=settings, folder=folder, cache=cache))
     made = recommending.summed_up(ran, given, texts, space=name, embedder=settings.embedder, measure=decides)
     if plot:
         plots.plot(made, plot, spread=ran[0].spread)
