@@ -61,6 +61,7 @@ def test_forms_of_a_character_are_one() -> None:
     """Full width, ligatures, case, accents and combining accents make no difference."""
     assert analyse("ＦＡＳＴ ﬁle Café İstanbul STRASSE") == analyse("fast file cafe istanbul straße")
     assert analyse("cafe\u0301") == analyse("café")
+    assert analyse("con\u00adfigu\u00adration in\u2060side") == analyse("configuration inside")
     assert analyse("don’t user’s") == analyse("don't user's") == analyse("user")
 
 

@@ -12,7 +12,7 @@ import unicodedata
 from itertools import pairwise
 from typing import NamedTuple
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same text gives other terms than before: what was indexed by another version is stale."""
 
 MAX_TERM_CHARS = 64
@@ -91,6 +91,7 @@ def _tokens(text: str) -> tuple[list[str], list[str]]:
     if text.isascii():
         return _ASCII_WORD.findall(text.lower()), []
     folded = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
+    folded = _JOINERS.sub("", folded)
     if _ACCENTED.search(folded):
         folded = folded.translate(_PLAIN)
     return _WORD.findall(folded), _RUN.findall(folded)
@@ -170,6 +171,8 @@ MARKS = (  # vowel signs and the like, which \w leaves out though they stand ins
 _LETTER = rf"[^\W_{PAIRED}]"
 _SUFFIX = r"(?:'(?:s|t|d|m|re|ve|ll)(?![^\W_]))?"  # English contractions stay whole: they are in the stop list
 
+_JOINERS = re.compile("[\u00ad\u2060\ufeff]")
+"""What stands inside a word and is not seen: where it may be divided (a soft hyphen), and where it may not."""
 _ASCII_WORD = re.compile(rf"[a-z0-9]+{_SUFFIX}")
 _WORD = re.compile(rf"{_LETTER}+(?:[{MARKS}]+{_LETTER}*)*{_SUFFIX}")
 _RUN = re.compile(rf"[{PAIRED}]+")
