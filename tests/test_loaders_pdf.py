@@ -100,6 +100,17 @@ def test_rows_and_sentences_that_count_with_the_pages_are_text(line: str) -> Non
     assert read(pdf(*pages)).text == "\n\n".join(pages)
 
 
+def test_a_damaged_page_is_told() -> None:
+    """The others keep their numbers."""
+    whole = pdf("The first page.", "The second page.", "The third page.")
+    damaged = whole.replace(b"9 0 obj\n<< /Type /Page /P", b"9 0 obj\n<< /Type /Xxxx /P")
+    assert damaged != whole
+    document = read(damaged)
+    assert document.metadata["unread_pages"] == [2]
+    assert [block.metadata["page"] for block in document.blocks] == [1, 3]
+    assert "unread_pages" not in read(whole).metadata
+
+
 def test_what_is_filled_in_is_read() -> None:
     """By the name that a reader is told, else by the field's own; passwords and empty fields are left out."""
     data = form(

@@ -32,6 +32,13 @@ MOST_WORDS = 8
 """Words that a line with a page's number may have besides."""
 
 
+class _Page(NamedTuple):
+    """What is written on a page, and what is filled in into its form."""
+
+    text: str
+    fields: str
+
+
 class _Mark(NamedTuple):
     """A bookmark: on which page, how deep, and what it is called."""
 
@@ -43,7 +50,8 @@ class _Mark(NamedTuple):
 class PdfLoader:
     """A PDF's text. Each page is a block, and each part of it that a bookmark names; bookmarks are the headings.
 
-    What is filled in into a form stands at the end of its page.
+    What is filled in into a form stands at the end of its page. Pages that are damaged are in the metadata by their
+    numbers, as `unread_pages`; the others are read.
     """
 
     def load(self, data: bytes, *, name: str) -> LoadedDocument:
@@ -62,11 +70,14 @@ class PdfLoader:
             about = document.get_metadata_dict()
         finally:
             document.close()
-        texts = _without_running_lines([text for text, _ in pages])
-        whole = [f"{text}\n{fields}".strip("\n") for text, (_, fields) in zip(texts, pages, strict=True)]
+        texts = _without_running_lines([page.text if page else "" for page in pages])
+        whole = [f"{text}\n{page.fields if page else ''}".strip("\n") for text, page in zip(texts, pages, strict=True)]
         text, blocks = joined(_sections(whole, marks))
         require_text(text, name=name, reason="no text on any page: a scan; make its text readable (OCR) first")
         metadata = facts(title=_said(about.get("Title", "")), author=_said(about.get("Author", "")))
+        unread: list[JsonValue] = [number for number, page in enumerate(pages, 1) if page is None]
+        if unread:
+            metadata["unread_pages"] = unread
         return LoadedDocument(text, metadata=metadata, blocks=blocks)
 
 
@@ -80,8 +91,8 @@ def _said(value: str) -> str:
     return "" if value.lower() in _UNSAID else value
 
 
-def _page(document: "PdfDocument", number: int) -> tuple[str, str]:
-    """The text of a page, and what is filled in into its form."""
+def _page(document: "PdfDocument", number: int) -> _Page | None:
+    """A page's text; None for one that is damaged."""
     from pypdfium2 import PdfiumError
 
     try:
@@ -94,8 +105,8 @@ def _page(document: "PdfDocument", number: int) -> tuple[str, str]:
         finally:
             page.close()
     except PdfiumError:
-        return "", ""  # A damaged page; the others can be read.
-    return tidy(_HYPHEN.sub("", text.replace("\r\n", "\n"))), tidy(fields)
+        return None
+    return _Page(tidy(_HYPHEN.sub("", text.replace("\r\n", "\n"))), tidy(fields))
 
 
 def _filled(document: "PdfDocument", page: "PdfPage") -> Iterator[str]:
