@@ -23,8 +23,8 @@ OBFUSCATED = (
 )
 
 
-def book(*chapters: str, nav: str = "", ncx: str = "", encrypted: str = "") -> LoadedDocument:
-    """A book of files 0.xhtml, 1.xhtml and so on."""
+def book(*chapters: str, nav: str = "", ncx: str = "", encrypted: str = "", kept: str = "OEBPS/text") -> LoadedDocument:
+    """A book of files 0.xhtml, 1.xhtml and so on, which it says are in OEBPS/text."""
     items = "".join(f'<item id="c{n}" href="text/{n}.xhtml"/>' for n in range(len(chapters)))
     items += '<item id="nav" href="nav.xhtml" properties="scripted nav"/>' * bool(nav)
     items += '<item id="ncx" href="toc.ncx" media-type="application/x-dtbncx+xml"/>' * bool(ncx)
@@ -38,7 +38,7 @@ def book(*chapters: str, nav: str = "", ncx: str = "", encrypted: str = "") -> L
             f"<metadata><dc:title>Keys</dc:title></metadata><manifest>{items}</manifest><spine>{spine}</spine></package>",
             "OEBPS/nav.xhtml": nav,
             "OEBPS/toc.ncx": ncx,
-            **{f"OEBPS/text/{n}.xhtml": chapter for n, chapter in enumerate(chapters)},
+            **{f"{kept}/{n}.xhtml": chapter for n, chapter in enumerate(chapters)},
             **({"META-INF/encryption.xml": OBFUSCATED.format(encrypted)} if encrypted else {}),
         }.items():
             archive.writestr(name, content)
@@ -54,6 +54,13 @@ def test_a_file_of_very_many_chapters_is_read_once(monkeypatch: pytest.MonkeyPat
     found = book(XHTML.format("", chapters), nav=f"<html><body><nav>{links}</nav></body></html>")
     assert found.text.startswith("## Chapter 0\n\nText 0.")
     assert len(asked) <= 2
+
+
+def test_links_and_members_may_differ_in_case() -> None:
+    """On the systems that such books are made on they are the same."""
+    chapters = [XHTML.format("", "<p>One.</p>"), XHTML.format("", "<p>Two.</p>")]
+    nav = '<html><body><nav><li><a href="text/1.xhtml">Second</a></li></nav></body></html>'
+    assert book(*chapters, nav=nav, kept="OEBPS/Text").text == "One.\n\n# Second\n\nTwo."
 
 
 def load(data: str | bytes, name: str) -> LoadedDocument:

@@ -49,8 +49,9 @@ class _Book:
     def __init__(self, archive: ZipFile, name: str) -> None:
         self._archive = archive
         self._name = name
+        self._folded = {member.casefold(): member for member in archive.NameToInfo}
         root = self._xml("META-INF/container.xml").find(f".//{_CONTAINER}rootfile")
-        self._path = "" if root is None else root.get("full-path", "")
+        self._path = "" if root is None else self._member("", root.get("full-path", ""))
         self._package = self._xml(self._path)
         self._items = {item.get("id"): item for item in self._package.iter(f"{_OPF}item")}
 
@@ -79,7 +80,7 @@ class _Book:
             # The table of contents says nothing that the chapters do not.
             if item is None or _is_nav(item):
                 continue
-            member = _member(self._path, item.get("href", ""))
+            member = self._member(self._path, item.get("href", ""))
             if member in self._archive.NameToInfo:
                 yield member
 
@@ -88,12 +89,12 @@ class _Book:
         path = "META-INF/encryption.xml"
         if path not in self._archive.NameToInfo:
             return frozenset()
-        return frozenset(_member("", cipher.get("URI", "")) for cipher in self._xml(path).iter(_CIPHER))
+        return frozenset(self._member("", cipher.get("URI", "")) for cipher in self._xml(path).iter(_CIPHER))
 
     def _contents(self) -> list[tuple[str, str, str]]:
         """The table of contents: a title, the file it leads to and the place in it."""
         for item in sorted(self._items.values(), key=_is_nav, reverse=True):
-            path = _member(self._path, item.get("href", ""))
+            path = self._member(self._path, item.get("href", ""))
             if path not in self._archive.NameToInfo:
                 continue
             if _is_nav(item):
@@ -104,8 +105,13 @@ class _Book:
                 continue
             if links:
                 places = ((title, *target.partition("#")[::2]) for title, target in links)
-                return [(title, _member(path, file), unquote(place)) for title, file, place in places]
+                return [(title, self._member(path, file), unquote(place)) for title, file, place in places]
         return []
+
+    def _member(self, base: str, link: str) -> str:
+        """The member of the archive that a link in another means; if none is written so, one that differs in case."""
+        name = posixpath.normpath(posixpath.join(posixpath.dirname(base), unquote(link)))
+        return name if name in self._archive.NameToInfo else self._folded.get(name.casefold(), name)
 
     def _page(self, member: str) -> str:
         data = self._archive.read(member)
@@ -113,11 +119,6 @@ class _Book:
 
     def _xml(self, member: str) -> ElementTree.Element:
         return ElementTree.fromstring(self._archive.read(member))  # noqa: S314 (expat's limits)
-
-
-def _member(base: str, link: str) -> str:
-    """The member of an archive that a link in another means."""
-    return posixpath.normpath(posixpath.join(posixpath.dirname(base), unquote(link)))
 
 
 def _is_nav(item: ElementTree.Element) -> bool:
