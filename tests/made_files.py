@@ -5,7 +5,9 @@ import json
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 PHRASE = "Keys of the vault are rotated every ninety days."
 
@@ -70,7 +72,7 @@ def docx(text: str = PHRASE) -> bytes:
     table = document.add_table(2, 2)
     for place, value in enumerate(["Key", "Owner", "blue", "Ann"]):
         table.cell(place // 2, place % 2).text = value
-    return _saved(document)
+    return saved(document)
 
 
 def pptx() -> bytes:
@@ -82,7 +84,7 @@ def pptx() -> bytes:
         slide.shapes.title.text = title
         slide.placeholders[1].text = body
     slide.notes_slide.notes_text_frame.text = "Ask the vault's owner."
-    return _saved(show)
+    return saved(show)
 
 
 def xlsx() -> bytes:
@@ -271,7 +273,18 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
-def _saved(document: object) -> bytes:
+def saved(document: Any) -> bytes:
+    """The bytes of a document of python-docx or python-pptx."""
     out = io.BytesIO()
-    document.save(out)  # type: ignore[attr-defined]
+    document.save(out)
+    return out.getvalue()
+
+
+def changed(data: bytes, change: Callable[[str, bytes], bytes | None]) -> bytes:
+    """A zipped document with other parts; those for which None is given are left out."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            if (part := change(name, old.read(name))) is not None:
+                new.writestr(name, part)
     return out.getvalue()

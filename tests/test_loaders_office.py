@@ -1,8 +1,6 @@
 """Word, PowerPoint, rich text and JSON: what a reader sees is read, wherever the file keeps it."""
 
-import io
 import json
-import zipfile
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +11,6 @@ from docx.oxml import parse_xml
 from docx.oxml.ns import nsdecls
 from lxml import etree
 from pptx import Presentation
-from pptx.chart.data import CategoryChartData, XyChartData
-from pptx.enum.chart import XL_CHART_TYPE
 
 from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders.data import JsonLinesLoader, JsonLoader
@@ -22,23 +18,7 @@ from kbchat.loaders.docx import DocxLoader
 from kbchat.loaders.formats import format_of
 from kbchat.loaders.pptx import PptxLoader
 from kbchat.loaders.rtf import RtfLoader
-from made_files import PHRASE, docx, pptx
-
-
-def saved(document: Any) -> bytes:
-    out = io.BytesIO()
-    document.save(out)
-    return out.getvalue()
-
-
-def changed(data: bytes, change: Callable[[str, bytes], bytes | None]) -> bytes:
-    """A zipped document with other parts; those for which None is given are left out."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
-        for name in old.namelist():
-            if (part := change(name, old.read(name))) is not None:
-                new.writestr(name, part)
-    return out.getvalue()
+from made_files import PHRASE, changed, docx, pptx, saved
 
 
 def of_type(data: bytes, usual: str, kind: str) -> bytes:
@@ -203,70 +183,6 @@ def test_hidden_text_readings_and_powers() -> None:
     assert word(f"<w:p><w:r><w:t>21</w:t></w:r>{above.format('st')}</w:p>") == "21st"
 
 
-def slides(*, boxed: str = "", chart: Any = None, kind: Any = None) -> str:
-    show = Presentation()
-    slide = show.slides.add_slide(show.slide_layouts[6])
-    if chart is not None:
-        slide.shapes.add_chart(kind, 0, 0, 99, 99, chart)
-    if boxed:
-        box = slide.shapes.add_textbox(0, 0, 99, 99)
-        box.text_frame.text = boxed
-        space = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
-        alternatives = etree.SubElement(box._element.getparent(), f"{space}AlternateContent")
-        newest = etree.SubElement(alternatives, f"{space}Choice", Requires="a14")
-        newest.append(box._element)
-        etree.SubElement(alternatives, f"{space}Fallback")
-    return PptxLoader().load(saved(show), name="a.pptx").text
-
-
-def test_charts_say_their_numbers_whole() -> None:
-    """Not to six digits; points without categories are named by where they stand."""
-    chart = CategoryChartData()
-    chart.categories = ["2023", "2024"]
-    chart.add_series("Revenue", (1234567.0, 0.1234567))
-    assert slides(chart=chart, kind=XL_CHART_TYPE.COLUMN_CLUSTERED) == "Revenue: 2023: 1234567; 2024: 0.1234567"
-    points = XyChartData()
-    series = points.add_series("Heat")
-    series.add_data_point(1, 2)
-    series.add_data_point(3, 4.5)
-    points.add_series("Cold").add_data_point(5, 6)
-    assert slides(chart=points, kind=XL_CHART_TYPE.XY_SCATTER) == "Heat: 1: 2; 3: 4.5\nCold: 5: 6"
-
-
-def with_chart(change: Callable[[bytes], bytes | None]) -> str:
-    """The text of a presentation whose chart, of two series, was changed."""
-    show = Presentation()
-    slide = show.slides.add_slide(show.slide_layouts[5])
-    slide.shapes.title.text = "Regions"
-    data = CategoryChartData()
-    data.categories = ["East", "West"]
-    data.add_series("Q1", (1.5, 2))
-    data.add_series("Q2", (3, None))
-    chart = slide.shapes.add_chart(XL_CHART_TYPE.LINE, 0, 0, 99, 99, data).chart
-    chart.chart_title.text_frame.text = "Sales"
-    whole = changed(saved(show), lambda name, part: change(part) if name.startswith("ppt/charts/chart") else part)
-    return PptxLoader().load(whole, name="a.pptx").text
-
-
-@pytest.mark.parametrize("kind", ["lineChart", "pie3DChart", "bar3DChart", "line3DChart", "stockChart", "ofPieChart"])
-def test_charts_of_every_kind_are_read(kind: str) -> None:
-    """Also of those that python-pptx does not know."""
-    text = with_chart(lambda part: part.replace(b"c:lineChart", f"c:{kind}".encode()))
-    assert text == "Regions\nSales\nQ1: East: 1.5; West: 2\nQ2: East: 3"
-
-
-def test_an_error_in_a_charts_cell_costs_that_value() -> None:
-    """A spreadsheet writes #N/A where it has none."""
-    text = with_chart(lambda part: part.replace(b"<c:v>1.5</c:v>", b"<c:v>#N/A</c:v>"))
-    assert text == "Regions\nSales\nQ1: West: 2\nQ2: East: 3"
-
-
-@pytest.mark.parametrize("change", [lambda part: None, lambda part: part[: len(part) // 2], lambda part: b""])
-def test_a_chart_that_cannot_be_read_costs_itself_alone(change: Callable[[bytes], bytes | None]) -> None:
-    """Whether it is missing or damaged."""
-    assert with_chart(change) == "Regions"
-
-
 def test_a_shape_with_the_number_of_the_title_is_read() -> None:
     """Programs that copy slides give numbers twice."""
     show = Presentation()
@@ -280,7 +196,15 @@ def test_a_shape_with_the_number_of_the_title_is_read() -> None:
 
 def test_shapes_that_newer_programs_show_otherwise_are_read() -> None:
     """A text box with a formula is kept in two forms."""
-    assert slides(boxed="The text.") == "The text."
+    show = Presentation()
+    box = show.slides.add_slide(show.slide_layouts[6]).shapes.add_textbox(0, 0, 99, 99)
+    box.text_frame.text = "The text."
+    space = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+    alternatives = etree.SubElement(box._element.getparent(), f"{space}AlternateContent")
+    newest = etree.SubElement(alternatives, f"{space}Choice", Requires="a14")
+    newest.append(box._element)
+    etree.SubElement(alternatives, f"{space}Fallback")
+    assert PptxLoader().load(saved(show), name="a.pptx").text == "The text."
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders.docx_numbers import Numbers, Styles, number
+from kbchat.loaders.drawings import DRAWN, drawn
 from kbchat.loaders.parts import facts, joined, needing, office, said
 from kbchat.loaders.text import require_text
 from kbchat.models import LoadedDocument
@@ -31,7 +32,8 @@ MAX_SPAN = 63
 
 
 class DocxLoader:
-    """A Word document: headings, paragraphs, lists, tables, the text of formulas, and footnotes at the end."""
+    """A Word document: headings, paragraphs, lists, tables, the text of formulas and drawings, and footnotes at the
+    end."""
 
     def load(self, data: bytes, *, name: str) -> LoadedDocument:
         """Raises `UnreadableDocumentError` for one that is damaged, a zip bomb or without text."""
@@ -55,6 +57,7 @@ class _Body:
 
     def __init__(self, document: "Document") -> None:
         self._document = document
+        self._relations = document.part.rels
         self._styles = Styles(document.styles.element)
         numbering = next(
             (part for part in document.part.package.iter_parts() if str(part.partname) == "/word/numbering.xml"), None
@@ -76,8 +79,8 @@ class _Body:
             yield from self._paragraph(child) if child.tag == f"{_W}p" else self._table(child)
 
     def _paragraph(self, paragraph: Any) -> Iterator[str]:
-        for box in _boxes(paragraph):
-            yield from self._blocks(box)
+        for found in _beside(paragraph):
+            yield from ("", *drawn(found, self._relations), "") if found.tag in DRAWN else self._blocks(found)
         text = _text(paragraph).strip()
         if not text:
             return
@@ -121,13 +124,13 @@ def _inner(element: Any, *tags: str) -> Iterator[Any]:
             yield from _inner(child, *tags)
 
 
-def _boxes(element: Any) -> Iterator[Any]:
-    """The text boxes in a paragraph, but for those within another, which its own paragraphs have."""
+def _beside(element: Any) -> Iterator[Any]:
+    """The text boxes and drawings in a paragraph, but for those within another box, which its own paragraphs have."""
     for child in element.iterchildren(tag="*"):
-        if child.tag == f"{_W}txbxContent":
+        if child.tag == f"{_W}txbxContent" or child.tag in DRAWN:
             yield child
         elif child.tag != _FALLBACK:
-            yield from _boxes(child)
+            yield from _beside(child)
 
 
 def _parsed(xml: bytes) -> Any:
