@@ -13,6 +13,8 @@ from kbchat.loaders.formats import format_of
 from kbchat.loaders.text import CodeLoader, MarkdownLoader, RstLoader, TextLoader
 from rights import unprivileged
 
+COMPOUND, BOOK = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Workbook\0".encode("utf-16-le")
+MEMBER = b"PK\x03\x04" + bytes(26)
 CHINESE = "知识库支持多种文档格式，检索结果包含引用。"
 
 
@@ -252,8 +254,12 @@ def test_the_type_is_decided_by_content_first() -> None:
         (b"\x89PNG\r\n\x1a\n....", "a PNG image"),
         (b"\x1f\x8b\x08....", "a gzip archive"),
         (b"PK\x05\x06" + bytes(18), "a zip archive of no kind that is known"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "WordDocument\0".encode("utf-16-le"), "save it as .docx"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage\0".encode("utf-16-le"), "encrypted with a password"),
+        (COMPOUND + "WordDocument\0".encode("utf-16-le"), "save it as .docx"),
+        (COMPOUND + "EncryptedPackage\0".encode("utf-16-le"), "encrypted with a password"),
+        (COMPOUND + BOOK + b"\x09\x08\x10\x00\x00\x06\x05\x00" + bytes(12) + b"\x2f\x00", "encrypted with a password"),
+        (COMPOUND + BOOK + b"\x09\x08\x08\x00\x00\x05\x05\x00" + bytes(4) + b"\x86\x00\x00\x00\x2f\x00", "encrypted"),
+        (MEMBER + b"mimetypeapplication/vnd.oasis.opendocument.text", "OpenDocument text; save it as .docx"),
+        (MEMBER + b"mimetypeapplication/vnd.oasis.opendocument.presentation", "save it as .pptx"),
     ],
 )
 def test_files_without_text_are_refused_by_what_they_are(data: bytes, reason: str) -> None:

@@ -133,6 +133,12 @@ def test_a_feed_may_hold_elements() -> None:
     assert load(feed, "a.atom").text == "# Keys\n\nOne\n\nTwo bold\nline"
 
 
+def test_a_feed_may_name_characters_as_html_does() -> None:
+    """XML knows five names; what nobody knows stays as it is."""
+    feed = "<rss><channel><item><title>Caf&eacute;&nbsp;&amp; &nope;</title></item></channel></rss>"
+    assert load(feed, "a.rss").text == "# Café & &nope;"
+
+
 @pytest.mark.parametrize(
     ("declared", "written"),
     [

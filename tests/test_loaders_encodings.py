@@ -87,6 +87,14 @@ def test_the_mark_at_the_end_of_old_files_is_left_out() -> None:
         decode(b"Old\x1atext", name="a.txt")
 
 
+def test_stray_control_characters_are_left_out() -> None:
+    """What a terminal left in a log. Zero bytes are never text, and other encodings hold nearly any bytes."""
+    assert decode("Schlüssel \x07".encode() + b"text " * 20, name="a.log") == ("Schlüssel " + "text " * 20, None)
+    for data in (b"a\x00" + b"text " * 20, "Schlüssel\x07".encode("cp1252") + b"text " * 20, b"\x07text " * 20):
+        with pytest.raises(UnreadableDocumentError, match="binary data"):
+            decode(data, name="a.log")
+
+
 @pytest.mark.parametrize(
     ("declared", "written", "text"),
     [

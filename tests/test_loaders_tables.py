@@ -9,7 +9,9 @@ import pytest
 from xlsxwriter import Workbook
 from xlsxwriter.worksheet import Worksheet
 
+from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders.formats import format_of
+from made_files import zipped
 
 Row = list[object]
 
@@ -109,6 +111,27 @@ def test_numbers_are_shown_as_the_spreadsheet_shows_them() -> None:
         for name in given.namelist():
             written.writestr(name, given.read(name).replace(b"<v>777.25</v>", b"<v>3704.0299999999997</v>"))
     assert read(out.getvalue()) == "item: A; sum: 3704.03\nitem: B; sum: 100000000000000\nitem: C; sum: 0.1"
+
+
+def test_a_sheet_that_is_a_chart_is_passed_over() -> None:
+    """Its values are on another one."""
+    out = io.BytesIO()
+    with Workbook(out, {"in_memory": True}) as book:
+        page = book.add_worksheet("Page")
+        page.write_row(0, 0, ["name", "age"])
+        page.write_row(1, 0, ["Ann", 30])
+        chart = book.add_chart({"type": "line"})
+        chart.add_series({"values": "=Page!$B$2:$B$2"})
+        book.add_chartsheet("Chart").set_chart(chart)
+    assert read(out.getvalue()) == "name: Ann; age: 30"
+
+
+def test_a_locked_sheet_says_so() -> None:
+    """OpenDocument encrypts the parts of the archive, not the archive."""
+    members = {"mimetype": "application/vnd.oasis.opendocument.spreadsheet", "content.xml": "\x01\x02"}
+    members["META-INF/manifest.xml"] = "<manifest:file-entry><manifest:encryption-data/></manifest:file-entry>"
+    with pytest.raises(UnreadableDocumentError, match="encrypted with a password"):
+        format_of(zipped(members), name="a.ods").load(zipped(members), name="a.ods")
 
 
 def test_years_of_a_sheet_are_names() -> None:

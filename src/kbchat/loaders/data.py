@@ -64,7 +64,9 @@ class NotebookLoader:
         try:
             book = json.loads(text, parse_int=_Number)
             language = book.get("metadata", {}).get("language_info", {}).get("name", "python")
-            parts = [_cell(cell, str(language)) for cell in book["cells"]]
+            # Until version 4 they were on sheets, of which there was one.
+            cells = book["cells"] if "cells" in book else [cell for it in book["worksheets"] for cell in it["cells"]]
+            parts = [_cell(cell, str(language)) for cell in cells]
         except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
             raise UnreadableDocumentError(name, "not a Jupyter notebook, or cut short") from None
         content, _ = joined((part, {}) for part in parts)
@@ -99,8 +101,10 @@ def _document(parts: Iterable[str], *, name: str, encoding: str | None) -> Loade
 
 
 def _cell(cell: dict[str, JsonValue], language: str) -> str:
-    source = cell.get("source", "")
+    source = cell.get("source", cell.get("input", ""))
     text = "".join(map(str, source)) if isinstance(source, list) else str(source)
+    if cell.get("cell_type") == "heading":
+        return f"{'#' * min(int(str(cell.get('level', 1))), 6)} {text}"
     if cell.get("cell_type") != "code" or not text.strip():
         return text
     fence = "````" if "```" in text else "```"

@@ -14,7 +14,9 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 BINARY = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
-"""What no text holds."""
+"""What no text holds, but by mistake."""
+_STRAY = 100
+"""Characters for each of those that a text may hold: a terminal's bell in a log, say."""
 
 _PLAIN = re.compile("[\t\n -~\u3000-\u303f]")
 _HIGH = re.compile(b"[\x80-\xff]")
@@ -43,8 +45,8 @@ def decode(data: bytes, *, name: str, declared: str | None = None) -> tuple[str,
 
     In this order: the encoding of a byte order mark, UTF-8, the one that the file itself declares, the most probable
     one; but what is declared, or else ISO-2022-JP, goes first where ASCII is what some encodings are made of. The mark
-    that ended texts under DOS is left out. Raises `UnreadableDocumentError` for what is no text, or is broken in its
-    own encoding.
+    that ended texts under DOS is left out, and so are stray control characters. Raises `UnreadableDocumentError` for
+    what is no text, or is broken in its own encoding.
     """
     guessed = None
     text = _by_mark(data, name)
@@ -61,8 +63,11 @@ def decode(data: bytes, *, name: str, declared: str | None = None) -> tuple[str,
         text, guessed = _guess(data, name)
     text = text.rstrip("\x1a")
     if control := BINARY.search(text):
-        reason = f"binary data, not text: character U+{ord(control[0]):04X} at offset {control.start()}"
-        raise UnreadableDocumentError(name, reason)
+        # Only where it is UTF-8 without them: in other encodings nearly all that is binary is text as well.
+        if guessed or "\0" in text or len(BINARY.findall(text)) > len(text) // _STRAY:
+            reason = f"binary data, not text: character U+{ord(control[0]):04X} at offset {control.start()}"
+            raise UnreadableDocumentError(name, reason)
+        text = BINARY.sub("", text)
     return text.replace("\r\n", "\n").replace("\r", "\n"), guessed
 
 

@@ -1,7 +1,11 @@
 """XML: news feeds entry by entry, anything else as the text of its elements."""
 
+import re
 from collections.abc import Iterator
+from contextlib import suppress
+from html.entities import html5
 from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders.encodings import decode
@@ -11,22 +15,23 @@ from kbchat.loaders.parts import facts, joined
 from kbchat.loaders.text import require_text
 from kbchat.models import LoadedDocument
 
+_NAMED = re.compile("&(?!(?:amp|lt|gt|quot|apos);)([A-Za-z][A-Za-z0-9]{1,31};)")
+"""A character's name that XML does not know."""
 _CONTENT = ("encoded", "content", "description", "summary")
 """Where a feed's entry keeps its text, the fullest first."""
 
 
 class XmlLoader:
-    """RSS and Atom feeds, web pages in XML, and plain XML."""
+    """RSS and Atom feeds, web pages in XML, and plain XML. What is not well-formed is text as it stands."""
 
     def load(self, data: bytes, *, name: str) -> LoadedDocument:
-        """Raises `UnreadableDocumentError` for what is no XML or holds no text."""
+        """Raises `UnreadableDocumentError` for binary data, and for what holds no text."""
         # The parser knows few encodings, and none of several bytes. What is text already it takes whatever it declares.
         content, guessed = decode(data, name=name, declared=declared_encoding(data))
-        try:
-            # Programs write blank lines before the declaration, which must be the first.
-            root = ElementTree.fromstring(content.lstrip())  # noqa: S314 (expat refuses to expand beyond its limits)
-        except (ElementTree.ParseError, ValueError) as error:
-            raise UnreadableDocumentError(name, f"not well-formed XML: {error}") from None
+        root = _root(content)
+        if root is None:
+            require_text(content, name=name, reason="the file holds no text")
+            return LoadedDocument(content, metadata=facts(encoding=guessed))
         if _local(root) == "html":
             return HtmlLoader().load(data, name=name)
         try:
@@ -35,6 +40,16 @@ class XmlLoader:
             raise UnreadableDocumentError(name, "its elements are nested too deeply") from None
         require_text(found.text, name=name, reason="the file holds no text")
         return found
+
+
+def _root(content: str) -> ElementTree.Element | None:
+    """The root of XML that is well-formed, but for the names of characters that only HTML has; feeds use them."""
+    # Programs write blank lines before the declaration, which must be the first.
+    content = content.lstrip()
+    for text in (content, _NAMED.sub(lambda name: escape(html5.get(name[1], name[0])), content)):
+        with suppress(ElementTree.ParseError, ValueError):
+            return ElementTree.fromstring(text)  # noqa: S314 (expat refuses to expand beyond its limits)
+    return None
 
 
 def _document(root: ElementTree.Element, encoding: str | None) -> LoadedDocument:

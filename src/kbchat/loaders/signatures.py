@@ -24,6 +24,17 @@ _OLE_STREAMS = (
     ("WordDocument", "doc"),
     ("PowerPoint Document", "ppt"),
 )
+_MEMBER = 30
+"""Where a zip archive names its first member, which in an OpenDocument file says what it is."""
+_OPEN_DOCUMENTS = (
+    (b"mimetypeapplication/vnd.oasis.opendocument.text", "an OpenDocument text; save it as .docx"),
+    (b"mimetypeapplication/vnd.oasis.opendocument.presentation", "an OpenDocument presentation; save it as .pptx"),
+    (b"mimetypeapplication/vnd.oasis.opendocument.graphics", "an OpenDocument drawing; save it as .pdf"),
+)
+_LOCKED_BOOK = re.compile(
+    rb"\x09\x08(?:\x10\x00\x00\x06\x05\x00.{12}|\x08\x00\x00\x05\x05\x00.{4})(?:\x86\x00\x00\x00)?\x2f\x00", re.DOTALL
+)
+"""The first records of a workbook that is encrypted: BOF, WriteProtect and FilePass ([MS-XLS] 2.1.7.20.3)."""
 _FOREIGN = (
     (b"\x89PNG\r\n\x1a\n", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
@@ -78,13 +89,15 @@ def foreign(data: bytes) -> str | None:
     """Why a file of a known kind that holds no text for us is refused; None for any other."""
     if data.startswith(_OLE):
         match _compound(data):
-            case "encrypted":
+            case "encrypted" | "locked xls":
                 return "encrypted with a password; save it without one"
             case "doc":
                 return "the old Word format; save it as .docx"
             case "ppt":
                 return "the old PowerPoint format; save it as .pptx"
         return "a compound file of an unknown kind"
+    if what := next((what for kind, what in _OPEN_DOCUMENTS if data.startswith(kind, _MEMBER)), None):
+        return what
     if data.startswith((_ZIP, b"PK\x05\x06")):
         return "a zip archive of no kind that is known; unpack it"
     is_binary = _CONTROL.search(data, 0, _HEAD) is not None
@@ -111,4 +124,5 @@ def _zipped(data: bytes, hint: str) -> str | None:
 
 
 def _compound(data: bytes) -> str | None:
-    return next((found for name, found in _OLE_STREAMS if f"{name}\0".encode("utf-16-le") in data), None)
+    found = next((found for name, found in _OLE_STREAMS if f"{name}\0".encode("utf-16-le") in data), None)
+    return "locked xls" if found == "xls" and _LOCKED_BOOK.search(data) else found

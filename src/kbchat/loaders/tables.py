@@ -28,6 +28,8 @@ _SEPARATORS = "\t;|,"
 _SAID = re.compile(r'sep=([^"\n ])\n', re.IGNORECASE)
 """The first line by which a file tells Excel its separator."""
 
+_MANIFEST, _LOCKED = "META-INF/manifest.xml", b":encryption-data"
+"""Where an OpenDocument file says of its parts that they are encrypted."""
 _DATE = re.compile(r"\d{1,4}([-./])\d{1,2}\1\d{1,4}(?: .*)?")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _SENTENCE = 40
@@ -59,18 +61,22 @@ class SheetLoader:
     def load(self, data: bytes, *, name: str) -> LoadedDocument:
         """Raises `UnreadableDocumentError` for a workbook that is locked, damaged or empty."""
         with needing("spreadsheets"):
-            from python_calamine import CalamineError, CalamineWorkbook, PasswordError
+            from python_calamine import CalamineError, CalamineWorkbook, PasswordError, SheetTypeEnum
         if data.startswith(b"PK"):
-            with unzipped(data, name=name, what="spreadsheet"):
-                pass  # Bombs are refused before anything is unpacked.
+            # Bombs are refused before anything is unpacked.
+            with unzipped(data, name=name, what="spreadsheet") as archive:
+                if _MANIFEST in archive.NameToInfo and _LOCKED in archive.read(_MANIFEST):
+                    raise UnreadableDocumentError(name, "encrypted with a password; save it without one")
         try:
             book = CalamineWorkbook.from_filelike(io.BytesIO(data))
             parts = []
-            for sheet_name in book.sheet_names:
+            for sheet in book.sheets_metadata:
+                if sheet.typ != SheetTypeEnum.WorkSheet:
+                    continue  # A chart, whose values are on another, or a program.
                 # A stray value in the last row makes a million rows: those without a value are not looked at.
-                rows = (row for row in book.get_sheet_by_name(sheet_name).iter_rows() if row.count("") < len(row))
+                rows = (row for row in book.get_sheet_by_name(sheet.name).iter_rows() if row.count("") < len(row))
                 lines = _lines([[_shown(value) for value in row] for row in rows])
-                parts.append(("\n".join(lines), {"sheet": sheet_name}))
+                parts.append(("\n".join(lines), {"sheet": sheet.name}))
         except PasswordError:
             raise UnreadableDocumentError(name, "encrypted with a password; save it without one") from None
         except (CalamineError, OSError) as error:
