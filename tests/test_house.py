@@ -130,7 +130,7 @@ VENDORS = {
     "docx": {"kbchat.loaders.docx"},
     "grpc": {"kbchat.stores.lite", "kbchat.stores.milvus"},
     "httpx": {"kbchat.stores.chroma"},
-    "lxml": {"kbchat.loaders.docx", "kbchat.loaders.drawings", "kbchat.loaders.pptx"},
+    "lxml": {"kbchat.loaders.drawings"},
     "haystack": {"kbchat.integrations.haystack"},
     "langchain_core": {"kbchat.integrations.langchain"},
     "llama_index": {"kbchat.integrations.llamaindex"},

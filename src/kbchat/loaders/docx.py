@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders.docx_numbers import Numbers, Styles, number
 from kbchat.loaders.drawings import DRAWN, drawn
-from kbchat.loaders.parts import facts, joined, needing, office, said
+from kbchat.loaders.parts import DAMAGE, about, joined, needing, office, said
 from kbchat.loaders.text import require_text
 from kbchat.models import LoadedDocument
 
@@ -39,17 +39,17 @@ class DocxLoader:
         """Raises `UnreadableDocumentError` for one that is damaged, a zip bomb or without text."""
         with needing("Word documents"):
             from docx import Document
-            from lxml.etree import XMLSyntaxError
+            from docx.exceptions import PythonDocxError
+            from docx.opc.exceptions import OpcError
         source = office(data, name=name, what="Word", suffix=".docx", types=_TYPES)
         try:
             document = Document(source)
             lines = list(_Body(document).lines())
-        except (KeyError, ValueError, XMLSyntaxError, AttributeError) as error:
+        except (*DAMAGE, KeyError, AttributeError, TypeError, SyntaxError, PythonDocxError, OpcError) as error:
             raise UnreadableDocumentError(name, f"damaged: not a whole Word file ({said(error)})") from None
         text, _ = joined([("\n".join(lines), {})])
         require_text(text, name=name, reason="the document holds no text")
-        about = document.core_properties
-        return LoadedDocument(text, metadata=facts(title=about.title, author=about.author), markup="markdown")
+        return LoadedDocument(text, metadata=about(document), markup="markdown")
 
 
 class _Body:

@@ -3,8 +3,10 @@
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -14,6 +16,8 @@ from kbchat.models import Block
 
 MAX_UNPACKED = 512 * 1024 * 1024
 """Bytes that a zipped document may unpack to. Checked against what the archive declares, which its reader enforces."""
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError)
+"""What an archive that is not whole raises, as it is opened and as its members are read."""
 _CONTENT_TYPES = "[Content_Types].xml"
 _STRICT = b"http://purl.oclc.org/ooxml/officeDocument/relationships/"
 """The names that only Strict Open XML has, which the packages that read Office documents do not know."""
@@ -39,7 +43,7 @@ def unzipped(data: bytes, *, name: str, what: str) -> Iterator[zipfile.ZipFile]:
             if any(member.flag_bits & 1 for member in members):
                 raise UnreadableDocumentError(name, "encrypted with a password; save it without one")
             yield archive
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
+    except DAMAGE as error:
         raise UnreadableDocumentError(name, f"damaged or cut short: not a whole {what} file ({error})") from None
 
 
@@ -64,6 +68,14 @@ def office(data: bytes, *, name: str, what: str, suffix: str, types: Mapping[str
             archive.writestr(_CONTENT_TYPES, changed)
         document.seek(0)
     return document
+
+
+def about(document: Any) -> dict[str, JsonValue]:
+    """What an Office document says of itself; nothing where that is damaged."""
+    try:
+        return facts(title=document.core_properties.title, author=document.core_properties.author)
+    except (AttributeError, KeyError, ValueError):
+        return {}
 
 
 def said(error: Exception) -> str:

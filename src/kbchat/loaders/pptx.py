@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders.drawings import DRAWN, drawn
-from kbchat.loaders.parts import facts, joined, needing, office, said
+from kbchat.loaders.parts import DAMAGE, about, joined, needing, office, said
 from kbchat.loaders.text import require_text, tidy
 from kbchat.models import LoadedDocument
 
@@ -32,19 +32,17 @@ class PptxLoader:
     def load(self, data: bytes, *, name: str) -> LoadedDocument:
         """Raises `UnreadableDocumentError` for one that is damaged, a zip bomb or without text."""
         with needing("presentations"):
-            from lxml.etree import XMLSyntaxError
             from pptx import Presentation
-            from pptx.exc import PackageNotFoundError
+            from pptx.exc import PythonPptxError
         source = office(data, name=name, what="PowerPoint", suffix=".pptx", types=_TYPES)
         try:
             presentation = Presentation(source)
             slides = [_slide(slide, number) for number, slide in enumerate(presentation.slides, 1)]
-            about = presentation.core_properties
-        except (KeyError, ValueError, AttributeError, XMLSyntaxError, PackageNotFoundError) as error:
+        except (*DAMAGE, KeyError, AttributeError, TypeError, SyntaxError, PythonPptxError) as error:
             raise UnreadableDocumentError(name, f"damaged: not a whole PowerPoint file ({said(error)})") from None
         text, blocks = joined(slides)
         require_text(text, name=name, reason="no slide holds text")
-        return LoadedDocument(text, metadata=facts(title=about.title, author=about.author), blocks=blocks)
+        return LoadedDocument(text, metadata=about(presentation), blocks=blocks)
 
 
 def _slide(slide: Any, number: int) -> tuple[str, dict[str, JsonValue]]:

@@ -1,0 +1,59 @@
+"""Whatever happened to a file on its way, it is read or refused with its reason."""
+
+import io
+import zipfile
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kbchat.errors import UnreadableDocumentError
+from kbchat.loaders.formats import format_of
+from made_files import good, more
+
+# No spreadsheets: their library ends its process where memory ends, which is one reason why others read documents.
+WHOLE = {**good(), **more()}
+PACKED = [name for name, data in WHOLE.items() if data.startswith(b"PK")]
+DAMAGED = st.one_of(st.sampled_from(PACKED), st.sampled_from(sorted(WHOLE)))
+CHANGES = st.lists(
+    st.tuples(
+        st.floats(0, 1, exclude_max=True),
+        st.integers(0, 40),
+        st.sampled_from([b"", b"\x00", b"\xff\xfe", b"<", b'"', b"-1", b"99999999999", b"../../x"]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def changed(data: bytes, changes: list[tuple[float, int, bytes]]) -> bytes:
+    """Some bytes replaced by others, more or fewer."""
+    for place, length, other in changes:
+        start = int(place * len(data))
+        data = data[:start] + other + data[start + length :]
+    return data
+
+
+def changed_within(data: bytes, changes: list[tuple[float, int, bytes]]) -> bytes:
+    """An archive that is whole, with a member that is not."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
+        names = [name for name in old.namelist() if name.endswith(("xml", "rels", "opf", "html"))]
+        broken = names[int(changes[0][0] * len(names))]
+        for name in old.namelist():
+            new.writestr(name, changed(old.read(name), changes) if name == broken else old.read(name))
+    return out.getvalue()
+
+
+@given(DAMAGED, CHANGES, st.booleans())
+@settings(max_examples=400, derandomize=True)
+def test_a_damaged_file_is_read_or_refused(name: str, changes: list[tuple[float, int, bytes]], within: bool) -> None:
+    """Nothing else is raised, and what is read is text with blocks that lie in it."""
+    whole = WHOLE[name]
+    damaged = changed_within(whole, changes) if within and name in PACKED else changed(whole, changes)
+    try:
+        document = format_of(damaged, name=name).load(damaged, name=name)
+    except UnreadableDocumentError as error:
+        assert error.message
+        return
+    document.text.encode()
+    assert all(0 <= block.start <= block.end <= len(document.text) for block in document.blocks)
