@@ -39,7 +39,7 @@ def _format(name: str, loader: str, suffixes: str, *, heavy: bool = True) -> For
     return Format(name, f"kbchat.loaders.{loader}", frozenset(f".{suffix}" for suffix in suffixes.split()), heavy)
 
 
-TEXT = _format("text", "text:TextLoader", "txt text log", heavy=False)
+TEXT = _format("text", "text:TextLoader", "txt text log adoc asciidoc org tex srt vtt", heavy=False)
 MARKDOWN = _format("markdown", "text:MarkdownLoader", "md mdx markdown mkd qmd", heavy=False)
 HTML = _format("html", "html:HtmlLoader", "html htm xhtml shtml")
 XML = _format("xml", "feed:XmlLoader", "xml rss atom")
