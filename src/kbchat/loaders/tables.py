@@ -25,11 +25,11 @@ Value = str | float | bool | time | date | datetime | timedelta
 
 # Of those that separate the values equally well, the first: a comma may be a decimal one.
 _SEPARATORS = "\t;|,"
+_MANIFEST, _LOCKED = "META-INF/manifest.xml", b":encryption-data"
+"""Where an OpenDocument file says of its parts that they are encrypted."""
 _SAID = re.compile(r'sep=([^"\n ])\n', re.IGNORECASE)
 """The first line by which a file tells Excel its separator."""
 
-_MANIFEST, _LOCKED = "META-INF/manifest.xml", b":encryption-data"
-"""Where an OpenDocument file says of its parts that they are encrypted."""
 _DATE = re.compile(r"\d{1,4}([-./])\d{1,2}\1\d{1,4}(?: .*)?")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _SENTENCE = 40
