@@ -87,6 +87,12 @@ def test_the_mark_at_the_end_of_old_files_is_left_out() -> None:
         decode(b"Old\x1atext", name="a.txt")
 
 
+def test_the_colours_of_a_log_are_left_out() -> None:
+    """Its words would begin with them; so are the links and titles that terminals know."""
+    log = "\x1b[1;31mERROR\x1b[0m \x1b]8;;https://a.b/\x07the \x1b]0;title\x1b\\disk\x1b(B is full\x1b"
+    assert decode(log.encode(), name="a.log") == ("ERROR the disk is full", None)
+
+
 def test_stray_control_characters_are_left_out() -> None:
     """What a terminal left in a log. Zero bytes are never text, and other encodings hold nearly any bytes."""
     assert decode("Schlüssel \x07".encode() + b"text " * 20, name="a.log") == ("Schlüssel " + "text " * 20, None)
@@ -119,11 +125,11 @@ def test_an_accent_late_in_a_long_text_is_enough() -> None:
 
 @pytest.mark.parametrize("encoding", ["iso2022_jp", "iso2022_jp_ext"])
 def test_japanese_of_escape_sequences_is_known_by_them(encoding: str) -> None:
-    """It is ASCII to look at; what has the sequences and is not such a text stays as it is."""
+    """It is ASCII to look at; what has the sequences and is not such a text is what a terminal shows."""
     text = "Re: 会議\n日本語の文書です。\n" + "ﾃｽﾄ" * encoding.endswith("ext")
     assert decode(text.encode(encoding), name="a.txt") == (text, "ISO-2022-JP")
-    for other in ("\x1b[1mbold\x1b[0m $B", "\x1b$B\x1b", "\x1b$B会議"):
-        assert decode(other.encode(), name="a.txt") == (other, None)
+    for other, shown in {"\x1b[1mbold\x1b[0m $B": "bold $B", "\x1b$B\x1b": "", "\x1b$B会議": "会議"}.items():
+        assert decode(other.encode(), name="a.txt") == (shown, None)
 
 
 @pytest.mark.parametrize(("declared", "encoding"), [("utf-7", "utf-7"), ("UTF-7", "utf-7"), ("hz-gb-2312", "hz")])

@@ -15,6 +15,8 @@ _BOMS = (
 )
 BINARY = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 """What no text holds, but by mistake."""
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])?")
+"""What tells a terminal how to show a text, such as in colour (ECMA-48): CSI, OSC and other sequences."""
 _STRAY = 100
 """Characters for each of those that a text may hold: a terminal's bell in a log, say."""
 
@@ -45,8 +47,8 @@ def decode(data: bytes, *, name: str, declared: str | None = None) -> tuple[str,
 
     In this order: the encoding of a byte order mark, UTF-8, the one that the file itself declares, the most probable
     one; but what is declared, or else ISO-2022-JP, goes first where ASCII is what some encodings are made of. The mark
-    that ended texts under DOS is left out, and so are stray control characters. Raises `UnreadableDocumentError` for
-    what is no text, or is broken in its own encoding.
+    that ended texts under DOS is left out, and so are a terminal's escape sequences and stray control characters.
+    Raises `UnreadableDocumentError` for what is no text, or is broken in its own encoding.
     """
     guessed = None
     text = _by_mark(data, name)
@@ -62,6 +64,8 @@ def decode(data: bytes, *, name: str, declared: str | None = None) -> tuple[str,
     if text is None:
         text, guessed = _guess(data, name)
     text = text.rstrip("\x1a")
+    if "\x1b" in text:
+        text = _ESCAPES.sub("", text)
     if control := BINARY.search(text):
         # Only where it is UTF-8 without them: in other encodings nearly all that is binary is text as well.
         if guessed or "\0" in text or len(BINARY.findall(text)) > len(text) // _STRAY:
