@@ -153,6 +153,15 @@ def test_ctrl_c_in_a_first_ingest_leaves_no_space(folder: Path, monkeypatch: pyt
     assert main(["spaces", "show", "new"]) == Exit.MISTAKE
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """It does what it does in a terminal, whatever started these tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_waits_for_a_step_of_the_event_loop(caplog: pytest.LogCaptureFixture) -> None:
     """A callback that it comes in the midst of still does all it does; asyncio alone would let it fail."""
     done: list[str] = []
@@ -179,6 +188,7 @@ def test_ctrl_c_waits_for_a_step_of_the_event_loop(caplog: pytest.LogCaptureFixt
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_second_ctrl_c_is_raised_at_once() -> None:
     """It ends what the first did not reach, such as a call that blocks the event loop."""
 
@@ -192,6 +202,7 @@ def test_a_second_ctrl_c_is_raised_at_once() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_ignored_ctrl_c_stays_ignored() -> None:
     """As the shell has it for what runs in the background."""
 
@@ -200,11 +211,9 @@ def test_an_ignored_ctrl_c_stays_ignored() -> None:
         await anyio.sleep(0)
         return "done"
 
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        assert interrupts.run(action) == "done"
-    finally:
-        signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assert interrupts.run(action) == "done"
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_sigterm_leaves_no_folder_of_a_bench(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
