@@ -110,7 +110,7 @@ async def test_one_key_has_its_own_number_of_answers(tmp_path: Path, model: Upst
 async def test_an_answer_that_takes_too_long_is_cut(tmp_path: Path, model: Upstream) -> None:
     """With the error frame when it has begun, else as 504; and the model is stopped."""
     model.behave = for_ever
-    async with serving(tmp_path, model=model, keep_alive=False, request_timeout=0.2) as served:
+    async with serving(tmp_path, model=model, keep_alive=False, request_timeout=1.0) as served:
         async with served.client.post(CHAT, json={"messages": "Hi", "stream": True}) as response:
             _, error = frames((await response.content.read()).decode())
             assert error["error"]["code"] == "deadline_exceeded"

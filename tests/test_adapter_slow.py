@@ -115,7 +115,7 @@ async def test_a_model_that_repeats_itself_is_not_listened_to_for_ever(tmp_path:
 
     model.behave = behave
     async with (
-        serving(tmp_path, model=model, request_timeout=0.5) as served,
+        serving(tmp_path, model=model, request_timeout=1.0) as served,
         served.client.post(CHAT, json={"messages": "Hi", "stream": True}) as response,
     ):
         *deltas, error = frames((await response.content.read()).decode())

@@ -31,7 +31,7 @@ CALLS: dict[str, Callable[[Catalog], Awaitable[object]]] = {
 @pytest.mark.parametrize("call", CALLS)
 async def test_a_call_ends(postgresql: PostgresqlServer, postgresql_url: str, call: str) -> None:
     """On a connection of the pool, and on each of the others that were there. Once it speaks again all is as before."""
-    catalog = Catalog(postgresql_url, threads=Threads(), timeout=0.5)
+    catalog = Catalog(postgresql_url, threads=Threads(), timeout=1.0)
     await catalog.open()
     space = await a_space(catalog)
     await asyncio.gather(*(catalog.get_space(space.id) for _ in range(4)))
@@ -45,7 +45,7 @@ async def test_a_call_ends(postgresql: PostgresqlServer, postgresql_url: str, ca
 
 async def test_requests_end(postgresql: PostgresqlServer, postgresql_url: str, tmp_path: Path) -> None:
     """Those that change something, which nothing else ends, and those that no key is asked for."""
-    async with serving(tmp_path, catalog_url=postgresql_url, store_timeout=0.5) as served:
+    async with serving(tmp_path, catalog_url=postgresql_url, store_timeout=1.5) as served:
         assert (await served.post(SPACES, {"name": "handbook"}))[0] == 200
         with postgresql.frozen():
             ready, made, listed = await asyncio.gather(
