@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -199,6 +201,48 @@ def test_a_second_ctrl_c_is_raised_at_once() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         interrupts.run(blocked)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_second_ctrl_c_leaves_things_as_they_were() -> None:
+    """Also where it comes while the event loop waits, with an action that is not done with the first one."""
+    times: list[int] = []
+
+    def twice() -> None:
+        for _ in range(2):
+            time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    async def stubborn() -> None:
+        threading.Thread(target=twice).start()
+        while True:
+            try:
+                await anyio.sleep(30)
+            except asyncio.CancelledError:
+                times.append(len(times))
+                if len(times) == 2:
+                    raise
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.run(stubborn)
+    assert times == [0, 1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize("failing", [False, True])
+def test_ctrl_c_in_the_last_step_is_one(failing: bool) -> None:
+    """Whatever the action ends with, and what it has begun to use: a name that is looked up begins a thread."""
+
+    async def action() -> None:
+        await asyncio.get_running_loop().getaddrinfo("localhost", 80)
+        signal.raise_signal(signal.SIGINT)
+        if failing:
+            raise ValueError("a failure of its own")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.run(action)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

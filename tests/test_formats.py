@@ -257,7 +257,7 @@ def test_entities_do_not_explode() -> None:
     """The parser refuses the billion laughs: what stands there is all that is read."""
     lol = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
     bomb = f'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY l0 "lol">{lol}]><x>&l9;</x>'
-    assert load(bomb, "a.xml").text == "x: &l9;"
+    assert load(bomb, "a.xml").text == bomb
 
 
 def test_json_is_names_and_values() -> None:
@@ -276,8 +276,12 @@ def test_a_notebook_is_text_and_code() -> None:
     document = load(good()["book.ipynb"], "a.ipynb")
     assert document.text == f"# Keys\n{PHRASE}\n\n```python\nrotate()\n```"
     assert document.metadata == {"title": "Keys"}
-    cells = [{"cell_type": "heading", "level": 1, "source": ["Keys"]}, {"cell_type": "code", "input": ["rotate()"]}]
-    assert load(json.dumps({"worksheets": [{"cells": cells}]}), "a.ipynb").text == "# Keys\n\n```python\nrotate()\n```"
+    cells = [
+        {"cell_type": "heading", "level": 2, "source": ["Keys"]},
+        {"cell_type": "code", "input": ["rotate()", "done()"]},
+    ]
+    old = load(json.dumps({"worksheets": [{"cells": cells}]}), "a.ipynb")
+    assert old.text == "## Keys\n\n```python\nrotate()\ndone()\n```"
 
 
 def test_a_mail_says_who_wrote_what() -> None:

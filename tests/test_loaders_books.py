@@ -137,6 +137,17 @@ def test_a_feed_may_name_characters_as_html_does() -> None:
     """XML knows five names; what nobody knows stays as it is."""
     feed = "<rss><channel><item><title>Caf&eacute;&nbsp;&amp; &nope;</title></item></channel></rss>"
     assert load(feed, "a.rss").text == "# Café & &nope;"
+    own = '<!DOCTYPE p [<!ENTITY co "Acme Ltd"><!ENTITY copy "Copyright Acme">]><p>&co;&nbsp;&copy;</p>'
+    assert load(own, "a.xml").text == "p: Acme Ltd Copyright Acme"
+    assert load("<p><![CDATA[5 &lt; &nope; &eacute;]]>&eacute;</p>", "a.xml").text == "p: 5 &lt; &nope; &eacute;é"
+
+
+def test_xml_that_is_none_is_text_or_a_page() -> None:
+    """What is outside the document is not read: neither is it replaced by what HTML calls so."""
+    outside = '<!DOCTYPE p [<!ENTITY ee SYSTEM "file:///etc/passwd">]><p>&ee;</p>'
+    assert load(outside, "a.xml").text == outside
+    page = '<?xml version="1.0"?><html><script>if (a < b) run()</script><body><p>The vault.<br></p></body></html>'
+    assert load(page, "a.xml").text == "The vault."
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import io
 import zipfile
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +26,7 @@ CHANGES = st.lists(
 )
 
 
-def changed(data: bytes, changes: list[tuple[float, int, bytes]]) -> bytes:
+def spoilt(data: bytes, changes: list[tuple[float, int, bytes]]) -> bytes:
     """Some bytes replaced by others, more or fewer."""
     for place, length, other in changes:
         start = int(place * len(data))
@@ -33,23 +34,23 @@ def changed(data: bytes, changes: list[tuple[float, int, bytes]]) -> bytes:
     return data
 
 
-def changed_within(data: bytes, changes: list[tuple[float, int, bytes]]) -> bytes:
+def spoilt_within(data: bytes, changes: list[tuple[float, int, bytes]]) -> bytes:
     """An archive that is whole, with a member that is not."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
         names = [name for name in old.namelist() if name.endswith(("xml", "rels", "opf", "html"))]
         broken = names[int(changes[0][0] * len(names))]
         for name in old.namelist():
-            new.writestr(name, changed(old.read(name), changes) if name == broken else old.read(name))
+            new.writestr(name, spoilt(old.read(name), changes) if name == broken else old.read(name))
     return out.getvalue()
 
 
 @given(DAMAGED, CHANGES, st.booleans())
-@settings(max_examples=400, derandomize=True)
+@settings(max_examples=400, derandomize=True, deadline=None)
 def test_a_damaged_file_is_read_or_refused(name: str, changes: list[tuple[float, int, bytes]], within: bool) -> None:
     """Nothing else is raised, and what is read is text with blocks that lie in it."""
     whole = WHOLE[name]
-    damaged = changed_within(whole, changes) if within and name in PACKED else changed(whole, changes)
+    damaged = spoilt_within(whole, changes) if within and name in PACKED else spoilt(whole, changes)
     try:
         document = format_of(damaged, name=name).load(damaged, name=name)
     except UnreadableDocumentError as error:
@@ -57,3 +58,19 @@ def test_a_damaged_file_is_read_or_refused(name: str, changes: list[tuple[float,
         return
     document.text.encode()
     assert all(0 <= block.start <= block.end <= len(document.text) for block in document.blocks)
+
+
+@pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_members_that_cannot_be_unpacked_are_damage(name: str, method: int) -> None:
+    """However they are packed."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(WHOLE[name])) as old, zipfile.ZipFile(out, "w", method) as new:
+        for member in old.namelist():
+            new.writestr(member, old.read(member))
+        first = new.infolist()[0]
+    start = first.header_offset + 30 + len(first.filename)
+    damaged = bytearray(out.getvalue())
+    damaged[start + 12 : start + 60] = bytes(48)
+    with pytest.raises(UnreadableDocumentError, match="damaged"):
+        format_of(bytes(damaged), name=name).load(bytes(damaged), name=name)

@@ -113,7 +113,7 @@ def in_slide(data: bytes) -> str:
     return PptxLoader().load(saved(show), name="a.pptx").text
 
 
-def in_word(data: bytes) -> str:
+def in_word(data: bytes, around: str = "<w:ins>{}</w:ins>") -> str:
     """The text of a Word document with a diagram of that data between two paragraphs."""
     document = Document()
     document.add_paragraph("Before.")
@@ -121,8 +121,8 @@ def in_word(data: bytes) -> str:
     document.add_paragraph("After.")
     part = WordPart(PackURI("/word/diagrams/data1.xml"), "application/xml", data, document.part.package)
     drawing = DIAGRAM.format(document.part.relate_to(part, "diagramData"))
-    run = f"<w:r {SPACES}><w:drawing><wp:inline>{drawing}</wp:inline></w:drawing></w:r>"
-    held._p.append(parse_xml(run))
+    run = around.format(f"<w:r><w:drawing><wp:inline>{drawing}</wp:inline></w:drawing></w:r>")
+    held._p.append(parse_xml(f"<w:p {SPACES}>{run}</w:p>")[0])
     return DocxLoader().load(saved(document), name="a.docx").text
 
 
@@ -146,6 +146,19 @@ def test_a_damaged_diagram_costs_itself_alone(data: bytes) -> None:
 
 def test_a_diagram_that_holds_itself_is_read_once() -> None:
     assert in_slide(diagram(*TREE, ("B task", "First", 0), ("Second", "doc", 0))) == f"Plan\n{SHOWN}"
+
+
+@pytest.mark.parametrize(
+    "gone", ["<w:del>{}</w:del>", "<w:moveFrom>{}</w:moveFrom>", "<w:r><w:rPr><w:vanish/></w:rPr>{}</w:r>"]
+)
+def test_a_diagram_that_is_not_shown_is_not_read(gone: str) -> None:
+    """Deleted, moved away or hidden."""
+    assert in_word(diagram(*TREE), around=gone) == "Before.\n\nPlan\n\nAfter."
+
+
+def test_a_deep_diagram_is_about_as_long_as_its_texts() -> None:
+    chain = [(f"p{n}" if n else "doc", f"p{n + 1}", 0) for n in range(200)]
+    assert len(in_slide(diagram(*chain))) < 200 * 60
 
 
 def test_charts_in_word_are_read() -> None:

@@ -91,12 +91,19 @@ def test_the_colours_of_a_log_are_left_out() -> None:
     """Its words would begin with them; so are the links and titles that terminals know."""
     log = "\x1b[1;31mERROR\x1b[0m \x1b]8;;https://a.b/\x07the \x1b]0;title\x1b\\disk\x1b(B is full\x1b"
     assert decode(log.encode(), name="a.log") == ("ERROR the disk is full", None)
+    picture = "before \x1bPq#0;2;0~~@@\x1b\\after"
+    assert decode(picture.encode(), name="a.log") == ("before after", None)
+    cut = "start\n\x1b]0;titl\n" + "an important line\n" * 99 + "Item:\x1b   Hello\x07"
+    assert decode(cut.encode(), name="a.log")[0] == cut.replace("\x1b]", "").replace("\x1b", "").replace("\x07", "")
+    long = "word\x1b[0m" * 600_000
+    assert decode(long.encode(), name="a.log")[0].count("word") == 600_000
 
 
 def test_stray_control_characters_are_left_out() -> None:
     """What a terminal left in a log. Zero bytes are never text, and other encodings hold nearly any bytes."""
     assert decode("Schlüssel \x07".encode() + b"text " * 20, name="a.log") == ("Schlüssel " + "text " * 20, None)
-    for data in (b"a\x00" + b"text " * 20, "Schlüssel\x07".encode("cp1252") + b"text " * 20, b"\x07text " * 20):
+    binary = [b"a\x00" + b"text " * 20, b"\x0eGQ19\x0f" + b"text " * 200, b"\x07text " * 20]
+    for data in (*binary, "Schlüssel\x07".encode("cp1252") + b"text " * 20):
         with pytest.raises(UnreadableDocumentError, match="binary data"):
             decode(data, name="a.log")
 

@@ -125,7 +125,7 @@ def assert_read_at_once_as_one_by_one(events: list[bytes], cuts: tuple[int, ...]
     assert outcome([CHUNK, *(stream[a:b] for a, b in pairwise(at))]) == outcome([CHUNK, *events])
 
 
-@settings(max_examples=1000)
+@settings(max_examples=1000, deadline=None)
 @given(nasty_texts, st.sampled_from(BEFORE), st.sampled_from(AFTER), st.tuples(st.integers(0, 900)))
 def test_texts_read_at_once_are_those_read_one_by_one(
     texts: list[bytes], before: bytes, after: bytes, cut: tuple[int, ...]

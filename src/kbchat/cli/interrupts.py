@@ -18,6 +18,8 @@ def run(action: Callable[[], Awaitable[Result]]) -> Result:
     future waiting, such as `sock_connect`'s, then cannot set the result any more, and its failure is printed.
     A second Ctrl-C is raised at once. Raises `KeyboardInterrupt` once the action was cancelled.
     """
+    import asyncio
+
     import anyio
 
     is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -28,9 +30,17 @@ def run(action: Callable[[], Awaitable[Result]]) -> Result:
         if not is_ours or not callable(asyncios):
             return await action()
         with _called_by_the_loop(asyncios):
-            return await action()
+            try:
+                return await action()
+            finally:
+                # One that came in the last step is dealt with now: later there is nothing left to cancel.
+                await asyncio.sleep(0)
 
-    return anyio.run(interruptible)
+    try:
+        return anyio.run(interruptible)
+    finally:
+        if is_ours:  # asyncio does not see to it where the second one ended its loop.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager

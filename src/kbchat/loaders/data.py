@@ -16,6 +16,9 @@ MAX_DEPTH = 50
 """Nested deeper than this, a value stands as the JSON it is."""
 
 
+_LEVELS = ("1", "2", "3", "4", "5", "6")
+
+
 class _Number(str):
     """A number as it is written: 1.10 is a version or a price, and no other has all the digits of a long one."""
 
@@ -64,8 +67,10 @@ class NotebookLoader:
         try:
             book = json.loads(text, parse_int=_Number)
             language = book.get("metadata", {}).get("language_info", {}).get("name", "python")
-            # Until version 4 they were on sheets, of which there was one.
-            cells = book["cells"] if "cells" in book else [cell for it in book["worksheets"] for cell in it["cells"]]
+            if "cells" in book:
+                cells = book["cells"]
+            else:  # Until version 4 they were on sheets, of which there was one.
+                cells = [_renewed(cell) for sheet in book["worksheets"] for cell in sheet["cells"]]
             parts = [_cell(cell, str(language)) for cell in cells]
         except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
             raise UnreadableDocumentError(name, "not a Jupyter notebook, or cut short") from None
@@ -100,11 +105,22 @@ def _document(parts: Iterable[str], *, name: str, encoding: str | None) -> Loade
     return LoadedDocument(text, metadata=facts(encoding=encoding))
 
 
-def _cell(cell: dict[str, JsonValue], language: str) -> str:
+def _renewed(cell: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """A cell of an old notebook as it is written since version 4. The lines of the oldest ones have no ends."""
     source = cell.get("source", cell.get("input", ""))
+    if isinstance(source, list):
+        lines = list(map(str, source))
+        source = ("" if any(line.endswith("\n") for line in lines) else "\n").join(lines)
+    if cell.get("cell_type") != "heading":
+        return {**cell, "source": source}
+    level, title = str(cell.get("level", 1)), " ".join(str(source).split())
+    depth = int(level) if level in _LEVELS else 1
+    return {"cell_type": "markdown", "source": f"{'#' * depth} {title}" if title else ""}
+
+
+def _cell(cell: dict[str, JsonValue], language: str) -> str:
+    source = cell.get("source", "")
     text = "".join(map(str, source)) if isinstance(source, list) else str(source)
-    if cell.get("cell_type") == "heading":
-        return f"{'#' * min(int(str(cell.get('level', 1))), 6)} {text}"
     if cell.get("cell_type") != "code" or not text.strip():
         return text
     fence = "````" if "```" in text else "```"

@@ -17,6 +17,8 @@ _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 _FALLBACK = f"{_MC}Fallback"
+_UNSHOWN = {f"{_W}del", f"{_W}moveFrom", _FALLBACK}
+"""What was deleted or moved away, and what only older programs show."""
 _AROUND = {f"{_W}{tag}" for tag in ("sdt", "sdtContent", "customXml", "ins", "moveTo", "smartTag")}
 _AROUND |= {f"{_MC}AlternateContent", f"{_MC}Choice"}
 """What may stand around paragraphs, tables, their rows and their cells."""
@@ -125,11 +127,11 @@ def _inner(element: Any, *tags: str) -> Iterator[Any]:
 
 
 def _beside(element: Any) -> Iterator[Any]:
-    """The text boxes and drawings in a paragraph, but for those within another box, which its own paragraphs have."""
+    """The text boxes and drawings that a paragraph shows; those within a box are its own paragraphs'."""
     for child in element.iterchildren(tag="*"):
         if child.tag == f"{_W}txbxContent" or child.tag in DRAWN:
             yield child
-        elif child.tag != _FALLBACK:
+        elif child.tag not in _UNSHOWN and not _is_hidden(child):
             yield from _beside(child)
 
 
@@ -142,11 +144,11 @@ def _parsed(xml: bytes) -> Any:
 def _text(paragraph: Any) -> str:
     """The text of a paragraph as it shows: with formulas, without what was deleted, hidden, or tells how to read it."""
     pieces: list[str] = []
-    skipped = {f"{_W}del", f"{_W}moveFrom", f"{_W}instrText", f"{_W}txbxContent", f"{_W}rt", _FALLBACK}
+    skipped = {*_UNSHOWN, f"{_W}instrText", f"{_W}txbxContent", f"{_W}rt"}
 
     def walk(element: Any) -> None:
         for child in element.iterchildren(tag="*"):
-            if child.tag in skipped or (child.tag == f"{_W}r" and _is_hidden(child)):
+            if child.tag in skipped or _is_hidden(child):
                 continue
             if child.tag == f"{_W}r" and pieces and pieces[-1][-1:].isdigit() and _is_raised(child):
                 pieces.append("^")
@@ -165,8 +167,9 @@ def _text(paragraph: Any) -> str:
     return "".join(pieces)
 
 
-def _is_hidden(run: Any) -> bool:
-    hidden = run.find(f"{_W}rPr/{_W}vanish")
+def _is_hidden(element: Any) -> bool:
+    """Whether an element is a run that is not shown."""
+    hidden = element.find(f"{_W}rPr/{_W}vanish") if element.tag == f"{_W}r" else None
     return hidden is not None and hidden.get(f"{_W}val") not in ("0", "false", "off")
 
 

@@ -12,6 +12,10 @@ _D = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}"
 _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 
 
+DEEPEST = 20
+"""Levels up to which a diagram's texts are indented further: they would be longer than what they say."""
+
+
 def drawn(reference: Any, relations: Mapping[str, Any]) -> Iterator[str]:
     """The text of what an element of `DRAWN` refers to by its part's relations.
 
@@ -42,7 +46,7 @@ def _diagrammed(model: Any) -> Iterator[str]:
             continue
         text = " ".join(_pieces(point))
         if text:
-            yield f"{'  ' * depth}- {text}"
+            yield f"{'  ' * min(depth, DEEPEST)}- {text}"
         open_points += [
             (inner, depth + bool(text or depth < 0))
             for _, inner in sorted(below[name], key=itemgetter(0), reverse=True)

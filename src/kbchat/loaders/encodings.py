@@ -3,6 +3,8 @@
 import codecs
 import re
 import unicodedata
+from collections.abc import Iterator
+from itertools import islice
 
 from kbchat.errors import UnreadableDocumentError
 
@@ -15,11 +17,19 @@ _BOMS = (
 )
 BINARY = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 """What no text holds, but by mistake."""
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])?")
-"""What tells a terminal how to show a text, such as in colour (ECMA-48): CSI, OSC and other sequences."""
+_ESCAPES = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]"  # CSI
+    r"|[\]PX^_][^\x00-\x08\x0a-\x1f]*(?:\x07|\x1b\\)"  # OSC, DCS, SOS, PM and APC, with what they hold
+    r"|\$[@-C]|\$?[()*+\-./][0-~]|[#%][0-~]| [FGLMN]|[0-~])?"
+)
+"""What tells a terminal how to show a text, such as in colour (ECMA-48 and ECMA-35). None goes beyond its line."""
+_SLICE = 1 << 20
+"""Characters that are rid of them at a time: what is left between them are objects, for a while."""
 _STRAY = 100
 """Characters for each of those that a text may hold: a terminal's bell in a log, say."""
 
+_NO_STRAY = re.compile("[\x00\x0e\x0f]")
+"""What is no text in any number: zero bytes, and what shifts to another set of characters and back."""
 _PLAIN = re.compile("[\t\n -~\u3000-\u303f]")
 _HIGH = re.compile(b"[\x80-\xff]")
 _JAPANESE = re.compile(rb"\x1b\$[@B]")
@@ -65,14 +75,28 @@ def decode(data: bytes, *, name: str, declared: str | None = None) -> tuple[str,
         text, guessed = _guess(data, name)
     text = text.rstrip("\x1a")
     if "\x1b" in text:
-        text = _ESCAPES.sub("", text)
+        text = "".join(_ESCAPES.sub("", part) for part in _slices(text))
     if control := BINARY.search(text):
-        # Only where it is UTF-8 without them: in other encodings nearly all that is binary is text as well.
-        if guessed or "\0" in text or len(BINARY.findall(text)) > len(text) // _STRAY:
+        # In an encoding that was guessed nearly all that is binary is text as well.
+        if guessed or _NO_STRAY.search(text) or _has_more(text, len(text) // _STRAY):
             reason = f"binary data, not text: character U+{ord(control[0]):04X} at offset {control.start()}"
             raise UnreadableDocumentError(name, reason)
         text = BINARY.sub("", text)
     return text.replace("\r\n", "\n").replace("\r", "\n"), guessed
+
+
+def _slices(text: str) -> Iterator[str]:
+    """A text in parts that end where a line does, if any does."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start + _SLICE, start + 2 * _SLICE)
+        yield text[start : (end := start + 2 * _SLICE if end < 0 else end)]
+        start = end
+
+
+def _has_more(text: str, most: int) -> bool:
+    """Whether a text has more control characters than that."""
+    return sum(1 for _ in islice(BINARY.finditer(text), most + 1)) > most
 
 
 def _by_mark(data: bytes, name: str) -> str | None:

@@ -15,8 +15,10 @@ from kbchat.loaders.parts import facts, joined
 from kbchat.loaders.text import require_text
 from kbchat.models import LoadedDocument
 
-_NAMED = re.compile("&(?!(?:amp|lt|gt|quot|apos);)([A-Za-z][A-Za-z0-9]{1,31};)")
-"""A character's name that XML does not know."""
+_NAMED = re.compile(r"<!\[CDATA\[(?:.*?\]\]>|.*)|&(?!(?:amp|lt|gt|quot|apos);)([A-Za-z][A-Za-z0-9]{1,31};)", re.DOTALL)
+"""A character's name that XML does not know, or text in which nothing is a name."""
+_DECLARED = re.compile(r"<!ENTITY\s+([\w.:-]+)")
+_PAGE = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?<(?:!DOCTYPE\s+)?html[\s>]", re.IGNORECASE)
 _CONTENT = ("encoded", "content", "description", "summary")
 """Where a feed's entry keeps its text, the fullest first."""
 
@@ -29,11 +31,12 @@ class XmlLoader:
         # The parser knows few encodings, and none of several bytes. What is text already it takes whatever it declares.
         content, guessed = decode(data, name=name, declared=declared_encoding(data))
         root = _root(content)
+        is_page = _PAGE.match(content) is not None if root is None else _local(root) == "html"
+        if is_page:
+            return HtmlLoader().load(data, name=name)
         if root is None:
             require_text(content, name=name, reason="the file holds no text")
             return LoadedDocument(content, metadata=facts(encoding=guessed))
-        if _local(root) == "html":
-            return HtmlLoader().load(data, name=name)
         try:
             found = _document(root, guessed)
         except RecursionError:
@@ -46,9 +49,15 @@ def _root(content: str) -> ElementTree.Element | None:
     """The root of XML that is well-formed, but for the names of characters that only HTML has; feeds use them."""
     # Programs write blank lines before the declaration, which must be the first.
     content = content.lstrip()
-    for text in (content, _NAMED.sub(lambda name: escape(html5.get(name[1], name[0])), content)):
-        with suppress(ElementTree.ParseError, ValueError):
-            return ElementTree.fromstring(text)  # noqa: S314 (expat refuses to expand beyond its limits)
+    with suppress(ElementTree.ParseError, ValueError):
+        return ElementTree.fromstring(content)  # noqa: S314 (expat refuses to expand beyond its limits)
+    own = {f"{name};" for name in _DECLARED.findall(content)}
+
+    def spelt(found: re.Match[str]) -> str:
+        return found[0] if found[1] is None or found[1] in own else escape(html5.get(found[1], found[0]))
+
+    with suppress(ElementTree.ParseError, ValueError):
+        return ElementTree.fromstring(_NAMED.sub(spelt, content))  # noqa: S314 (as above)
     return None
 
 

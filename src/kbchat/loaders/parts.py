@@ -1,6 +1,7 @@
 """What loaders share: the packages they need, and the parts they put texts together from."""
 
 import io
+import lzma
 import re
 import zipfile
 import zlib
@@ -16,8 +17,10 @@ from kbchat.models import Block
 
 MAX_UNPACKED = 512 * 1024 * 1024
 """Bytes that a zipped document may unpack to. Checked against what the archive declares, which its reader enforces."""
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError)
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, ValueError)
 """What an archive that is not whole raises, as it is opened and as its members are read."""
+_UNTITLED = ("Word Document", "PowerPoint Presentation")
+"""What programs call a document that nobody gave a title."""
 _CONTENT_TYPES = "[Content_Types].xml"
 _STRICT = b"http://purl.oclc.org/ooxml/officeDocument/relationships/"
 """The names that only Strict Open XML has, which the packages that read Office documents do not know."""
@@ -71,9 +74,10 @@ def office(data: bytes, *, name: str, what: str, suffix: str, types: Mapping[str
 
 
 def about(document: Any) -> dict[str, JsonValue]:
-    """What an Office document says of itself; nothing where that is damaged."""
+    """What an Office document says of itself; nothing where that cannot be told."""
     try:
-        return facts(title=document.core_properties.title, author=document.core_properties.author)
+        known = document.core_properties
+        return facts(title="" if known.title in _UNTITLED else known.title, author=known.author)
     except (AttributeError, KeyError, ValueError):
         return {}
 

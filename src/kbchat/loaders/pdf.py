@@ -73,9 +73,11 @@ class PdfLoader:
         texts = _without_running_lines([page.text if page else "" for page in pages])
         whole = [f"{text}\n{page.fields if page else ''}".strip("\n") for text, page in zip(texts, pages, strict=True)]
         text, blocks = joined(_sections(whole, marks))
+        unread: list[JsonValue] = [number for number, page in enumerate(pages, 1) if page is None]
+        if unread and len(unread) == len(pages):
+            raise UnreadableDocumentError(name, "damaged: none of its pages can be read")
         require_text(text, name=name, reason="no text on any page: a scan; make its text readable (OCR) first")
         metadata = facts(title=_said(about.get("Title", "")), author=_said(about.get("Author", "")))
-        unread: list[JsonValue] = [number for number, page in enumerate(pages, 1) if page is None]
         if unread:
             metadata["unread_pages"] = unread
         return LoadedDocument(text, metadata=metadata, blocks=blocks)
