@@ -5,10 +5,11 @@ import re
 import pytest
 
 from kbchat.chunking import ChunkStrategy, Splitting
+from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders.pdf import PdfLoader
 from kbchat.models import LoadedDocument
 from kbchat.text.splitting import split
-from made_files import pdf
+from made_files import locked_pdf, pdf
 
 
 def read(data: bytes) -> LoadedDocument:
@@ -98,6 +99,13 @@ def test_rows_and_sentences_that_count_with_the_pages_are_text(line: str) -> Non
     """Their number is not all that they say."""
     pages = [f"text {'x' * number}\n{line.format(n=number)}" for number in range(1, 7)]
     assert read(pdf(*pages)).text == "\n\n".join(pages)
+
+
+def test_what_is_wrong_is_said_of_each_by_itself() -> None:
+    """Whatever was wrong with the one before."""
+    for data, reason in ((locked_pdf(), "encrypted"), (pdf("x").replace(b"/Pages 2 0 R", b"/Xages 2 0 R"), "damaged")):
+        with pytest.raises(UnreadableDocumentError, match=reason):
+            read(data)
 
 
 def test_a_damaged_page_is_told() -> None:

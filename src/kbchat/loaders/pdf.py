@@ -61,7 +61,7 @@ class PdfLoader:
         try:
             document = PdfDocument(data)
         except PdfiumError as error:
-            raise UnreadableDocumentError(name, _reason(str(error))) from None
+            raise UnreadableDocumentError(name, _reason(str(error), data)) from None
         try:
             with suppress(PdfiumError):  # A form that cannot be read; the text can.
                 document.init_forms()
@@ -83,8 +83,9 @@ class PdfLoader:
         return LoadedDocument(text, metadata=metadata, blocks=blocks)
 
 
-def _reason(message: str) -> str:
-    if "assword" in message:
+def _reason(message: str, data: bytes) -> str:
+    # PDFium may say what was wrong with the document before this one.
+    if "assword" in message and b"/Encrypt" in data:
         return "encrypted with a password; save it without one"
     return "damaged or cut short: not a whole PDF file"
 
