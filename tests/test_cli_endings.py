@@ -206,27 +206,27 @@ def test_a_second_ctrl_c_is_raised_at_once() -> None:
 
 @pytest.mark.usefixtures("ctrl_c")
 def test_a_second_ctrl_c_leaves_things_as_they_were() -> None:
-    """Also where it comes while the event loop waits, with an action that is not done with the first one."""
-    times: list[int] = []
+    """Also where it comes while the event loop waits, with an action that goes on after the first one."""
+    waits = threading.Event()
 
     def twice() -> None:
         for _ in range(2):
+            waits.wait()
+            waits.clear()
             time.sleep(0.1)
             os.kill(os.getpid(), signal.SIGINT)
 
     async def stubborn() -> None:
-        threading.Thread(target=twice).start()
-        while True:
-            try:
-                await anyio.sleep(30)
-            except asyncio.CancelledError:
-                times.append(len(times))
-                if len(times) == 2:
-                    raise
+        for _ in range(2):
+            with suppress(asyncio.CancelledError):
+                waits.set()
+                await anyio.sleep(60)
 
+    sending = threading.Thread(target=twice)
+    sending.start()
     with pytest.raises(KeyboardInterrupt):
         interrupts.run(stubborn)
-    assert times == [0, 1]
+    sending.join()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
