@@ -280,10 +280,10 @@ def saved(document: Any) -> bytes:
     return out.getvalue()
 
 
-def changed(data: bytes, change: Callable[[str, bytes], bytes | None]) -> bytes:
+def changed(data: bytes, change: Callable[[str, bytes], bytes | None], *, method: int = zipfile.ZIP_STORED) -> bytes:
     """A zipped document with other parts; those for which None is given are left out."""
     out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w", method) as new:
         for name in old.namelist():
             if (part := change(name, old.read(name))) is not None:
                 new.writestr(name, part)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders.formats import format_of
-from made_files import good, more
+from made_files import changed, good, more
 
 # No spreadsheets: their library ends its process where memory ends, which is one reason why others read documents.
 WHOLE = {**good(), **more()}
@@ -36,13 +36,10 @@ def spoilt(data: bytes, changes: list[tuple[float, int, bytes]]) -> bytes:
 
 def spoilt_within(data: bytes, changes: list[tuple[float, int, bytes]]) -> bytes:
     """An archive that is whole, with a member that is not."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
-        names = [name for name in old.namelist() if name.endswith(("xml", "rels", "opf", "html"))]
-        broken = names[int(changes[0][0] * len(names))]
-        for name in old.namelist():
-            new.writestr(name, spoilt(old.read(name), changes) if name == broken else old.read(name))
-    return out.getvalue()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = [name for name in archive.namelist() if name.endswith(("xml", "rels", "opf", "html"))]
+    broken = names[int(changes[0][0] * len(names))]
+    return changed(data, lambda name, part: spoilt(part, changes) if name == broken else part)
 
 
 @given(DAMAGED, CHANGES, st.booleans())
@@ -64,13 +61,10 @@ def test_a_damaged_file_is_read_or_refused(name: str, changes: list[tuple[float,
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_members_that_cannot_be_unpacked_are_damage(name: str, method: int) -> None:
     """However they are packed."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(WHOLE[name])) as old, zipfile.ZipFile(out, "w", method) as new:
-        for member in old.namelist():
-            new.writestr(member, old.read(member))
-        first = new.infolist()[0]
+    damaged = bytearray(changed(WHOLE[name], lambda _, part: part, method=method))
+    with zipfile.ZipFile(io.BytesIO(damaged)) as archive:
+        first = archive.infolist()[0]
     start = first.header_offset + 30 + len(first.filename)
-    damaged = bytearray(out.getvalue())
     damaged[start + 12 : start + 60] = bytes(48)
     with pytest.raises(UnreadableDocumentError, match="damaged"):
         format_of(bytes(damaged), name=name).load(bytes(damaged), name=name)

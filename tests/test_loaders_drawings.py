@@ -27,7 +27,8 @@ SPACES = (
     'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main" '
     'xmlns:wp="http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing" '
 )
-DIAGRAM = '<a:graphic><a:graphicData uri="u"><dgm:relIds r:dm="{}"/></a:graphicData></a:graphic>'
+GRAPHIC = '<a:graphic><a:graphicData uri="u">{}</a:graphicData></a:graphic>'
+DIAGRAM, CHART = GRAPHIC.format('<dgm:relIds r:dm="{}"/>'), GRAPHIC.format('<c:chart r:id="{}"/>')
 
 
 def slide(chart: Any, kind: Any) -> str:
@@ -113,14 +114,14 @@ def in_slide(data: bytes) -> str:
     return PptxLoader().load(saved(show), name="a.pptx").text
 
 
-def in_word(data: bytes, around: str = "<w:ins>{}</w:ins>") -> str:
-    """The text of a Word document with a diagram of that data between two paragraphs."""
+def in_word(data: bytes, graphic: str = DIAGRAM, *, around: str = "<w:ins>{}</w:ins>") -> str:
+    """The text of a Word document with a drawing of that data between two paragraphs."""
     document = Document()
     document.add_paragraph("Before.")
     held = document.add_paragraph("Plan")
     document.add_paragraph("After.")
-    part = WordPart(PackURI("/word/diagrams/data1.xml"), "application/xml", data, document.part.package)
-    drawing = DIAGRAM.format(document.part.relate_to(part, "diagramData"))
+    part = WordPart(PackURI("/word/drawn1.xml"), "application/xml", data, document.part.package)
+    drawing = graphic.format(document.part.relate_to(part, "drawn"))
     run = around.format(f"<w:r><w:drawing><wp:inline>{drawing}</wp:inline></w:drawing></w:r>")
     held._p.append(parse_xml(f"<w:p {SPACES}>{run}</w:p>")[0])
     return DocxLoader().load(saved(document), name="a.docx").text
@@ -168,10 +169,5 @@ def test_charts_in_word_are_read() -> None:
     data.add_series("Sales", (1.5, 2))
     show = Presentation()
     chart = show.slides.add_slide(show.slide_layouts[6]).shapes.add_chart(XL_CHART_TYPE.LINE, 0, 0, 99, 99, data).chart
-    document = Document()
-    held = document.add_paragraph()
-    part = WordPart(PackURI("/word/charts/chart1.xml"), "application/xml", chart.part.blob, document.part.package)
-    reference = f'<c:chart r:id="{document.part.relate_to(part, "chart")}"/>'
-    drawing = f'<a:graphic><a:graphicData uri="u">{reference}</a:graphicData></a:graphic>'
-    held._p.append(parse_xml(f"<w:r {SPACES}><w:drawing><wp:inline>{drawing}</wp:inline></w:drawing></w:r>"))
-    assert DocxLoader().load(saved(document), name="a.docx").text == "Sales: East: 1.5; West: 2"
+    chart_in_word = in_word(chart.part.blob, CHART)
+    assert chart_in_word == "Before.\n\nSales: East: 1.5; West: 2\n\nPlan\n\nAfter."

@@ -14,8 +14,6 @@ from kbchat.models import LoadedDocument
 
 MAX_DEPTH = 50
 """Nested deeper than this, a value stands as the JSON it is."""
-
-
 _LEVELS = ("1", "2", "3", "4", "5", "6")
 
 

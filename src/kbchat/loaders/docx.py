@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders.docx_numbers import Numbers, Styles, number
 from kbchat.loaders.drawings import DRAWN, drawn
-from kbchat.loaders.parts import DAMAGE, about, joined, needing, office, said
+from kbchat.loaders.parts import about, joined, needing, office, parsing
 from kbchat.loaders.text import require_text
 from kbchat.models import LoadedDocument
 
@@ -44,11 +43,9 @@ class DocxLoader:
             from docx.exceptions import PythonDocxError
             from docx.opc.exceptions import OpcError
         source = office(data, name=name, what="Word", suffix=".docx", types=_TYPES)
-        try:
+        with parsing(name, "Word", PythonDocxError, OpcError):
             document = Document(source)
             lines = list(_Body(document).lines())
-        except (*DAMAGE, KeyError, AttributeError, TypeError, SyntaxError, PythonDocxError, OpcError) as error:
-            raise UnreadableDocumentError(name, f"damaged: not a whole Word file ({said(error)})") from None
         text, _ = joined([("\n".join(lines), {})])
         require_text(text, name=name, reason="the document holds no text")
         return LoadedDocument(text, metadata=about(document), markup="markdown")

@@ -11,7 +11,6 @@ _C = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
 _D = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}"
 _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 
-
 DEEPEST = 20
 """Levels up to which a diagram's texts are indented further: they would be longer than what they say."""
 

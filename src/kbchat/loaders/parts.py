@@ -73,6 +73,19 @@ def office(data: bytes, *, name: str, what: str, suffix: str, types: Mapping[str
     return document
 
 
+@contextmanager
+def parsing(name: str, what: str, *errors: type[Exception]) -> Iterator[None]:
+    """Read an Office document inside this. Raises `UnreadableDocumentError` for one that is damaged: `errors` are what
+    its package calls that, beside what parts raise that are missing or not as they should be."""
+    damage: tuple[type[Exception], ...] = (*DAMAGE, KeyError, AttributeError, TypeError, SyntaxError, *errors)
+    try:
+        yield
+    except damage as error:
+        # Without the address in memory of the file that was given.
+        said = re.sub(r" '?<[^<>]* at 0x[0-9a-fA-F]+>'?", "", str(error))
+        raise UnreadableDocumentError(name, f"damaged: not a whole {what} file ({said})") from None
+
+
 def about(document: Any) -> dict[str, JsonValue]:
     """What an Office document says of itself; nothing where that cannot be told."""
     try:
@@ -80,11 +93,6 @@ def about(document: Any) -> dict[str, JsonValue]:
         return facts(title="" if known.title in _UNTITLED else known.title, author=known.author)
     except (AttributeError, KeyError, ValueError):
         return {}
-
-
-def said(error: Exception) -> str:
-    """What an error says, without the address in memory of the file that was given."""
-    return re.sub(r" '?<[^<>]* at 0x[0-9a-fA-F]+>'?", "", str(error))
 
 
 def joined(

@@ -5,9 +5,8 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from kbchat.errors import UnreadableDocumentError
 from kbchat.loaders.drawings import DRAWN, drawn
-from kbchat.loaders.parts import DAMAGE, about, joined, needing, office, said
+from kbchat.loaders.parts import about, joined, needing, office, parsing
 from kbchat.loaders.text import require_text, tidy
 from kbchat.models import LoadedDocument
 
@@ -35,11 +34,9 @@ class PptxLoader:
             from pptx import Presentation
             from pptx.exc import PythonPptxError
         source = office(data, name=name, what="PowerPoint", suffix=".pptx", types=_TYPES)
-        try:
+        with parsing(name, "PowerPoint", PythonPptxError):
             presentation = Presentation(source)
             slides = [_slide(slide, number) for number, slide in enumerate(presentation.slides, 1)]
-        except (*DAMAGE, KeyError, AttributeError, TypeError, SyntaxError, PythonPptxError) as error:
-            raise UnreadableDocumentError(name, f"damaged: not a whole PowerPoint file ({said(error)})") from None
         text, blocks = joined(slides)
         require_text(text, name=name, reason="no slide holds text")
         return LoadedDocument(text, metadata=about(presentation), blocks=blocks)
